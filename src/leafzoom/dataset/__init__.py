@@ -1,0 +1,1 @@
+"""Tables of labelled photographs, their splits, their cache, their audit and their augmentation."""

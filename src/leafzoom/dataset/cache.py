@@ -1,0 +1,243 @@
+"""Every photograph of a table decoded once: a memory-mapped uint8 file of sources, with checksums.
+
+A cache is a folder: `sources.u8` ([N, S, S, 3], raw) and `cache.json` (names, sizes and times of the files,
+a CRC-32 a source, the preprocessing's version). It is built by several processes in `sources.u8.partial` with
+a journal of what is done, so that an interrupted build goes on where it stopped; a lock keeps two builders
+apart; `cache.json` is written last, so a folder that has one is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from leafzoom.dataset.table import Problem, Row, Table
+from leafzoom.errors import DataError, LeafzoomError, PhotoError, needs_extra
+from leafzoom.photo import PREPROCESSING, read_source
+from leafzoom.storage import make_folder, write_json
+
+with needs_extra("train", "building a cache"):
+    from filelock import FileLock
+
+__all__ = ["Cache", "build_cache", "default_cache_folder", "open_cache"]
+
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Sources of a table's photographs, in the table's order, checked against their checksums.
+
+    `sources`: uint8 [N, S, S, 3], memory-mapped, read-only. `photo_sizes`: [N, 2] width and height of the
+    upright photo in pixels. `table` has the rows whose photographs can be read, and all problems.
+    """
+
+    folder: Path
+    table: Table
+    sources: NDArray[np.uint8]
+    photo_sizes: NDArray[np.int64]
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """What is kept of one photograph beside its pixels; `error` instead where it cannot be read."""
+
+    checksum: int
+    width: int
+    height: int
+    error: str = ""
+
+
+def default_cache_folder(data: Path, source_size: int) -> Path:
+    """Where the cache of a data folder is, unless the caller says: below `$LEAFZOOM_CACHE` or `~/.cache`."""
+    root = os.environ.get("LEAFZOOM_CACHE") or Path.home() / ".cache" / "leafzoom"
+    key = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]
+    return Path(root) / f"{data.resolve().name}-{key}-{source_size}"
+
+
+def build_cache(table: Table, folder: Path, source_size: int, *, workers: int | None = None) -> Cache:
+    """The cache of a table's photographs, built where it is missing, incomplete, damaged or out of date.
+
+    Photographs that cannot be read become problems of the returned cache's table, not errors.
+
+    Args:
+        table: the photographs; rows that are problems already are passed over.
+        folder: where the cache is or will be.
+        source_size: S, the side of a source in pixels.
+        workers: processes that decode; as many as there are cores by default.
+
+    Raises:
+        LeafzoomError: the folder cannot be written, or has too little room.
+    """
+    make_folder(folder)
+    with FileLock(folder / "lock"):
+        try:
+            return open_cache(table, folder, source_size)
+        except DataError:
+            _build(table.rows, folder, source_size, workers or os.cpu_count() or 1)
+            return open_cache(table, folder, source_size)
+
+
+def open_cache(table: Table, folder: Path, source_size: int) -> Cache:
+    """The cache of a table's photographs, every source compared with its checksum.
+
+    Raises:
+        DataError: there is none, it was made for other photographs or another size, or it is damaged.
+    """
+    try:
+        index = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"no cache in {folder}: run leafzoom prepare") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"the cache {folder} cannot be read ({error}): run leafzoom prepare") from error
+    if index.get("key") != _key(table.rows, source_size):
+        raise DataError(f"the cache {folder} was made for other photographs or sizes: run leafzoom prepare")
+    records = [_Decoded(**record) for record in index["photographs"]]
+    shape = (len(records), source_size, source_size, 3)
+    path = folder / "sources.u8"
+    if not path.is_file() or path.stat().st_size != int(np.prod(shape)):
+        raise DataError(f"the cache file {path} is incomplete: run leafzoom prepare")
+    sources = np.memmap(path, np.uint8, "r", shape=shape) if records else np.zeros(shape, np.uint8)
+    for row, source, record in zip(table.rows, sources, records, strict=True):
+        if zlib.crc32(source) != record.checksum:
+            raise DataError(f"the cache file {path} is damaged at {row.image!r}: run leafzoom prepare")
+    return _without_unreadable(table, folder, sources, records)
+
+
+def _without_unreadable(
+    table: Table, folder: Path, sources: NDArray[np.uint8], records: list[_Decoded]
+) -> Cache:
+    """The cache with the photographs that could not be read moved from its rows to its problems."""
+    bad = tuple(
+        Problem(table.csv, row.line, row.image, record.error)
+        for row, record in zip(table.rows, records, strict=True)
+        if record.error
+    )
+    keep = [index for index, record in enumerate(records) if not record.error]
+    rows = tuple(table.rows[index] for index in keep)
+    checksums = "\n".join(f"{table.rows[i].image} {records[i].checksum:08x}" for i in keep)
+    return Cache(
+        folder=folder,
+        table=Table(table.csv, rows, tuple(sorted(table.problems + bad, key=lambda p: p.line))),
+        sources=sources if len(keep) == len(records) else sources[keep],
+        photo_sizes=np.array([(records[i].width, records[i].height) for i in keep], np.int64).reshape(-1, 2),
+        digest=hashlib.sha256(checksums.encode()).hexdigest(),
+    )
+
+
+def _key(rows: Iterable[Row], source_size: int) -> str:
+    """A hash of what a cache depends on: the files (name, size, time), the source's side, the preprocessing."""
+    parts = [f"{PREPROCESSING} {source_size}"]
+    for row in rows:
+        status = row.path.stat()
+        parts.append(f"{row.image}\t{status.st_size}\t{status.st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _build(rows: tuple[Row, ...], folder: Path, source_size: int, workers: int) -> None:
+    """Decode what the journal does not have yet, then put the finished file and its index in place."""
+    key = _key(rows, source_size)
+    (folder / "cache.json").unlink(missing_ok=True)
+    partial, journal = folder / "sources.u8.partial", folder / "journal.jsonl"
+    size = len(rows) * source_size * source_size * 3
+    try:
+        done = _resume(partial, journal, key, size)
+        free = shutil.disk_usage(folder).free
+        if size - _allocated(partial) > free:
+            raise LeafzoomError(
+                f"the cache needs {size / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free: "
+                "make room or choose another folder with --cache"
+            )
+        with partial.open("r+b") as file:
+            file.truncate(size)
+        todo = [start for start in range(0, len(rows), _CHUNK) if start not in done]
+        with journal.open("a", encoding="utf-8") as log:
+            for start, records in _decode_all(rows, todo, partial, source_size, workers):
+                done[start] = records
+                log.write(json.dumps({"start": start, "records": [vars(r) for r in records]}) + "\n")
+                log.flush()
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(folder / "sources.u8")
+    except OSError as error:
+        raise LeafzoomError(f"cannot build the cache in {folder}: {error.strerror or error}") from error
+    records = [record for start in sorted(done) for record in done[start]]
+    write_json(folder / "cache.json", {"key": key, "photographs": [vars(record) for record in records]})
+    journal.unlink(missing_ok=True)
+
+
+def _allocated(path: Path) -> int:
+    """Bytes that a (sparse) file takes on the disk."""
+    return path.stat().st_blocks * 512
+
+
+def _resume(partial: Path, journal: Path, key: str, size: int) -> dict[int, list[_Decoded]]:
+    """Chunks that an interrupted build of the same key had finished; starts both files anew where there is none."""
+    done: dict[int, list[_Decoded]] = {}
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []
+    if partial.is_file() and partial.stat().st_size == size and lines and lines[0] == json.dumps({"key": key}):
+        for line in lines[1:]:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                break  # the line that the interruption cut off
+            done[entry["start"]] = [_Decoded(**record) for record in entry["records"]]
+    else:
+        partial.write_bytes(b"")
+    kept = [{"start": start, "records": [vars(r) for r in records]} for start, records in done.items()]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in [{"key": key}, *kept]), encoding="utf-8")
+    return done
+
+
+def _decode_all(
+    rows: tuple[Row, ...], starts: list[int], partial: Path, source_size: int, workers: int
+) -> Iterator[tuple[int, list[_Decoded]]]:
+    """Decode chunks of rows into the partial file by several processes; a progress bar in a terminal."""
+    tasks = [
+        (start, [row.path for row in rows[start : start + _CHUNK]], partial, source_size) for start in starts
+    ]
+    with tqdm(total=len(rows), initial=len(rows) - sum(len(t[1]) for t in tasks), unit="photo",
+              desc="decoding", disable=None) as bar:  # fmt: skip
+        if workers <= 1 or len(tasks) <= 1:
+            for task in tasks:
+                yield task[0], _decode_chunk(task)
+                bar.update(len(task[1]))
+            return
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            for task, records in zip(tasks, pool.map(_decode_chunk, tasks), strict=True):
+                yield task[0], records
+                bar.update(len(task[1]))
+
+
+def _decode_chunk(task: tuple[int, list[Path], Path, int]) -> list[_Decoded]:
+    """Decode consecutive photographs and write them at their place; what cannot be read stays black."""
+    start, paths, partial, source_size = task
+    pixels = np.zeros((len(paths), source_size, source_size, 3), np.uint8)
+    records = []
+    for place, path in zip(pixels, paths, strict=True):
+        try:
+            source = read_source(path, source_size)
+        except PhotoError as error:
+            message = str(error).removeprefix(str(path)).strip()
+            records.append(_Decoded(zlib.crc32(place), 0, 0, message))
+            continue
+        place[:] = source.pixels
+        records.append(_Decoded(zlib.crc32(place), *source.photo_size))
+    with partial.open("r+b") as file:
+        file.seek(start * source_size * source_size * 3)
+        file.write(pixels.tobytes())
+    return records

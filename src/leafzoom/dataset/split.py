@@ -1,0 +1,223 @@
+"""Which photographs are trained on, which choose, and which are reported.
+
+`grouped` (our own work): near-duplicates on one side, label combinations balanced, three parts of 80, 10 and
+10 %: `inner-train`, `inner-select` (early stops, thresholds, calibration) and `inner-report` (read once, for
+the figures). The paper's split is a permutation of the 18,632 rows of Kaggle's table.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafzoom.dataset.audit import duplicate_groups, near_duplicates
+from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.table import Table
+from leafzoom.errors import DataError, UsageError
+
+__all__ = ["PARTS", "Split", "evaluation_images", "grouped_split", "paper_split", "subset", "training_split"]
+
+PARTS = ("all", "inner-train", "inner-select", "inner-report", "paper-train", "paper-validation")
+_INNER = ("inner-train", "inner-select", "inner-report")
+_SHARES = (0.8, 0.1, 0.1)
+_PAPER_ROWS = 18_632
+
+
+@dataclass(frozen=True)
+class Split:
+    """The photographs of a run's three parts, by name; a photograph is in one part at the most.
+
+    Raises:
+        DataError: a photograph is in two parts, or no photograph is trained on.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    select: tuple[str, ...]
+    report: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        everything = self.train + self.select + self.report
+        if len(set(everything)) != len(everything):
+            raise DataError(f"the split {self.name} has a photograph in two parts or twice in one: mend the file")
+        for part, images in (("train", self.train), ("select", self.select)):
+            if not images:
+                raise DataError(f"the split {self.name} has no photograph to {part}: label more photographs")
+
+    def part(self, name: str) -> tuple[str, ...]:
+        """The photographs of `inner-train`, `inner-select` or `inner-report`."""
+        return dict(zip(_INNER, (self.train, self.select, self.report), strict=True))[name]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values, as JSON and `from_dict` take them."""
+        return {"name": self.name, "train": self.train, "select": self.select, "report": self.report}
+
+    @classmethod
+    def from_dict(cls, content: object, where: Path) -> Split:
+        """The split that `to_dict` wrote, or one written by hand (`report` may be left out).
+
+        Raises:
+            DataError: not an object of lists of names.
+        """
+        if not isinstance(content, Mapping):
+            raise DataError(f'the split {where} has to be {{"train": [names], "select": [names], "report": [..]}}')
+        parts = [content.get(key, []) for key in ("train", "select", "report")]
+        for images in parts:
+            if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+                raise DataError(f"the split {where} has to list photographs by name, as the CSV writes them")
+        return cls(str(content.get("name", where.stem)), *(tuple(images) for images in parts))
+
+
+def grouped_split(table: Table, groups: NDArray[np.int64], *, seed: int = 0, name: str = "inner") -> Split:
+    """Three parts of 80, 10 and 10 %, near-duplicates together, label combinations balanced.
+
+    Depends on the photographs' names, labels and groups alone, not on the order of the table's rows.
+
+    Args:
+        table: N photographs.
+        groups: [N], the same number for near-duplicates (see `duplicate_groups`).
+        seed: of the shuffle.
+        name: of the split.
+
+    Raises:
+        DataError: too few photographs for three parts.
+    """
+    if len(table) < 10:
+        raise DataError(f"{table.csv} has {len(table)} photographs and a split in three parts needs 10: add some")
+    members: dict[int, list[int]] = defaultdict(list)
+    for index in sorted(range(len(table)), key=lambda i: table.rows[i].image):
+        members[int(groups[index])].append(index)
+    strata: dict[tuple[str, ...], list[list[int]]] = defaultdict(list)
+    for group in members.values():
+        strata[tuple(sorted(table.rows[group[0]].labels))].append(group)
+    random = np.random.RandomState(seed)
+    parts: list[list[int]] = [[], [], []]
+    wanted = np.zeros(3)
+    for labels in sorted(strata):
+        stratum = strata[labels]
+        wanted += np.array(_SHARES) * sum(len(group) for group in stratum)
+        for place in random.permutation(len(stratum)):
+            # The part that lacks most of its share so far gets the next group.
+            lacking = int(np.argmax((wanted - [len(part) for part in parts]) / _SHARES))
+            parts[lacking].extend(stratum[int(place)])
+    train, select, report = (tuple(sorted(table.rows[i].image for i in part)) for part in parts)
+    return Split(name, train, select, report)
+
+
+def paper_split(table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The paper's training and validation photographs, of Kaggle's full table in its row order.
+
+    Raises:
+        DataError: the table does not have the 18,632 rows that the permutation is of.
+    """
+    if len(table) != _PAPER_ROWS:
+        raise DataError(
+            f"the paper's split is of Kaggle's full table of {_PAPER_ROWS} rows, and {table.csv} has {len(table)} "
+            "that can be used: give the full table or an inner split"
+        )
+    order = np.random.RandomState(11).permutation(_PAPER_ROWS)
+    validation = math.ceil(_PAPER_ROWS / 10)
+    images = table.images
+    return tuple(images[i] for i in order[validation:]), tuple(images[i] for i in order[:validation])
+
+
+def training_split(cache: Cache, name_or_file: str) -> Split:
+    """The split that a training uses.
+
+    `inner-train` (the default) trains on 80 % and selects on 10 %; `all` trains on everything but
+    `inner-select`; `paper-train` trains on the paper's training photographs but for a tenth of them, which
+    selects (the authors selected on the validation part); a file is a split in JSON, as a run stores it.
+
+    Raises:
+        UsageError: no part of this name to train on, and no such file.
+        DataError: the file is no split, or the table does not suit it.
+    """
+    if name_or_file in ("inner-train", "all"):
+        inner = _grouped(cache, cache.table)
+        return inner if name_or_file == "inner-train" else Split("all", inner.train + inner.report, inner.select, ())
+    if name_or_file == "paper-train":
+        train, validation = paper_split(cache.table)
+        inner = _grouped(cache, cache.table.take(train))
+        return Split("paper", inner.train + inner.report, inner.select, validation)
+    if name_or_file in PARTS:
+        raise UsageError(f"--split {name_or_file} is no part to train on: inner-train, all, paper-train or a file")
+    path = Path(name_or_file)
+    split = Split.from_dict(_read_json(path), path)
+    cache.table.take(split.train + split.select + split.report)
+    return split
+
+
+def evaluation_images(cache: Cache, name_or_file: str, stored: Split | None) -> tuple[str, ...]:
+    """The photographs that an evaluation reads.
+
+    Args:
+        cache: of the data set.
+        name_or_file: a part's name, or a file: a split in JSON (its `report` part) or a text of one name a line.
+        stored: the split of the evaluated run, which decides what the inner parts are.
+
+    Raises:
+        UsageError: no part of this name, and no such file.
+        DataError: the table does not suit the part.
+    """
+    if name_or_file == "all":
+        return cache.table.images
+    if name_or_file in _INNER:
+        split = stored or _grouped(cache, cache.table)
+        images = split.part(name_or_file)
+        if not images:
+            raise DataError(f"the run's split {split.name!r} has no photographs in {name_or_file}: choose another part")
+        return cache.table.take(images).images
+    if name_or_file in PARTS:
+        train, validation = paper_split(cache.table)
+        return train if name_or_file == "paper-train" else validation
+    path = Path(name_or_file)
+    if path.suffix == ".json":
+        split = Split.from_dict(_read_json(path), path)
+        return cache.table.take(split.report or split.select).images
+    if not path.is_file():
+        raise UsageError(f"no split {name_or_file!r}: give a file or one of {', '.join(PARTS)}")
+    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    return cache.table.take([name for name in names if name]).images
+
+
+def subset(table: Table, count: int, *, seed: int = 0) -> tuple[str, ...]:
+    """`count` photographs of a table (0 or too many: all), label combinations in proportion, sorted by name."""
+    if not count or count >= len(table):
+        return table.images
+    random = np.random.RandomState(seed)
+    shuffled = random.permutation(len(table))
+    strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for index in shuffled:
+        strata[tuple(sorted(table.rows[index].labels))].append(int(index))
+    spread = [((place + 0.5) / len(stratum), index) for stratum in strata.values() for place, index in enumerate(stratum)]
+    return tuple(sorted(table.rows[index].image for _, index in sorted(spread)[:count]))
+
+
+def _grouped(cache: Cache, table: Table) -> Split:
+    """The grouped split of a part of a cache's photographs."""
+    places = {image: place for place, image in enumerate(cache.table.images)}
+    groups = duplicate_groups(len(cache.table), near_duplicates(cache.sources))
+    return grouped_split(table, groups[[places[image] for image in table.images]])
+
+
+def _read_json(path: Path) -> object:
+    """The content of a split file."""
+    if not path.is_file():
+        raise UsageError(f"no split {str(path)!r}: give a JSON file or one of {', '.join(PARTS)}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"the split {path} is no JSON: {error}") from error
+
+
+def sequence_of(images: Sequence[str], table: Table) -> NDArray[np.int64]:
+    """The row indices of photographs in a table, [len(images)]."""
+    places = {image: place for place, image in enumerate(table.images)}
+    return np.array([places[image] for image in images], np.int64)

@@ -1,0 +1,226 @@
+"""The table of a data set: which photograph has which labels.
+
+Kaggle's layout (`DIR/train.csv`, `DIR/train_images/*.jpg`) or any folder with a CSV of the columns
+`image,labels`, labels separated by spaces. Photographs are looked for in `train_images/`, in `images/` and
+beside the CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafzoom.errors import DataError
+from leafzoom.labels import LabelSet
+
+__all__ = ["Problem", "Row", "Table", "find_csv", "read_table"]
+
+_FOLDERS = ("train_images", "images", ".")
+_MAX_LINE = 100_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photograph: `line` of the CSV (the header is 1), `image` as written there, its labels, its file."""
+
+    line: int
+    image: str
+    labels: tuple[str, ...]
+    path: Path
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one row of a table: where, and what to do about it."""
+
+    csv: Path
+    line: int
+    image: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.csv} row {self.line}: {self.image!r} {self.what}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The photographs of a data set in the CSV's order, and what is wrong with rows that are left out."""
+
+    csv: Path
+    rows: tuple[Row, ...]
+    problems: tuple[Problem, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The photographs' names, as the CSV writes them."""
+        return tuple(row.image for row in self.rows)
+
+    def label_set(self, names: Sequence[str] = ()) -> LabelSet:
+        """The labels (those given, else the table's, sorted) with the combinations that occur.
+
+        Raises:
+            DataError: no labels at all, or a row with a label that is not among those given.
+        """
+        found = sorted({label for row in self.rows for label in row.labels})
+        labels = LabelSet(tuple(names) or tuple(found), ())
+        return LabelSet.from_targets(labels.names, self.targets(labels))
+
+    def targets(self, labels: LabelSet) -> NDArray[np.uint8]:
+        """The labels as 0 or 1, uint8 [N, L].
+
+        Raises:
+            DataError: a row has a label that is not in `labels`.
+        """
+        targets = np.zeros((len(self.rows), len(labels.names)), np.uint8)
+        for index, row in enumerate(self.rows):
+            try:
+                targets[index] = labels.encode(row.labels)
+            except DataError as error:
+                raise DataError(f"{self.csv} row {row.line}: {error}") from None
+        return targets
+
+    def take(self, images: Sequence[str]) -> Table:
+        """The rows of these photographs, in this order.
+
+        Raises:
+            DataError: a photograph that the table does not have.
+        """
+        rows = {row.image: row for row in self.rows}
+        missing = [image for image in images if image not in rows]
+        if missing:
+            raise DataError(
+                f"{self.csv} has no row for {missing[0]!r} ({len(missing)} of {len(images)} photographs of the "
+                "split are not there): give the table that the split was made from"
+            )
+        return Table(self.csv, tuple(rows[image] for image in images), self.problems)
+
+    def require_clean(self) -> Table:
+        """This table, if nothing is wrong with it.
+
+        Raises:
+            DataError: the first problem, and how many there are.
+        """
+        if self.problems:
+            more = len(self.problems) - 1
+            rest = f" ({more} more: `leafzoom prepare` lists all)" if more else ""
+            raise DataError(f"{self.problems[0]}{rest}")
+        if not self.rows:
+            raise DataError(f"{self.csv} has no photographs: write a row for each, image,labels")
+        return self
+
+    def digest(self) -> str:
+        """A hash of names and labels, independent of the rows' order."""
+        lines = sorted(f"{row.image}\t{' '.join(sorted(row.labels))}" for row in self.rows)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def find_csv(data: Path) -> Path:
+    """The CSV of a data folder: `train.csv`, else `labels.csv`, else the only one there.
+
+    Raises:
+        DataError: no folder, no CSV, or several.
+    """
+    if not data.is_dir():
+        raise DataError(f"the data folder {data} does not exist: give one with a CSV image,labels")
+    for name in ("train.csv", "labels.csv"):
+        if (data / name).is_file():
+            return data / name
+    found = sorted(data.glob("*.csv"))
+    if len(found) != 1:
+        came = f"{len(found)} of them" if found else "none"
+        raise DataError(f"the data folder {data} has to hold train.csv or one CSV image,labels and has {came}: "
+                        "name it with --csv")
+    return found[0]
+
+
+def read_table(data: Path, csv_file: Path | None = None) -> Table:
+    """Read a data set's table and look for every photograph, without opening any.
+
+    Rows with a path outside the folder, a missing photograph or a photograph named before become `problems`.
+
+    Args:
+        data: the data set's folder.
+        csv_file: its CSV, where that is not the folder's (see `find_csv`).
+
+    Raises:
+        DataError: no CSV, a CSV that is not UTF-8 text, or one without the columns image and labels.
+    """
+    path = csv_file or find_csv(data)
+    if not data.is_dir():
+        raise DataError(f"the data folder {data} does not exist: give one with a CSV image,labels")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"the table {path} does not exist: check --csv") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the table {path} cannot be read as UTF-8 text ({error}): save it as CSV UTF-8") from error
+    if len(max(text.splitlines(), key=len, default="")) > _MAX_LINE:
+        raise DataError(f"the table {path} has a line of over {_MAX_LINE} characters: it is no CSV image,labels")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        missing = {"image", "labels"} - set(columns)
+        if missing:
+            raise DataError(
+                f"the table {path} has to have the columns image and labels and has "
+                f"{', '.join(columns) or 'no columns'}: {' and '.join(sorted(missing))} missing"
+            )
+        reader.fieldnames = columns
+        records = [(reader.line_num, record) for record in reader]
+    except csv.Error as error:
+        raise DataError(f"the table {path} is no CSV (row {reader.line_num}: {error})") from error
+    return _checked(path, data, records)
+
+
+def _checked(path: Path, data: Path, records: list[tuple[int, dict[str, str]]]) -> Table:
+    """The rows of a table, with those that cannot be used among the problems."""
+    named = Counter((record["image"] or "").strip() for _, record in records)
+    first_line: dict[str, int] = {}
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    root = data.resolve()
+    for line, record in records:
+        image = (record["image"] or "").strip()
+        if named[image] > 1 and image in first_line:
+            problems.append(Problem(path, line, image, f"is in row {first_line[image]} already: keep one of them"))
+            continue
+        first_line[image] = line
+        found = _find(root, image)
+        if isinstance(found, str):
+            problems.append(Problem(path, line, image, found))
+            continue
+        rows.append(Row(line, image, tuple(dict.fromkeys((record["labels"] or "").split())), found))
+    return Table(path, tuple(rows), tuple(problems))
+
+
+def _find(root: Path, image: str) -> Path | str:
+    """The file of a photograph inside `root`, or what is wrong with its name."""
+    if not image:
+        return "names no photograph: fill in the column image"
+    if "\0" in image or "\\" in image:
+        return "has a NUL or a backslash in its name: write folders with /"
+    name = Path(image)
+    if name.is_absolute() or ".." in name.parts or image.startswith("~"):
+        return "points outside the data folder: names are relative to it, without .."
+    for folder in _FOLDERS:
+        path = root / folder / name
+        try:
+            if not path.is_file():
+                continue
+            if not path.resolve().is_relative_to(root):
+                return "is a link out of the data folder: copy the photograph into it"
+        except OSError as error:
+            return f"cannot be looked up ({error.strerror})"
+        return path
+    return f"does not exist in {root}, nor in its train_images/ or images/: restore it or delete the row"

@@ -1,0 +1,127 @@
+"""What a model file says of itself: labels, decision, preprocessing, recipe, data, figures, licence.
+
+The same JSON is in the metadata of a `.safetensors` checkpoint and of an `.onnx` model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafzoom.errors import ModelError
+from leafzoom.labels import LabelSet
+from leafzoom.photo import PREPROCESSING
+
+__all__ = ["FORMAT_VERSION", "LICENCE", "METADATA_KEY", "Decision", "Manifest"]
+
+FORMAT_VERSION = 1
+METADATA_KEY = "leafzoom"
+LICENCE = (
+    "Weights trained on the Plant Pathology 2021 competition's photographs are for research and non-commercial "
+    "use; weights trained on other photographs follow those. The code is Apache-2.0."
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a head's probabilities become an answer.
+
+    `thresholds`: one a label, in 0..1 (see `labels.decide`). `temperature`: the log-odds are divided by it
+    before the answer's confidence is computed; fitted on `inner-select`.
+
+    Raises:
+        ModelError: a threshold outside 0..1 or a temperature that is not positive.
+    """
+
+    thresholds: tuple[float, ...]
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(0 < threshold < 1 for threshold in self.thresholds) or not self.temperature > 0:
+            raise ModelError(f"thresholds lie between 0 and 1 and a temperature above 0, not as in {self}")
+
+    @property
+    def array(self) -> NDArray[np.float64]:
+        """The thresholds as an array [L]."""
+        return np.array(self.thresholds)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A model file's metadata.
+
+    `decisions`: {head: Decision}, the last head being the one that `predict` uses. `recipe`: every value.
+    `data`: what it was trained on (photographs by part, digest). `metrics`: {part: {head: {name: value}}}.
+
+    Raises:
+        ModelError: a head whose thresholds don't fit the labels.
+    """
+
+    labels: LabelSet
+    source_size: int
+    input_size: int
+    scales: int
+    decisions: dict[str, Decision]
+    recipe: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    name: str = "unnamed"
+    preprocessing: str = PREPROCESSING
+    licence: str = LICENCE
+    leafzoom_version: str = ""
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        for head, decision in self.decisions.items():
+            if len(decision.thresholds) != len(self.labels.names):
+                raise ModelError(
+                    f"head {head} has {len(decision.thresholds)} thresholds for {len(self.labels.names)} labels: "
+                    "the model file is damaged, export it again"
+                )
+
+    @property
+    def head(self) -> str:
+        """The head whose answer counts: the fusion of all scales."""
+        return next(reversed(self.decisions))
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Manifest:
+        """The manifest that `to_json` wrote; `where` names the file in errors.
+
+        Raises:
+            ModelError: not a manifest, or one of a newer format.
+        """
+        try:
+            content = json.loads(text)
+            version = content["format_version"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(f"{where} is no leafzoom model: its metadata cannot be read") from error
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise ModelError(
+                f"{where} has model format {version} and this leafzoom reads up to {FORMAT_VERSION}: update leafzoom"
+            )
+        try:
+            labels = LabelSet(
+                tuple(content["labels"]["names"]), tuple(tuple(row) for row in content["labels"]["combinations"])
+            )
+            decisions = {
+                head: Decision(tuple(value["thresholds"]), value["temperature"])
+                for head, value in content["decisions"].items()
+            }
+            return cls(**{**_known(content), "labels": labels, "decisions": decisions})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{where} has incomplete metadata ({error}): export the model again") from error
+
+
+def _known(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that `Manifest` has; a later version of the same format may add others."""
+    return {key: content[key] for key in content if key in Manifest.__dataclass_fields__}

@@ -1,0 +1,1 @@
+"""The RA-CNN: one file for each block of the paper's figure 3."""

@@ -1,0 +1,114 @@
+"""The attention proposal network (§3.1.2): from a feature map to the box of the next scale.
+
+Flattened feature map → linear → sigmoid (or ReLU) → linear → tanh, which gives tx, ty and tl in -1..1 (eq. 2).
+`decode_boxes` turns them into a box of the view, `encode_boxes` a wanted box into their targets.
+
+Convention: boxes are (x, y, half side) in pixels of the view, x = column to the right, y = row down, origin at
+the outer corner of the first pixel; they never leave the view.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["AttentionProposal", "decode_boxes", "encode_boxes", "response_maxima"]
+
+
+class AttentionProposal(nn.Module):
+    """The APN of one scale.
+
+    Args:
+        channels: of the feature map it reads.
+        map_size: side of that map in cells.
+        hidden: units between the two linear layers.
+        activation: of those units.
+    """
+
+    def __init__(
+        self, *, channels: int, map_size: int, hidden: int, activation: Literal["sigmoid", "relu"]
+    ) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(channels * map_size * map_size, hidden),
+            nn.Sigmoid() if activation == "sigmoid" else nn.ReLU(),
+            nn.Linear(hidden, 3),
+            nn.Tanh(),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Proposals [B, 3] in -1..1 (tx, ty, tl) from a feature map [B, C, M, M]."""
+        proposals: Tensor = self.layers(features)
+        return proposals
+
+
+def decode_boxes(
+    proposals: Tensor, view_size: int, bounds: tuple[float, float], centre_range: Literal["largest", "own"]
+) -> Tensor:
+    """The boxes that proposals stand for.
+
+    tl runs linearly from the least to the greatest side, tx and ty over the centres that keep the box inside
+    the view: those of the largest box (`largest`, the paper's 56..168 for half side 56 of 224), or of this box
+    (`own`), so that small boxes reach the border.
+
+    Args:
+        proposals: [B, 3] in -1..1.
+        view_size: side of the view in pixels.
+        bounds: least and greatest side of a box, as fractions of the view's.
+        centre_range: which centres are legal.
+
+    Returns:
+        [B, 3]: x, y, half side in pixels of the view.
+
+    >>> decode_boxes(torch.tensor([[1.0, -1.0, 1.0]]), 224, (1 / 3, 1 / 2), "largest").tolist()
+    [[168.0, 56.0, 56.0]]
+    """
+    low, high = (view_size * bound / 2 for bound in bounds)
+    half_side = low + (proposals[:, 2:] + 1) * ((high - low) / 2)
+    # Rounding can put tanh's ±1 an ulp outside; no box may leave the view.
+    half_side = half_side.clamp(low, high)
+    reach = view_size / 2 - (high if centre_range == "largest" else half_side)
+    return torch.cat([view_size / 2 + proposals[:, :2] * reach, half_side], dim=1)
+
+
+def encode_boxes(
+    centres: Tensor,
+    tl: float,
+    view_size: int,
+    bounds: tuple[float, float],
+    centre_range: Literal["largest", "own"],
+) -> Tensor:
+    """Targets for the APN's warm-up: the legal proposals nearest to wanted centres, of a wanted size.
+
+    Args:
+        centres: [B, 2], x and y in pixels of the view.
+        tl: the wanted size, from -1 (least) to 1 (greatest).
+        view_size, bounds, centre_range: as `decode_boxes`.
+
+    Returns:
+        [B, 3] in -1..1; `decode_boxes` maps them to the wanted centres, clamped into the legal range.
+    """
+    low, high = (view_size * bound / 2 for bound in bounds)
+    reach = view_size / 2 - (high if centre_range == "largest" else low + (tl + 1) * (high - low) / 2)
+    offset = centres - view_size / 2
+    places = (offset / reach).clamp(-1, 1) if reach > 0 else torch.zeros_like(offset)
+    return torch.cat([places, torch.full_like(places[:, :1], tl)], dim=1)
+
+
+def response_maxima(features: Tensor, view_size: int) -> Tensor:
+    """Where a feature map responds most (§3.3.2): its maximum over channels, enlarged to the view.
+
+    Args:
+        features: [B, C, M, M].
+        view_size: side of the view in pixels.
+
+    Returns:
+        [B, 2], x and y in pixels of the view: the centre of the pixel with the largest response.
+    """
+    response = features.amax(dim=1, keepdim=True).float()
+    enlarged = nn.functional.interpolate(response, (view_size, view_size), mode="bilinear", align_corners=False)
+    place = enlarged.flatten(1).argmax(dim=1)
+    return torch.stack([place % view_size, place // view_size], dim=1).to(features.dtype) + 0.5

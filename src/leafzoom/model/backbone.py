@@ -1,0 +1,112 @@
+"""The backbone of one scale: a timm network split into its features and its classifier (figure 4).
+
+An EfficientNet keeps its stage 9 (1x1 convolution, pooling, linear layer) as the classifier, "thus avoiding
+loosing the precious contribution of skip-connections", and the APN reads the map of stage 8 before it. timm's
+own `forward_features` ends after stage 9.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import timm
+import torch
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from leafzoom.errors import RecipeError
+
+__all__ = ["Backbone", "Look"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one scale's backbone makes of its view.
+
+    `features`: [B, C, M, M], the map that the APN reads. `descriptor`: [B, D], pooled features before the
+    linear layer. `logits`: [B, L].
+    """
+
+    features: Tensor
+    descriptor: Tensor
+    logits: Tensor
+
+
+class Backbone(nn.Module):
+    """A timm network as features and classifier, with random weights.
+
+    Args:
+        name: of the timm network.
+        labels: number of labels L.
+        drop_rate: of the dropout before the linear layer.
+        apn_stage: which map is the APN's: the last one before the classifier, or the last one of stride 16
+            (EfficientNets only).
+
+    Raises:
+        RecipeError: timm has no such network, or it has no such stage.
+    """
+
+    def __init__(
+        self, *, name: str, labels: int, drop_rate: float, apn_stage: Literal["last", "stride16"] = "last"
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "see timm.list_models()"
+            raise RecipeError(f"model.backbone: timm has no network {name!r} (there are {near})")
+        self.network = timm.create_model(name, pretrained=False, num_classes=labels, drop_rate=drop_rate)
+        # timm's EfficientNets start this layer so wide (1 / sqrt(labels)) that the first loss is twice log 2.
+        nn.init.normal_(self.classifier_layer().weight, std=0.01)
+        nn.init.zeros_(self.classifier_layer().bias)
+        self.apn_stage = apn_stage
+        self.is_efficientnet = all(hasattr(self.network, part) for part in ("conv_stem", "blocks", "conv_head"))
+        if apn_stage == "stride16" and not self.is_efficientnet:
+            raise RecipeError(f"model.apn_stage: {name} has no stage of stride 16 to read; use 'last'")
+        config = resolve_model_data_config(self.network)
+        self.mean: tuple[float, ...] = tuple(config["mean"])
+        self.std: tuple[float, ...] = tuple(config["std"])
+
+    def features(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """The map that the classifier reads, and the map that the APN reads, from views [B, 3, V, V]."""
+        if not self.is_efficientnet:
+            last: Tensor = self.network.forward_features(views)
+            return last, last
+        maps = self.network.bn1(self.network.conv_stem(views))
+        coarse = maps
+        for stage in self.network.blocks:
+            maps = stage(maps)
+            if 16 * maps.shape[-1] >= views.shape[-1]:
+                coarse = maps
+        return maps, coarse if self.apn_stage == "stride16" else maps
+
+    def classify(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Descriptor [B, D] and logits [B, L] from the last map before the classifier."""
+        if self.is_efficientnet:
+            maps = self.network.bn2(self.network.conv_head(maps))
+            descriptor: Tensor = self.network.global_pool(maps)
+            drop_rate = self.network.drop_rate
+            kept = nn.functional.dropout(descriptor, drop_rate, self.training) if drop_rate else descriptor
+            return descriptor, self.network.classifier(kept)
+        descriptor = self.network.forward_head(maps, pre_logits=True)
+        return descriptor, self.network.get_classifier()(descriptor)
+
+    def forward(self, views: Tensor) -> Look:
+        """Look at views [B, 3, V, V], normalised as the network wants."""
+        last, for_apn = self.features(views)
+        descriptor, logits = self.classify(last)
+        return Look(for_apn, descriptor, logits)
+
+    def classifier_layer(self) -> nn.Linear:
+        """The last linear layer, from the descriptor to the logits."""
+        layer = self.network.get_classifier()
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    @torch.no_grad()
+    def map_shape(self, input_size: int) -> tuple[int, int]:
+        """Channels and side of the APN's map for views of this side."""
+        was_training = self.training
+        self.eval()
+        _, maps = self.features(torch.zeros(1, 3, input_size, input_size))
+        self.train(was_training)
+        return int(maps.shape[1]), int(maps.shape[-1])

@@ -1,0 +1,108 @@
+"""Checkpoints: weights as safetensors, with the manifest in the metadata. No pickle.
+
+Tensors are named `scale1.…`, `apn1.…`, `fusion12.…`, and `backbone.…` for the fine-tuned plain backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from leafzoom.errors import ModelError
+from leafzoom.manifest import METADATA_KEY, Manifest
+from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
+from leafzoom.storage import write_bytes
+
+__all__ = ["Checkpoint", "load_checkpoint", "load_part", "network_tensors", "save_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's tensors by name, in float32, and its manifest."""
+
+    tensors: dict[str, Tensor]
+    manifest: Manifest
+    path: Path
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors below `prefix.`, without it; empty where there are none."""
+        start = prefix + "."
+        return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
+
+    @property
+    def parts(self) -> set[str]:
+        """What it has: `backbone`, `scale1`, `apn1`, `fusion12`, …"""
+        return {name.split(".")[0] for name in self.tensors}
+
+
+def network_tensors(network: FusedRACNN) -> dict[str, Tensor]:
+    """All tensors of a network under the names of a checkpoint."""
+    parts: dict[str, nn.Module] = {}
+    for index, backbone in enumerate(network.racnn.backbones, start=1):
+        parts[f"scale{index}"] = backbone
+    for index, apn in enumerate(network.racnn.apns, start=1):
+        parts[f"apn{index}"] = apn
+    for fusion in network.fusions:
+        assert isinstance(fusion, Fusion)
+        parts[fusion_head(fusion.scales)] = fusion
+    return {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
+
+
+def save_checkpoint(
+    path: Path, tensors: Mapping[str, Tensor], manifest: Manifest, dtype: torch.dtype | None = None
+) -> None:
+    """Write a checkpoint whole or not at all; `dtype` converts floating-point tensors (half precision, say).
+
+    Raises:
+        LeafzoomError: the file cannot be written.
+    """
+    stored = {
+        name: tensor.detach().to("cpu", dtype if dtype and tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, tensor in tensors.items()
+    }
+    write_bytes(path, save(stored, metadata={METADATA_KEY: manifest.to_json()}))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        ModelError: no such file, not a leafzoom checkpoint, damaged, or of a newer format.
+    """
+    if not path.is_file():
+        raise ModelError(f"the checkpoint {path} does not exist: check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = (file.metadata() or {}).get(METADATA_KEY)
+            if metadata is None:
+                raise ModelError(f"{path} is no leafzoom checkpoint: it has no leafzoom metadata")
+            manifest = Manifest.from_json(metadata, str(path))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is no safetensors file or is damaged ({error}): copy it again") from error
+    return Checkpoint({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, manifest, path)
+
+
+def load_part(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Put tensors into a module that has exactly these.
+
+    Raises:
+        ModelError: a tensor is missing, unknown, or of another shape.
+    """
+    wanted = module.state_dict()
+    for name in sorted(set(wanted) ^ set(tensors)):
+        what = "has no tensor" if name in wanted else "has an unknown tensor"
+        raise ModelError(f"{where} {what} {name}: it was made for another network")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape:
+            raise ModelError(
+                f"{where}: {name} has shape {tuple(tensor.shape)}, but the recipe's network wants "
+                f"{tuple(wanted[name].shape)}: choose the recipe that it was trained with"
+            )
+    module.load_state_dict(dict(tensors))

@@ -1,0 +1,105 @@
+"""Fusion (§4.1): what the scales saw, concatenated, through one linear layer; and the whole network.
+
+Heads are named `scale1`, `scale2`, … and `fusion12`, `fusion123`, … (the first two scales, the first three).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from leafzoom.model.racnn import RACNN, ScaleOutput
+
+__all__ = ["FusedRACNN", "Fusion", "NetworkOutput", "fusion_head", "head_names"]
+
+
+def fusion_head(scales: int) -> str:
+    """The name of the head that fuses the first `scales` scales."""
+    return "fusion" + "".join(str(scale) for scale in range(1, scales + 1))
+
+
+def head_names(scales: int) -> tuple[str, ...]:
+    """The names of all heads of a network of so many scales, the last fusion last."""
+    return (
+        *(f"scale{scale}" for scale in range(1, scales + 1)),
+        *(fusion_head(fused) for fused in range(2, scales + 1)),
+    )
+
+
+class Fusion(nn.Module):
+    """One fusion head.
+
+    Args:
+        scales: how many scales it fuses, from the first.
+        width: of one scale's input, D (descriptors) or L (logits).
+        labels: L.
+        inputs: what is concatenated.
+        normalise: `l2`: each scale's input divided by its norm; `standardise`: shifted and scaled by the
+            buffers `shift` and `scale`, which the fit sets; `none`.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        *,
+        scales: int,
+        width: int,
+        labels: int,
+        inputs: Literal["descriptors", "logits"],
+        normalise: Literal["none", "l2", "standardise"],
+    ) -> None:
+        super().__init__()
+        self.scales, self.inputs, self.normalise = scales, inputs, normalise
+        self.linear = nn.Linear(scales * width, labels)
+        self.register_buffer("shift", torch.zeros(scales * width))
+        self.register_buffer("scale", torch.ones(scales * width))
+
+    def gather(self, outputs: Sequence[ScaleOutput]) -> Tensor:
+        """The first scales' inputs, side by side: [B, scales * width]."""
+        chosen = [
+            output.descriptor if self.inputs == "descriptors" else output.logits
+            for output in outputs[: self.scales]
+        ]
+        if self.normalise == "l2":
+            chosen = [nn.functional.normalize(part, dim=1) for part in chosen]
+        return torch.cat(chosen, dim=1)
+
+    def forward(self, gathered: Tensor) -> Tensor:
+        """Logits [B, L] from what `gather` gives."""
+        if self.normalise == "standardise":
+            gathered = (gathered - self.shift) * self.scale
+        logits: Tensor = self.linear(gathered)
+        return logits
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """All heads' logits, {head: [B, L]}, and each scale's box, [B, 3] in source pixels, coarsest first."""
+
+    logits: dict[str, Tensor]
+    boxes: tuple[Tensor, ...]
+
+
+class FusedRACNN(nn.Module):
+    """The whole network, from uint8 sources to every head: what is evaluated, exported and shipped."""
+
+    def __init__(self, racnn: RACNN, fusions: Sequence[Fusion]) -> None:
+        super().__init__()
+        self.racnn = racnn
+        self.fusions = nn.ModuleList(fusions)
+
+    def forward(self, sources: Tensor) -> NetworkOutput:
+        """Every head of uint8 sources [B, S, S, 3]."""
+        pictures = sources.permute(0, 3, 1, 2).to(torch.float32) / 255
+        outputs = self.racnn(self.racnn.normalise(pictures))
+        logits = {f"scale{scale}": output.logits for scale, output in enumerate(outputs, start=1)}
+        for fusion in self.fusions:
+            assert isinstance(fusion, Fusion)
+            logits[fusion_head(fusion.scales)] = fusion(fusion.gather(outputs))
+        return NetworkOutput(logits, tuple(output.boxes for output in outputs))

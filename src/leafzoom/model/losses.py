@@ -1,0 +1,55 @@
+"""The two losses of eq. 10: classification within a scale, ranking between neighbouring scales."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["classification_loss", "correct_probability", "ranking_loss"]
+
+
+def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """L_cls: binary cross-entropy of logits [B, L] against targets [B, L] of 0 or 1, mean over both."""
+    return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
+
+
+def correct_probability(logits: Tensor, targets: Tensor) -> Tensor:
+    """p_t of eq. 11, [B]: the mean probability of the labels that are present; 0 where none is."""
+    present = targets.float()
+    total = (torch.sigmoid(logits.float()) * present).sum(dim=1)
+    return total / present.sum(dim=1).clamp(min=1)
+
+
+def ranking_loss(
+    coarse: Tensor,
+    fine: Tensor,
+    targets: Tensor,
+    *,
+    margin: float,
+    labels: Literal["present", "all"],
+    reduction: Literal["sum", "mean"],
+    detach_coarse: bool = True,
+) -> Tensor:
+    """L_rank of eq. 11: the finer scale has to beat the coarser one's correct probability by a margin.
+
+    Args:
+        coarse, fine: logits [B, L] of scale s and of scale s + 1.
+        targets: [B, L], 0 or 1.
+        margin: 0.05 in the paper.
+        labels: rank the mean over the labels that are `present` (a photograph with none counts nothing), or
+            the probability of each label, present or not (`all`, the authors' code).
+        reduction: `sum` (the paper) or `mean` over the batch.
+        detach_coarse: the coarser scale is a reference and gets no gradient (§3.3.3: with one, it unlearns).
+    """
+    coarse = coarse.detach() if detach_coarse else coarse
+    if labels == "all":
+        first, second = torch.sigmoid(coarse.float()), torch.sigmoid(fine.float())
+        counted = torch.ones_like(first)
+    else:
+        first, second = correct_probability(coarse, targets), correct_probability(fine, targets)
+        counted = (targets.sum(dim=1) > 0).to(first.dtype)
+    loss = F.margin_ranking_loss(second, first, torch.ones_like(first), margin=margin, reduction="none") * counted
+    return loss.sum() if reduction == "sum" else loss.sum() / len(targets)

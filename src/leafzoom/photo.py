@@ -1,0 +1,119 @@
+"""From a user's photo to the source: decoded, upright, squashed to a square of uint8 RGB.
+
+Training, evaluation and prediction all go through `read_source`, so that they see the same pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from leafzoom.errors import PhotoError
+
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "PREPROCESSING", "SUFFIXES", "Source", "read_photo", "read_source"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "MPO")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".mpo")
+MAX_BYTES = 100 * 2**20
+MAX_PIXELS = 120_000_000
+PREPROCESSING = "pillow-bilinear-antialias-1"
+"""Changes whenever the pixels of a source change; caches and models carry it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The square that the network reads, and the size of the upright photo it was squashed from.
+
+    `pixels`: uint8 [S, S, 3], RGB. `photo_size`: width, height in photo pixels.
+    """
+
+    pixels: NDArray[np.uint8]
+    photo_size: tuple[int, int]
+
+
+def read_source(photo: Path | bytes, size: int) -> Source:
+    """Decode a photo, turn it upright and squash it to `size` x `size`, antialiased (Pillow's bilinear).
+
+    A JPEG much larger than the source is decoded at a reduced scale, never below twice the source's side.
+
+    Args:
+        photo: a file, or its content.
+        size: S, the side of the source in pixels.
+
+    Raises:
+        PhotoError: not a readable JPEG, PNG, WebP or MPO, too large, or cut off.
+    """
+    image, photo_size = _decode(photo, at_least=2 * size)
+    squashed = image.resize((size, size), Image.Resampling.BILINEAR)
+    return Source(np.asarray(squashed, np.uint8), photo_size)
+
+
+def read_photo(photo: Path | bytes) -> Image.Image:
+    """The photo at full resolution, upright, RGB.
+
+    Raises:
+        PhotoError: as `read_source`.
+    """
+    return _decode(photo, at_least=None)[0]
+
+
+def _decode(photo: Path | bytes, *, at_least: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    """The upright RGB picture (reduced, but no side under `at_least`), and the full upright size (w, h)."""
+    name = str(photo) if isinstance(photo, Path) else "the photo"
+    try:
+        content = _content(photo)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own size warning: the limit below is an error
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise PhotoError(
+                        f"{name} has {width} x {height} pixels and at most {MAX_PIXELS / 1e6:.0f} million are read: "
+                        "make it smaller"
+                    )
+                if at_least is not None:
+                    image.draft("RGB", (min(at_least, width), min(at_least, height)))
+                image.load()
+                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+                upright = ImageOps.exif_transpose(image)
+                return _rgb(upright), (height, width) if turned else (width, height)
+    except UnidentifiedImageError as error:
+        raise PhotoError(f"{name} is no JPEG, PNG, WebP or MPO picture: convert it to one of these") from error
+    except PhotoError:
+        raise
+    except FileNotFoundError as error:
+        raise PhotoError(f"{name} does not exist: check the path") from error
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, Image.DecompressionBombError) as error:
+        raise PhotoError(f"{name} cannot be decoded ({error}): it is damaged or cut off, copy it again") from error
+
+
+def _content(photo: Path | bytes) -> bytes:
+    """The photo's bytes, at most MAX_BYTES of them."""
+    if isinstance(photo, Path):
+        if photo.is_dir():
+            raise PhotoError(f"{photo} is a folder, not a photo")
+        size = photo.stat().st_size
+    else:
+        size = len(photo)
+    if size > MAX_BYTES:
+        raise PhotoError(f"{photo if isinstance(photo, Path) else 'the photo'} has {size} bytes and at most "
+                         f"{MAX_BYTES} are read: make it smaller")
+    return photo.read_bytes() if isinstance(photo, Path) else photo
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Eight-bit RGB; 16-bit grey is scaled, transparency is laid on white."""
+    if image.mode.startswith("I"):
+        grey = np.asarray(image, np.int64)
+        eight_bit = (grey >> 8 if grey.max(initial=0) > 255 else grey).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(eight_bit).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""The paper's stages: fine-tuning, warm-up, alternation, fusion, decision; and the run that holds them."""

@@ -1,0 +1,248 @@
+"""Who trains when: a phase is what happens to a batch during an epoch.
+
+`begin` says what is trained and what stays still, `step` takes one optimizer step and returns what is logged.
+A phase trains its own modules only; every other parameter and buffer of the network stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from leafzoom.model.attention_proposal import encode_boxes, response_maxima
+from leafzoom.model.backbone import Backbone
+from leafzoom.model.losses import classification_loss, ranking_loss
+from leafzoom.model.racnn import RACNN, Glimpse
+from leafzoom.training.optimization import Optimization, frozen
+
+__all__ = ["ApnPhase", "ClassifierPhase", "FineTuningPhase", "JointPhase", "Phase", "WarmUpPhase", "exact_matches"]
+
+Backward = Callable[[Tensor], None]
+"""Runs the backward pass of a loss (the device's and precision's way)."""
+
+
+class Phase(Protocol):
+    """What an epoch does with each batch."""
+
+    name: str
+
+    def begin(self) -> None:
+        """Set what is trained to train() and what stays still to eval(), without gradients."""
+
+    def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Learn from pictures [B, 3, S, S] in 0..1 and targets [B, L]; losses and accuracies to log."""
+
+
+def exact_matches(logits: Tensor, targets: Tensor) -> Tensor:
+    """The share of photographs whose labels are all right at threshold 0.5."""
+    return ((logits.detach() > 0) == (targets > 0.5)).all(dim=1).float().mean()
+
+
+class FineTuningPhase:
+    """The plain backbone learns to classify the whole source (before it is copied into every scale)."""
+
+    name = "classifier"
+
+    def __init__(self, racnn: RACNN, backbone: Backbone, optimization: Optimization, backward: Backward) -> None:
+        self.racnn, self.backbone = racnn, backbone
+        self.optimization, self.backward = optimization, backward
+
+    def begin(self) -> None:
+        """Train the plain backbone; the RA-CNN only cuts its views."""
+        frozen([self.racnn])
+        self.backbone.requires_grad_(True).train()
+
+    def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """One step on the binary cross-entropy."""
+        glimpse = self.racnn.first_glimpse(self.racnn.normalise(pictures))
+        look = self.backbone(glimpse.view)
+        loss = classification_loss(look.logits, targets)
+        self.backward(loss)
+        self.optimization.step()
+        return {"loss": loss.detach(), "exact_match": exact_matches(look.logits, targets)}
+
+
+class WarmUpPhase:
+    """The APNs learn the place of the largest response of the map that they read (§3.3.2)."""
+
+    name = "apn"
+
+    def __init__(self, racnn: RACNN, optimization: Optimization, backward: Backward, *, size_target: float) -> None:
+        self.racnn, self.optimization, self.backward = racnn, optimization, backward
+        self.size_target = size_target
+
+    def begin(self) -> None:
+        """Train the APNs alone."""
+        frozen([self.racnn])
+        self.racnn.apns.requires_grad_(True).train()
+
+    def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """One step on the smooth L1 distance to the response's maximum."""
+        racnn = self.racnn
+        sources = racnn.normalise(pictures)
+        glimpse = racnn.first_glimpse(sources)
+        logged = {}
+        for scale in range(len(racnn.apns)):
+            with torch.no_grad():
+                features = racnn.look(scale, glimpse).features
+            wanted = encode_boxes(
+                response_maxima(features.float(), racnn.input_size),
+                self.size_target,
+                racnn.input_size,
+                racnn.zoom_bounds,
+                racnn.centre_range,
+            )
+            proposals = racnn.propose(scale, features)
+            loss = nn.functional.smooth_l1_loss(proposals, wanted)
+            self.backward(loss)
+            logged[f"loss_apn{scale + 1}"] = loss.detach()
+            with torch.no_grad():
+                glimpse = racnn.zoom(sources, glimpse, proposals.detach())
+        self.optimization.step()
+        return logged
+
+
+class ClassifierPhase:
+    """Every scale's classifier learns from its own loss; the APNs stay still.
+
+    Each scale's backward pass runs before the next scale's forward pass, so one graph is in memory. The crops
+    are detached: a scale's loss changes no other scale's parameters.
+    """
+
+    name = "classifier"
+
+    def __init__(self, racnn: RACNN, optimization: Optimization, backward: Backward) -> None:
+        self.racnn, self.optimization, self.backward = racnn, optimization, backward
+
+    def begin(self) -> None:
+        """Train the backbones alone."""
+        frozen([self.racnn])
+        self.racnn.backbones.requires_grad_(True).train()
+
+    def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """One step on L_cls of every scale."""
+        racnn = self.racnn
+        sources = racnn.normalise(pictures)
+        glimpse = racnn.first_glimpse(sources)
+        logged = {}
+        for scale in range(racnn.scales):
+            look = racnn.look(scale, glimpse)
+            loss = classification_loss(look.logits, targets)
+            if scale < len(racnn.apns):
+                with torch.no_grad():
+                    glimpse = racnn.zoom(sources, glimpse, racnn.propose(scale, look.features))
+            self.backward(loss)
+            logged[f"loss_scale{scale + 1}"] = loss.detach()
+            logged[f"exact_match_scale{scale + 1}"] = exact_matches(look.logits, targets)
+            del look, loss
+        self.optimization.step()
+        return logged
+
+
+class ApnPhase:
+    """Every APN learns from the ranking loss of its own two scales; the backbones stay still, in eval()."""
+
+    name = "apn"
+
+    def __init__(
+        self,
+        racnn: RACNN,
+        optimization: Optimization,
+        backward: Backward,
+        *,
+        margin: float,
+        labels: Literal["present", "all"],
+        reduction: Literal["sum", "mean"],
+    ) -> None:
+        self.racnn, self.optimization, self.backward = racnn, optimization, backward
+        self.margin, self.labels, self.reduction = margin, labels, reduction
+
+    def begin(self) -> None:
+        """Train the APNs alone."""
+        frozen([self.racnn])
+        self.racnn.apns.requires_grad_(True).train()
+
+    def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """One step on L_rank of every pair of neighbouring scales."""
+        racnn = self.racnn
+        sources = racnn.normalise(pictures)
+        glimpse = racnn.first_glimpse(sources)
+        with torch.no_grad():
+            look = racnn.look(0, glimpse)
+        logged = {}
+        for scale in range(len(racnn.apns)):
+            proposals = racnn.propose(scale, look.features.detach())
+            glimpse = racnn.zoom(sources, glimpse, proposals)
+            coarse, look = look.logits, racnn.look(scale + 1, glimpse)
+            loss = ranking_loss(
+                coarse, look.logits, targets, margin=self.margin, labels=self.labels, reduction=self.reduction
+            )
+            self.backward(loss)
+            glimpse = Glimpse(glimpse.view.detach(), glimpse.boxes.detach())
+            logged[f"ranking_loss{scale + 1}{scale + 2}"] = loss.detach()
+        self.optimization.step()
+        return logged
+
+
+class JointPhase:
+    """§3.3.3's first approach, which the authors found to fail: eq. 10 as one loss, nothing detached.
+
+    A finer scale's loss reaches the coarser scale's convolutions through the crop and the APN (figure 6), and
+    the ranking loss lowers the coarser scale's own probability.
+    """
+
+    name = "joint"
+
+    def __init__(
+        self,
+        racnn: RACNN,
+        optimizations: Sequence[Optimization],
+        backward: Backward,
+        *,
+        margin: float,
+        labels: Literal["present", "all"],
+        reduction: Literal["sum", "mean"],
+    ) -> None:
+        self.racnn, self.optimizations, self.backward = racnn, optimizations, backward
+        self.margin, self.labels, self.reduction = margin, labels, reduction
+
+    def begin(self) -> None:
+        """Train everything."""
+        self.racnn.requires_grad_(True).train()
+
+    def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """One step of all optimizers on the sum of all losses."""
+        racnn = self.racnn
+        sources = racnn.normalise(pictures)
+        glimpse = racnn.first_glimpse(sources)
+        total = sources.new_zeros(())
+        logged = {}
+        coarse: Tensor | None = None
+        for scale in range(racnn.scales):
+            look = racnn.look(scale, glimpse)
+            loss = classification_loss(look.logits, targets)
+            total = total + loss
+            logged[f"loss_scale{scale + 1}"] = loss.detach()
+            logged[f"exact_match_scale{scale + 1}"] = exact_matches(look.logits, targets)
+            if coarse is not None:
+                ranking = ranking_loss(
+                    coarse,
+                    look.logits,
+                    targets,
+                    margin=self.margin,
+                    labels=self.labels,
+                    reduction=self.reduction,
+                    detach_coarse=False,
+                )
+                total = total + ranking
+                logged[f"ranking_loss{scale}{scale + 1}"] = ranking.detach()
+            coarse = look.logits
+            if scale < len(racnn.apns):
+                glimpse = racnn.zoom(sources, glimpse, racnn.propose(scale, look.features))
+        self.backward(total)
+        for optimization in self.optimizations:
+            optimization.step()
+        return logged

@@ -1,0 +1,443 @@
+"""One training in one folder.
+
+    RUN/run.json            what ran, on what, how long, how far ("status": "training" or "finished")
+    RUN/recipe.json         every value of the recipe
+    RUN/split.json          the photographs of the three parts
+    RUN/log.csv             epoch, stage/phase/metric, value
+    RUN/zooms/*.png         where the network looks after every epoch; RUN/attention.gif their film
+    RUN/states/             what --resume goes on from
+    RUN/backbone.safetensors, RUN/model.safetensors, RUN/model.onnx
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from lightning.fabric import Fabric
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from torch import Tensor, nn
+
+from leafzoom import __version__
+from leafzoom.dataset.augmentation import Augmentation
+from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.split import Split, subset
+from leafzoom.errors import LeafzoomError, TrainingError
+from leafzoom.labels import LabelSet
+from leafzoom.manifest import Decision, Manifest
+from leafzoom.metrics import score
+from leafzoom.model.backbone import Backbone
+from leafzoom.model.build import (
+    build_fusions,
+    build_racnn,
+    initial_checkpoint,
+    load_backbone,
+    pretrained_backbone,
+    start_backbone,
+)
+from leafzoom.model.checkpoint import Checkpoint, load_part, network_tensors, save_checkpoint
+from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
+from leafzoom.model.racnn import RACNN
+from leafzoom.recipe import Recipe, recipe_from_dict, recipe_to_dict
+from leafzoom.storage import make_folder, write_json, write_text
+from leafzoom.training.batches import Photographs, batch_count
+from leafzoom.training.decision_fit import fit_decision
+from leafzoom.training.evolution import draw_zooms, write_film
+from leafzoom.training.fusion_fit import fit_lbfgs, fit_sgd
+from leafzoom.training.optimization import Optimization
+from leafzoom.training.phases import ApnPhase, ClassifierPhase, FineTuningPhase, JointPhase, Phase, WarmUpPhase
+from leafzoom.training.selection import read_backbone, read_scales, selection_metrics
+from leafzoom.training.stages import Progress, Stage, run_stage
+from leafzoom.training.state import Cursor, State, load_state, save_state
+
+__all__ = ["Settings", "train"]
+
+_SAMPLE = 6  # photographs whose zooms are drawn
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a training runs, as opposed to what it trains: not part of the recipe, changes no result on a CPU."""
+
+    accelerator: str = "auto"
+    precision: str = "32-true"
+    tensorboard: bool = False
+
+
+def train(
+    cache: Cache,
+    split: Split,
+    recipe: Recipe,
+    out: Path,
+    *,
+    init: str | None = None,
+    resume: bool = False,
+    settings: Settings = Settings(),  # noqa: B008
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train all stages of a recipe into a folder, or go on with what a stop left there.
+
+    Args:
+        cache: the photographs.
+        split: its three parts.
+        recipe: what is trained and how.
+        out: the run's folder.
+        init: a checkpoint, or `bundled`, whose backbone (and, with `fine_tuning.epochs = 0`, scales and APNs)
+            the training starts from.
+        resume: go on with the run in `out`; a finished one is left as it is.
+        settings: device and precision.
+        say: prints a line for people.
+
+    Returns:
+        The checkpoint of the trained network, `out/model.safetensors`.
+
+    Raises:
+        TrainingError: the folder holds a run (without `resume`), or another one is at work there; with
+            `resume`, recipe, split or data differ from the run's; a loss that is not finite.
+        LeafzoomError: the folder cannot be written; the errors of the data and of the start weights.
+    """
+    make_folder(out)
+    try:
+        with FileLock(out / "lock", timeout=0):
+            return _Run(cache, split, recipe, out, init, resume, settings, say).go()
+    except Timeout as error:
+        raise TrainingError(f"another training is at work in {out}: wait for it or choose another folder") from error
+
+
+class _Run:
+    """The parts of a training while it runs."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        split: Split,
+        recipe: Recipe,
+        out: Path,
+        init: str | None,
+        resume: bool,
+        settings: Settings,
+        say: Callable[[str], None],
+    ) -> None:
+        self.recipe, self.out, self.say, self.settings = recipe, out, say, settings
+        self.cache, self.split = cache, split
+        self.labels = cache.table.take(split.train + split.select + split.report).label_set(recipe.data.labels)
+        self.facts = self._facts(init)
+        self._check_folder(resume)
+        self.init = initial_checkpoint(init) if init else None
+        self.train_part = self._part(split.train, recipe.data.train_limit)
+        self.select_part = self._part(split.select, recipe.data.select_limit)
+        sample = self.select_part.rows[:: max(1, len(self.select_part) // _SAMPLE)][:_SAMPLE]
+        self.sample = Photographs(cache.sources, self.train_part.targets, cache.table.images, sample)
+        torch.manual_seed(recipe.seed)
+        self.fabric = Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)  # type: ignore[arg-type]
+        self.backbone: Backbone = (
+            pretrained_backbone(recipe, self.labels.names, self.init)
+            if self.init
+            else start_backbone(recipe, self.labels.names)
+        )
+        self.racnn: RACNN = build_racnn(recipe, len(self.labels.names))
+        self.backbone.to(self.fabric.device, memory_format=torch.channels_last)
+        self.racnn.to(self.fabric.device)
+        self.augmentation = Augmentation(source_size=recipe.data.source_size, **asdict(recipe.augmentation))
+        self.progress = Progress(Cursor(), {}, [], {})
+        self.board = TensorBoardLogger(out, name="tensorboard", version="") if settings.tensorboard else None
+
+    def go(self) -> Path:
+        """Run every stage that is not done yet."""
+        path = self.out / "model.safetensors"
+        if self._finished():
+            self.say(f"{self.out} is finished: its network is {path}")
+            return path
+        builders = [self._fine_tuning, self._warm_up, self._alternation]
+        stored = load_state(self.out / "states")
+        if stored:
+            self._restore(stored)
+            self.say(f"going on with stage {stored.cursor.stage + 1}, epoch {stored.cursor.epoch + 1}")
+        write_json(self.out / "run.json", {**self.facts, "status": "training"})
+        for number in range(self.progress.cursor.stage, len(builders)):
+            self._start_stage(number)
+            stage = builders[number]()
+            if stored and stored.cursor.stage == number:
+                for name, state in stored.optimizations.items():
+                    stage.optimizations[name].load_state_dict(state)
+            run_stage(
+                self.fabric,
+                stage,
+                self.train_part,
+                self.augmentation,
+                self.progress,
+                seed=self.recipe.seed,
+                save=lambda stage=stage: self._save(stage),  # type: ignore[misc]
+                after_epoch=self._after_epoch,
+                say=self.say,
+            )
+            self.progress.cursor, self.progress.best = Cursor(number + 1), {}
+            if number == 0:
+                self._save_backbone()
+            self._save(None)
+        return self._finish(path)
+
+    # What a run is, and whether the folder may be used for it.
+
+    def _facts(self, init: str | None) -> dict[str, Any]:
+        """What a run is made of; --resume wants the same."""
+        return {
+            "leafzoom": __version__,
+            "recipe": recipe_to_dict(self.recipe),
+            "init": init,
+            "labels": list(self.labels.names),
+            "data": {"csv": self.cache.table.csv.name, "table": self.cache.table.digest(), "photographs": self.cache.digest},
+            "split": {
+                "name": self.split.name,
+                "train": len(self.split.train),
+                "select": len(self.split.select),
+                "report": len(self.split.report),
+            },
+        }
+
+    def _check_folder(self, resume: bool) -> None:
+        """Write the run's files into a new folder, or compare them with those of the run to go on with."""
+        path = self.out / "run.json"
+        if not path.is_file():
+            if any(self.out.glob("states/state-*.pt")):
+                raise TrainingError(f"{self.out} has states but no run.json: choose another folder")
+            write_json(self.out / "recipe.json", self.facts["recipe"])
+            write_json(self.out / "split.json", self.split.to_dict())
+            write_json(path, {**self.facts, "status": "training"})
+            return
+        if not resume:
+            raise TrainingError(f"{self.out} holds a run already: go on with --resume, or choose another folder")
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            same_recipe = recipe_from_dict(before["recipe"], str(path)) == self.recipe
+        except (OSError, ValueError, KeyError) as error:
+            raise TrainingError(f"{path} cannot be read ({error}): choose another folder") from error
+        if not same_recipe:
+            raise TrainingError(f"{self.out} was trained with another recipe: --resume takes the same --recipe and --set")
+        for key, what in (("data", "other photographs or labels"), ("split", "another split"), ("init", "another --init")):
+            if before.get(key) != self.facts[key]:
+                raise TrainingError(f"{self.out} was trained with {what}: --resume needs the same, or choose another folder")
+
+    def _finished(self) -> bool:
+        status = json.loads((self.out / "run.json").read_text(encoding="utf-8")).get("status")
+        return bool(status == "finished")
+
+    def _part(self, images: tuple[str, ...], limit: int) -> Photographs:
+        """A part of the data, cut to a number of photographs."""
+        table = self.cache.table
+        chosen = set(subset(table.take(images), limit, seed=self.recipe.seed))
+        rows = np.array([row for row, image in enumerate(table.images) if image in chosen], np.int64)
+        return Photographs(self.cache.sources, table.targets(self.labels), table.images, rows)
+
+    # The stages.
+
+    def _start_stage(self, number: int) -> None:
+        """What comes before a stage's first batch: after fine-tuning, the backbone is copied into every scale."""
+        if number != 1 or self.progress.cursor != Cursor(1):
+            return
+        for index, scale in enumerate(self.racnn.backbones, start=1):
+            if self.init and not self.recipe.fine_tuning.epochs and f"scale{index}" in self.init.parts:
+                load_backbone(scale, self.labels.names, self.init, f"scale{index}")
+            else:
+                scale.load_state_dict(self.backbone.state_dict())
+        if self.init and not self.recipe.fine_tuning.epochs:
+            for index, apn in enumerate(self.racnn.apns, start=1):
+                if f"apn{index}" in self.init.parts:
+                    load_part(apn, self.init.part(f"apn{index}"), f"{self.init.path}: apn{index}")
+
+    def _steps(self, batch_size: int) -> int:
+        return batch_count(len(self.train_part), batch_size)
+
+    def _fine_tuning(self) -> Stage:
+        """The plain backbone: table 1's baseline, and the start of every scale."""
+        recipe = self.recipe.fine_tuning
+        steps = recipe.epochs * self._steps(recipe.batch_size)
+        optimization = Optimization([self.backbone], recipe.optimizer, steps)
+        phase = FineTuningPhase(self.racnn, self.backbone, optimization, self.fabric.backward)
+        targets = self.select_part.part_targets
+
+        def measure() -> dict[str, float]:
+            logits = read_backbone(self.fabric, self.racnn, self.backbone, self.select_part)
+            return selection_metrics((logits,), (), targets)
+
+        return Stage(
+            "fine_tuning", [phase] * recipe.epochs, self.backbone, {"backbone": optimization}, measure,
+            recipe.batch_size, recipe.patience,
+        )  # fmt: skip
+
+    def _warm_up(self) -> Stage:
+        """The APNs, from the response maxima."""
+        recipe = self.recipe.warm_up
+        steps = recipe.epochs * self._steps(recipe.batch_size)
+        optimization = Optimization(list(self.racnn.apns), recipe.optimizer, steps)
+        phase = WarmUpPhase(self.racnn, optimization, self.fabric.backward, size_target=recipe.size_target)
+        return Stage(
+            "warm_up", [phase] * recipe.epochs, self.racnn, {"apn": optimization}, self._measure_scales,
+            recipe.batch_size,
+        )  # fmt: skip
+
+    def _alternation(self) -> Stage:
+        """Classifier and APN phases in turn, ending on a classifier phase; or the joint phase of §3.3.3."""
+        recipe = self.recipe.alternation
+        steps = self._steps(recipe.batch_size)
+        joint = recipe.objective == "joint"
+        epochs = 2 * recipe.rounds + 1
+        classifier = Optimization(
+            list(self.racnn.backbones), recipe.classifier, steps * (epochs if joint else recipe.rounds + 1)
+        )
+        apn = Optimization(list(self.racnn.apns), recipe.apn, steps * (epochs if joint else recipe.rounds))
+        ranking: dict[str, Any] = {
+            "margin": recipe.margin,
+            "labels": recipe.ranking_labels,
+            "reduction": recipe.ranking_reduction,
+        }
+        backward = self.fabric.backward
+        phases: list[Phase] = [ClassifierPhase(self.racnn, classifier, backward)]
+        for _ in range(recipe.rounds):
+            phases += [ApnPhase(self.racnn, apn, backward, **ranking), phases[0]]
+        if joint:
+            phases = [JointPhase(self.racnn, [classifier, apn], backward, **ranking)] * epochs
+        return Stage(
+            "alternation", phases, self.racnn, {"classifier": classifier, "apn": apn}, self._measure_scales,
+            recipe.batch_size, recipe.patience,
+        )  # fmt: skip
+
+    def _measure_scales(self) -> dict[str, float]:
+        read = read_scales(self.fabric, self.racnn, self.select_part)
+        return selection_metrics(read.logits, read.boxes, self.select_part.part_targets)
+
+    def _fit_fusions(self) -> tuple[FusedRACNN, dict[str, Decision], dict[str, Any]]:
+        """Fusion heads, every head's decision, and its figures on the selection part."""
+        recipe, names = self.recipe.fusion, self.labels.names
+        fusions = tuple(build_fusions(recipe, self.racnn))
+        read = read_scales(self.fabric, self.racnn, self.select_part, fusions)
+        logits = {f"scale{s}": z for s, z in enumerate(read.logits, start=1)}
+        targets = self.select_part.part_targets
+        fits: dict[str, Any] = {}
+        on_train = read_scales(self.fabric, self.racnn, self.train_part, fusions) if recipe.fit == "sgd" else None
+        for place, fusion in enumerate(fusions):
+            head = fusion_head(fusion.scales)
+            if on_train:
+                fit_sgd(fusion, on_train.gathered[place], self.train_part.part_targets, recipe, self.recipe.seed)
+                with torch.no_grad():
+                    logits[head] = fusion(torch.from_numpy(read.gathered[place])).numpy()
+            else:
+                start = self._mean_classifier(fusion)
+                fit = fit_lbfgs(fusion, read.gathered[place], targets, start, self.recipe.seed)
+                logits[head] = fit.out_of_fold.astype(np.float32)
+                fits[head] = {"penalty": fit.penalty, "cross_validated_loss": fit.losses}
+        heads = {"backbone": read_backbone(self.fabric, self.racnn, self.backbone, self.select_part), **logits}
+        decisions = {head: fit_decision(z, targets, self.labels) for head, z in heads.items()}
+        figures: dict[str, Any] = {}
+        for head, z in heads.items():
+            probabilities = 1 / (1 + np.exp(-z.astype(np.float64)))
+            scored = score(targets, z > 0, probabilities, names)
+            figures[head] = {"exact_match": scored.exact_match, "micro_f1": scored.micro.f1, "macro_f1": scored.macro.f1}
+        network = FusedRACNN(self.racnn, fusions).eval()
+        return network, decisions, {"inner-select": figures, "fusion_fit": fits}
+
+    def _mean_classifier(self, fusion: Fusion) -> tuple[Tensor, Tensor]:
+        """Weight and bias that make a fusion the mean of its scales' own classifiers."""
+        layers = [backbone.classifier_layer() for backbone in self.racnn.backbones[: fusion.scales]]  # type: ignore[operator,union-attr]
+        if fusion.inputs == "logits":
+            identity = torch.eye(layers[0].out_features).repeat(1, fusion.scales)
+            return identity / fusion.scales, torch.zeros(layers[0].out_features)
+        weight = torch.cat([layer.weight.detach() for layer in layers], dim=1) / fusion.scales
+        bias = torch.stack([layer.bias.detach() for layer in layers]).mean(dim=0)
+        return (torch.zeros_like(weight) if fusion.normalise == "l2" else weight), bias
+
+    # Files.
+
+    def _after_epoch(self, stage: Stage, epoch: int) -> None:
+        """Draw the zooms of a fixed sample; write the log."""
+        if stage.name != "fine_tuning":
+            name = f"{stage.name} {epoch + 1} ({stage.phases[epoch].name})"
+            order = {"warm_up": 1, "alternation": 2}[stage.name]
+            path = self.out / "zooms" / f"{order}-{stage.name}-{epoch + 1:03d}.png"
+            draw_zooms(self.fabric, self.racnn, self.sample, path, name)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["epoch", "key", "value"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.progress.history)
+        write_text(self.out / "log.csv", text.getvalue())
+        if self.board:
+            for row in self.progress.history:
+                if row["key"].startswith(stage.name) and row["epoch"] == epoch + 1:
+                    self.board.log_metrics({row["key"]: row["value"]}, step=epoch + 1)
+
+    def _save(self, stage: Stage | None) -> None:
+        modules: dict[str, nn.Module] = {"backbone": self.backbone, "racnn": self.racnn}
+        progress = self.progress
+        save_state(
+            self.out / "states",
+            State(
+                cursor=progress.cursor,
+                tensors={name: module.state_dict() for name, module in modules.items()},
+                optimizations={n: o.state_dict() for n, o in stage.optimizations.items()} if stage else {},
+                best=progress.best,
+                history=progress.history,
+                seconds=progress.seconds,
+            ),
+        )
+
+    def _restore(self, stored: State) -> None:
+        self.backbone.load_state_dict(stored.tensors["backbone"])
+        self.racnn.load_state_dict(stored.tensors["racnn"])
+        self.progress = Progress(stored.cursor, stored.best, stored.history, stored.seconds)
+
+    def _manifest(self, decisions: dict[str, Decision], metrics: dict[str, Any]) -> Manifest:
+        recipe = self.recipe
+        return Manifest(
+            labels=LabelSet(self.labels.names, self.labels.combinations),
+            source_size=recipe.data.source_size,
+            input_size=recipe.model.input_size,
+            scales=recipe.model.scales,
+            decisions=decisions,
+            recipe=self.facts["recipe"],
+            data={
+                **self.facts["data"],
+                "split": self.split.name,
+                "trained_on": len(self.train_part),
+                "selected_on": len(self.select_part),
+            },
+            metrics=metrics,
+            name=self.out.resolve().name,
+            leafzoom_version=__version__,
+        )
+
+    def _save_backbone(self) -> None:
+        tensors = {f"backbone.{name}": tensor for name, tensor in self.backbone.state_dict().items()}
+        save_checkpoint(self.out / "backbone.safetensors", tensors, self._manifest({}, {}))
+
+    def _finish(self, path: Path) -> Path:
+        """Fusion, decisions, the network's file, the film; then the run is finished."""
+        started = time.perf_counter()
+        self.say("fusion and thresholds")
+        network, decisions, metrics = self._fit_fusions()
+        plain = {f"backbone.{name}": tensor for name, tensor in self.backbone.state_dict().items()}
+        save_checkpoint(path, {**plain, **network_tensors(network)}, self._manifest(decisions, metrics))
+        write_film(self.out / "zooms", self.out / "attention.gif")
+        seconds = {**self.progress.seconds, "fusion": time.perf_counter() - started}
+        machine = {
+            "platform": platform.platform(),
+            "device": str(self.fabric.device),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        }
+        done = {**self.facts, "status": "finished", "seconds": seconds, "machine": machine, "metrics": metrics}
+        write_json(self.out / "run.json", done)
+        for head, figures in metrics["inner-select"].items():
+            self.say(f"{head}: inner-select " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items()))
+        return path

@@ -1,0 +1,111 @@
+"""What the networks make of a part of the data, always in eval() and without augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from leafzoom.model.backbone import Backbone
+from leafzoom.model.fusion import Fusion
+from leafzoom.model.racnn import RACNN
+from leafzoom.training.batches import Photographs, plain_batches
+
+__all__ = ["ScaleArrays", "binary_cross_entropy", "read_backbone", "read_scales", "selection_metrics"]
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class ScaleArrays:
+    """What all scales make of n photographs, float32.
+
+    `logits`: a [n, L] for each scale. `boxes`: a [n, 3] for each scale, in source pixels. `gathered`: a
+    [n, width] for each fusion that was asked for, its input.
+    """
+
+    logits: tuple[NDArray[np.float32], ...]
+    boxes: tuple[NDArray[np.float32], ...]
+    gathered: tuple[NDArray[np.float32], ...]
+
+
+@torch.no_grad()
+def read_backbone(fabric: Fabric, racnn: RACNN, backbone: Backbone, photographs: Photographs) -> NDArray[np.float32]:
+    """The plain backbone's logits, [n, L]."""
+    backbone.eval()
+    parts = []
+    for batch in plain_batches(photographs, batch_size=_BATCH, device=fabric.device):
+        with fabric.autocast():
+            glimpse = racnn.first_glimpse(racnn.normalise(batch.pictures))
+            parts.append(backbone(glimpse.view).logits.float())
+    return _array(parts)
+
+
+@torch.no_grad()
+def read_scales(
+    fabric: Fabric, racnn: RACNN, photographs: Photographs, fusions: tuple[Fusion, ...] = ()
+) -> ScaleArrays:
+    """All scales' logits and boxes, and the inputs of fusions."""
+    racnn.eval()
+    logits: list[list[Tensor]] = [[] for _ in range(racnn.scales)]
+    boxes: list[list[Tensor]] = [[] for _ in range(racnn.scales)]
+    gathered: list[list[Tensor]] = [[] for _ in fusions]
+    for batch in plain_batches(photographs, batch_size=_BATCH, device=fabric.device):
+        with fabric.autocast():
+            outputs = racnn(racnn.normalise(batch.pictures))
+        for scale, output in enumerate(outputs):
+            logits[scale].append(output.logits.float())
+            boxes[scale].append(output.boxes.float())
+        for place, fusion in enumerate(fusions):
+            gathered[place].append(fusion.gather(outputs).float())
+    return ScaleArrays(*(tuple(_array(parts) for parts in lists) for lists in (logits, boxes, gathered)))
+
+
+def binary_cross_entropy(logits: NDArray[np.floating], targets: NDArray[np.uint8]) -> float:
+    """Mean binary cross-entropy of logits [n, L] against targets [n, L]."""
+    z = np.asarray(logits, np.float64)
+    return float(np.mean(np.logaddexp(0, z) - z * targets))
+
+
+def selection_metrics(
+    logits: tuple[NDArray[np.float32], ...], boxes: tuple[NDArray[np.float32], ...], targets: NDArray[np.uint8]
+) -> dict[str, float]:
+    """What is logged after an epoch: for each scale loss, exact match, micro F1; for each box its spread.
+
+    The spread is the standard deviation over photographs, centres and sizes as fractions of the source: a
+    collapsed APN shows 0. `loss` is the sum over scales; early stopping goes by it.
+    """
+    metrics: dict[str, float] = {}
+    one = len(logits) == 1
+    for scale, z in enumerate(logits, start=1):
+        name = "" if one else f"_scale{scale}"
+        answers = z > 0
+        hits = float((answers & (targets > 0)).sum())
+        metrics[f"loss{name}"] = binary_cross_entropy(z, targets)
+        metrics[f"exact_match{name}"] = float((answers == (targets > 0)).all(axis=1).mean())
+        metrics[f"micro_f1{name}"] = 2 * hits / max(float(answers.sum() + targets.sum()), 1.0)
+    if not one:
+        metrics["loss"] = sum(metrics[f"loss_scale{scale}"] for scale in range(1, len(logits) + 1))
+        present = np.maximum(targets.sum(axis=1), 1)
+        correct = [(_sigmoid(z) * targets).sum(axis=1) / present for z in logits]
+        for scale in range(1, len(logits)):
+            gap = np.maximum(0, correct[scale - 1] - correct[scale] + 0.05)
+            metrics[f"ranking_loss{scale}{scale + 1}"] = float(gap.mean())
+    for scale, box in enumerate(boxes[1:], start=2):
+        side = float(2 * boxes[0][0, 2])
+        for column, name in enumerate(("x", "y", "half_side")):
+            metrics[f"box{scale}_{name}_mean"] = float(box[:, column].mean()) / side
+            metrics[f"box{scale}_{name}_spread"] = float(box[:, column].std()) / side
+    return metrics
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))))
+
+
+def _array(parts: list[Tensor]) -> NDArray[np.float32]:
+    return torch.cat(parts).cpu().numpy().astype(np.float32)

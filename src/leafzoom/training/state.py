@@ -1,0 +1,90 @@
+"""What a training goes on from after a stop: whole, checksummed, and the one before it as well.
+
+A state is `state-NNNNNN-<sha256, first 16>.pt` in the run's `states/`. A file whose content does not have the
+hash in its name is passed over for the one before; nothing but tensors and plain values is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from leafzoom.errors import TrainingError
+from leafzoom.storage import make_folder, write_bytes
+
+__all__ = ["Cursor", "State", "load_state", "save_state"]
+
+_NAME = re.compile(r"state-(\d{6})-([0-9a-f]{16})\.pt")
+_KEEP = 2
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a training is: the next batch of an epoch of a stage, and the sums of what this epoch has logged."""
+
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a training needs to go on.
+
+    `tensors`: {module: state dict}. `optimizations`: {name: state}. `best`: the best epoch of the stage so far
+    (loss, epoch, state dict) or empty. `history`: rows of the log. `seconds`: spent in each stage.
+    """
+
+    cursor: Cursor
+    tensors: dict[str, Any]
+    optimizations: dict[str, Any]
+    best: dict[str, Any]
+    history: list[dict[str, Any]]
+    seconds: dict[str, float]
+
+
+def save_state(folder: Path, state: State) -> None:
+    """Write a state and remove all but the last two.
+
+    Raises:
+        LeafzoomError: the file cannot be written; those before it stay.
+    """
+    make_folder(folder)
+    buffer = io.BytesIO()
+    torch.save({**vars(state), "cursor": vars(state.cursor)}, buffer)
+    content = buffer.getvalue()
+    earlier = _files(folder)
+    number = 1 + (int(_NAME.fullmatch(earlier[-1].name)[1]) if earlier else 0)  # type: ignore[index]
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    write_bytes(folder / f"state-{number:06d}-{digest}.pt", content)
+    for path in earlier[: len(earlier) + 1 - _KEEP]:
+        path.unlink(missing_ok=True)
+
+
+def load_state(folder: Path) -> State | None:
+    """The last whole state, or None where no training has saved one.
+
+    Raises:
+        TrainingError: there are states, but all are damaged.
+    """
+    files = _files(folder)
+    for path in reversed(files):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest()[:16] in path.name:
+            stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return State(**{**stored, "cursor": Cursor(**stored["cursor"])})
+    if files:
+        raise TrainingError(f"every state in {folder} is damaged: start anew in another folder")
+    return None
+
+
+def _files(folder: Path) -> list[Path]:
+    """States by number, oldest first."""
+    return sorted(path for path in folder.glob("state-*.pt") if _NAME.fullmatch(path.name))
