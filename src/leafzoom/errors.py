@@ -79,6 +79,5 @@ def needs_extra(extra: str, what: str) -> Iterator[None]:
         if (error.name or "").split(".")[0] == "leafzoom":
             raise
         raise MissingExtraError(
-            f"{what} needs the library {error.name!r}, which is not installed: "
-            f'pip install "leafzoom[{extra}]"'
+            f'{what} needs the library {error.name!r}, which is not installed: pip install "leafzoom[{extra}]"'
         ) from error

@@ -111,7 +111,8 @@ class Manifest:
             )
         try:
             labels = LabelSet(
-                tuple(content["labels"]["names"]), tuple(tuple(row) for row in content["labels"]["combinations"])
+                tuple(content["labels"]["names"]),
+                tuple(tuple(row) for row in content["labels"]["combinations"]),
             )
             decisions = {
                 head: Decision(tuple(value["thresholds"]), value["temperature"])

@@ -51,8 +51,8 @@ class HeadMetrics:
 
 
 def score(
-    targets: NDArray[np.generic],
-    answers: NDArray[np.generic],
+    targets: NDArray[np.integer | np.bool_],
+    answers: NDArray[np.integer | np.bool_],
     probabilities: NDArray[np.floating],
     names: Sequence[str],
     threshold: float | dict[str, float] = 0.5,
@@ -69,7 +69,7 @@ def score(
     with needs_extra("train", "scoring"):
         from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-    targets, answers = np.asarray(targets, np.uint8), np.asarray(answers, np.uint8)
+    targets, answers = np.asarray(targets).astype(np.uint8), np.asarray(answers).astype(np.uint8)
     support = targets.sum(axis=0)
     if not len(targets):
         nothing = Score(0.0, 0.0, 0.0, 0)

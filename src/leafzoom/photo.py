@@ -16,10 +16,22 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from leafzoom.errors import PhotoError
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "PREPROCESSING", "SUFFIXES", "Source", "read_photo", "read_source"]
+__all__ = [
+    "BOX_COLOURS",
+    "FORMATS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "PREPROCESSING",
+    "SUFFIXES",
+    "Source",
+    "read_photo",
+    "read_source",
+]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "MPO")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".mpo")
+BOX_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
+"""Of the boxes of scales 2, 3, … drawn on a photo (Okabe and Ito's, told apart by colour-blind people too)."""
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 120_000_000
 PREPROCESSING = "pillow-bilinear-antialias-1"
@@ -89,7 +101,15 @@ def _decode(photo: Path | bytes, *, at_least: int | None) -> tuple[Image.Image, 
         raise
     except FileNotFoundError as error:
         raise PhotoError(f"{name} does not exist: check the path") from error
-    except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        Image.DecompressionBombError,
+    ) as error:
         raise PhotoError(f"{name} cannot be decoded ({error}): it is damaged or cut off, copy it again") from error
 
 
@@ -102,8 +122,10 @@ def _content(photo: Path | bytes) -> bytes:
     else:
         size = len(photo)
     if size > MAX_BYTES:
-        raise PhotoError(f"{photo if isinstance(photo, Path) else 'the photo'} has {size} bytes and at most "
-                         f"{MAX_BYTES} are read: make it smaller")
+        raise PhotoError(
+            f"{photo if isinstance(photo, Path) else 'the photo'} has {size} bytes and at most "
+            f"{MAX_BYTES} are read: make it smaller"
+        )
     return photo.read_bytes() if isinstance(photo, Path) else photo
 
 

@@ -1,7 +1,8 @@
 """Recipes: every choice of a training under one name, read from TOML and checked.
 
-A recipe is a file of sections (`[model]`, `[alternation]`, …); `recipes/*.toml` ship in the package. What a
-file leaves out keeps the value given here. `--set section.key=value` changes one value on the command line.
+A recipe is a file of sections (`[model]`, `[alternation]`, …); `recipes/*.toml` ship in the package. A file
+that starts with `extends = "paper"` changes that recipe; what is left out keeps the value given here.
+`--set section.key=value` changes one value on the command line.
 """
 
 from __future__ import annotations
@@ -177,13 +178,13 @@ class FusionRecipe:
     """The heads that fuse scales 1+2 and 1+2+3, trained with the RA-CNN frozen.
 
     `inputs`: pooled `descriptors` or the scales' `logits`. `normalise`: each descriptor divided by its norm
-    (`l2`), standardised, or left alone. `fit`: `sgd`, as the paper, on the training part; or `lbfgs`, the
-    convex problem to its end on the selection part, which the backbones did not overfit, with an L2 penalty
-    (chosen by cross-validation) towards the mean of the scales' own classifiers.
+    (`l2`), shifted and scaled by one factor a scale (`rescale`), or left alone. `fit`: `sgd`, as the paper, on
+    the training part; or `lbfgs`, the convex problem to its end on the selection part, which the backbones did
+    not overfit, with an L2 penalty (chosen by cross-validation) towards the mean of the scales' classifiers.
     """
 
     inputs: Literal["descriptors", "logits"] = "descriptors"
-    normalise: Literal["none", "l2", "standardise"] = "standardise"
+    normalise: Literal["none", "l2", "rescale"] = "rescale"
     fit: Literal["sgd", "lbfgs"] = "lbfgs"
     epochs: _Positive = 5
     batch_size: _Positive = 32
@@ -228,26 +229,11 @@ def load_recipe(name_or_file: str, changes: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: no such recipe or file, a file that is no TOML, an unknown key, an impossible value.
     """
-    if name_or_file in recipe_names():
-        text, where = (resources.files("leafzoom") / "recipes" / f"{name_or_file}.toml").read_text(), name_or_file
-    else:
-        path = Path(name_or_file)
-        if not path.is_file():
-            raise RecipeError(
-                f"no recipe {name_or_file!r}: give a TOML file or one of {', '.join(recipe_names())}"
-            )
-        try:
-            text, where = path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"cannot read the recipe {path}: {error}") from error
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"the recipe {where} is no valid TOML: {error}") from error
-    content.setdefault("name", Path(where).stem)
+    content = _read(name_or_file)
+    content["name"] = content.get("name", Path(name_or_file).stem)
     for change in changes:
         _apply(content, change)
-    return recipe_from_dict(content, where)
+    return recipe_from_dict(content, name_or_file)
 
 
 def recipe_from_dict(content: Mapping[str, Any], where: str) -> Recipe:
@@ -279,13 +265,39 @@ def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
 _ADAPTER = TypeAdapter(Recipe)
 
 
+def _read(name_or_file: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The plain values of a recipe, laid over those of the recipe that it extends."""
+    if name_or_file in extended_by:
+        raise RecipeError(f"the recipe {name_or_file} extends itself (by way of {', '.join(extended_by)})")
+    try:
+        if name_or_file in recipe_names():
+            text = (resources.files("leafzoom") / "recipes" / f"{name_or_file}.toml").read_text(encoding="utf-8")
+        elif Path(name_or_file).is_file():
+            text = Path(name_or_file).read_text(encoding="utf-8")
+        else:
+            raise RecipeError(f"no recipe {name_or_file!r}: give a TOML file or one of {', '.join(recipe_names())}")
+        content = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read the recipe {name_or_file}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"the recipe {name_or_file} is no valid TOML: {error}") from error
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    below = _read(str(base), (*extended_by, name_or_file))
+    below.pop("name", None)
+    return _merged(below, content)
+
+
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `changes` laid over it, section by section."""
     merged = dict(base)
     for key, value in changes.items():
         below = merged.get(key)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(below, value) if both else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merged(below, value)
+        else:
+            merged[key] = value
     return merged
 
 

@@ -53,7 +53,10 @@ class Augmentation:
         if crop_scale < 1:
             parts.append(
                 kornia_augmentation.RandomResizedCrop(
-                    (source_size, source_size), scale=(crop_scale, 1.0), ratio=(1 / crop_aspect, crop_aspect), p=1.0
+                    (source_size, source_size),
+                    scale=(crop_scale, 1.0),
+                    ratio=(1 / crop_aspect, crop_aspect),
+                    p=1.0,
                 )
             )
         if brightness or contrast or saturation or hue:

@@ -112,14 +112,12 @@ def open_cache(table: Table, folder: Path, source_size: int) -> Cache:
         raise DataError(f"the cache file {path} is incomplete: run leafzoom prepare")
     sources = np.memmap(path, np.uint8, "r", shape=shape) if records else np.zeros(shape, np.uint8)
     for row, source, record in zip(table.rows, sources, records, strict=True):
-        if zlib.crc32(source) != record.checksum:
+        if zlib.crc32(source.data) != record.checksum:
             raise DataError(f"the cache file {path} is damaged at {row.image!r}: run leafzoom prepare")
     return _without_unreadable(table, folder, sources, records)
 
 
-def _without_unreadable(
-    table: Table, folder: Path, sources: NDArray[np.uint8], records: list[_Decoded]
-) -> Cache:
+def _without_unreadable(table: Table, folder: Path, sources: NDArray[np.uint8], records: list[_Decoded]) -> Cache:
     """The cache with the photographs that could not be read moved from its rows to its problems."""
     bad = tuple(
         Problem(table.csv, row.line, row.image, record.error)
@@ -206,9 +204,7 @@ def _decode_all(
     rows: tuple[Row, ...], starts: list[int], partial: Path, source_size: int, workers: int
 ) -> Iterator[tuple[int, list[_Decoded]]]:
     """Decode chunks of rows into the partial file by several processes; a progress bar in a terminal."""
-    tasks = [
-        (start, [row.path for row in rows[start : start + _CHUNK]], partial, source_size) for start in starts
-    ]
+    tasks = [(start, [row.path for row in rows[start : start + _CHUNK]], partial, source_size) for start in starts]
     with tqdm(total=len(rows), initial=len(rows) - sum(len(t[1]) for t in tasks), unit="photo",
               desc="decoding", disable=None) as bar:  # fmt: skip
         if workers <= 1 or len(tasks) <= 1:
@@ -233,10 +229,10 @@ def _decode_chunk(task: tuple[int, list[Path], Path, int]) -> list[_Decoded]:
             source = read_source(path, source_size)
         except PhotoError as error:
             message = str(error).removeprefix(str(path)).strip()
-            records.append(_Decoded(zlib.crc32(place), 0, 0, message))
+            records.append(_Decoded(zlib.crc32(place.data), 0, 0, message))
             continue
         place[:] = source.pixels
-        records.append(_Decoded(zlib.crc32(place), *source.photo_size))
+        records.append(_Decoded(zlib.crc32(place.data), *source.photo_size))
     with partial.open("r+b") as file:
         file.seek(start * source_size * source_size * 3)
         file.write(pixels.tobytes())

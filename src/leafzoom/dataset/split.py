@@ -172,7 +172,9 @@ def evaluation_images(cache: Cache, name_or_file: str, stored: Split | None) -> 
         split = stored or _grouped(cache, cache.table)
         images = split.part(name_or_file)
         if not images:
-            raise DataError(f"the run's split {split.name!r} has no photographs in {name_or_file}: choose another part")
+            raise DataError(
+                f"the run's split {split.name!r} has no photographs in {name_or_file}: choose another part"
+            )
         return cache.table.take(images).images
     if name_or_file in PARTS:
         train, validation = paper_split(cache.table)
@@ -196,7 +198,9 @@ def subset(table: Table, count: int, *, seed: int = 0) -> tuple[str, ...]:
     strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index in shuffled:
         strata[tuple(sorted(table.rows[index].labels))].append(int(index))
-    spread = [((place + 0.5) / len(stratum), index) for stratum in strata.values() for place, index in enumerate(stratum)]
+    spread = [
+        ((place + 0.5) / len(stratum), index) for stratum in strata.values() for place, index in enumerate(stratum)
+    ]
     return tuple(sorted(table.rows[index].image for _, index in sorted(spread)[:count]))
 
 

@@ -139,8 +139,9 @@ def find_csv(data: Path) -> Path:
     found = sorted(data.glob("*.csv"))
     if len(found) != 1:
         came = f"{len(found)} of them" if found else "none"
-        raise DataError(f"the data folder {data} has to hold train.csv or one CSV image,labels and has {came}: "
-                        "name it with --csv")
+        raise DataError(
+            f"the data folder {data} has to hold train.csv or one CSV image,labels and has {came}: name it with --csv"
+        )
     return found[0]
 
 

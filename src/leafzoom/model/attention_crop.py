@@ -102,9 +102,7 @@ def resample(pictures: Tensor, boxes: Tensor, out_size: int, *, mask: Literal["n
     return down[:, None].to(dtype) @ pictures @ across[:, None].to(dtype).transpose(2, 3)
 
 
-def surrogate_masks(
-    size: int, *, border: float, surrogate: Literal["paper", "balanced"], like: Tensor
-) -> Tensor:
+def surrogate_masks(size: int, *, border: float, surrogate: Literal["paper", "balanced"], like: Tensor) -> Tensor:
     """The masks M' of eq. 7-9 for tx, ty and tl, on the crop's own pixels.
 
     `paper`: -1, 0 and 1; tl's mask is 1 within the border and -1 inside. On uniform energy its sum is positive
@@ -161,7 +159,7 @@ def attention_crop(
     """
     if surrogate == "exact":
         return resample(pictures.detach(), boxes, out_size, mask=mask)
-    cropped: Tensor = AttentionCrop.apply(  # type: ignore[no-untyped-call]
+    cropped: Tensor = AttentionCrop.apply(
         pictures, proposals, boxes, out_size, surrogate, surrogate_scale, border, mask
     )
     return cropped

@@ -27,9 +27,7 @@ class AttentionProposal(nn.Module):
         activation: of those units.
     """
 
-    def __init__(
-        self, *, channels: int, map_size: int, hidden: int, activation: Literal["sigmoid", "relu"]
-    ) -> None:
+    def __init__(self, *, channels: int, map_size: int, hidden: int, activation: Literal["sigmoid", "relu"]) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),

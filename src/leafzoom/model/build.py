@@ -78,7 +78,11 @@ def build_fusions(recipe: FusionRecipe, racnn: RACNN) -> list[Fusion]:
     width = layer.in_features if recipe.inputs == "descriptors" else layer.out_features
     return [
         Fusion(
-            scales=fused, width=width, labels=layer.out_features, inputs=recipe.inputs, normalise=recipe.normalise
+            scales=fused,
+            width=width,
+            labels=layer.out_features,
+            inputs=recipe.inputs,
+            normalise=recipe.normalise,
         )
         for fused in range(2, racnn.scales + 1)
     ]

@@ -38,8 +38,8 @@ class Fusion(nn.Module):
         width: of one scale's input, D (descriptors) or L (logits).
         labels: L.
         inputs: what is concatenated.
-        normalise: `l2`: each scale's input divided by its norm; `standardise`: shifted and scaled by the
-            buffers `shift` and `scale`, which the fit sets; `none`.
+        normalise: `l2`: each scale's input divided by its norm; `rescale`: shifted and scaled by the buffers
+            `shift` and `scale`, which the fit sets; `none`.
     """
 
     shift: Tensor
@@ -52,7 +52,7 @@ class Fusion(nn.Module):
         width: int,
         labels: int,
         inputs: Literal["descriptors", "logits"],
-        normalise: Literal["none", "l2", "standardise"],
+        normalise: Literal["none", "l2", "rescale"],
     ) -> None:
         super().__init__()
         self.scales, self.inputs, self.normalise = scales, inputs, normalise
@@ -63,8 +63,7 @@ class Fusion(nn.Module):
     def gather(self, outputs: Sequence[ScaleOutput]) -> Tensor:
         """The first scales' inputs, side by side: [B, scales * width]."""
         chosen = [
-            output.descriptor if self.inputs == "descriptors" else output.logits
-            for output in outputs[: self.scales]
+            output.descriptor if self.inputs == "descriptors" else output.logits for output in outputs[: self.scales]
         ]
         if self.normalise == "l2":
             chosen = [nn.functional.normalize(part, dim=1) for part in chosen]
@@ -72,7 +71,7 @@ class Fusion(nn.Module):
 
     def forward(self, gathered: Tensor) -> Tensor:
         """Logits [B, L] from what `gather` gives."""
-        if self.normalise == "standardise":
+        if self.normalise == "rescale":
             gathered = (gathered - self.shift) * self.scale
         logits: Tensor = self.linear(gathered)
         return logits
@@ -96,7 +95,7 @@ class FusedRACNN(nn.Module):
 
     def forward(self, sources: Tensor) -> NetworkOutput:
         """Every head of uint8 sources [B, S, S, 3]."""
-        pictures = sources.permute(0, 3, 1, 2).to(torch.float32) / 255
+        pictures = sources.permute(0, 3, 1, 2).to(self.racnn.mean.dtype) / 255
         outputs = self.racnn(self.racnn.normalise(pictures))
         logits = {f"scale{scale}": output.logits for scale, output in enumerate(outputs, start=1)}
         for fusion in self.fusions:

@@ -92,7 +92,7 @@ class RACNN(nn.Module):
 
     def first_glimpse(self, sources: Tensor) -> Glimpse:
         """The whole source as a view; `sources` are normalised, [B, 3, S, S]."""
-        boxes = whole_box(len(sources), self.source_size, like=sources)
+        boxes = whole_box(sources.shape[0], self.source_size, like=sources)
         if self.source_size == self.input_size:
             return Glimpse(sources, boxes)
         return Glimpse(resample(sources, boxes, self.input_size), boxes)
@@ -105,7 +105,7 @@ class RACNN(nn.Module):
     def propose(self, scale: int, features: Tensor) -> Tensor:
         """Proposals [B, 3] in -1..1 for the scale after `scale`, from its feature map."""
         proposals: Tensor = self.apns[scale](features)
-        return proposals.float()
+        return proposals.to(self.mean.dtype)  # boxes stay precise under autocast
 
     def zoom(self, sources: Tensor, parent: Glimpse, proposals: Tensor) -> Glimpse:
         """The next scale's glimpse. Gradients reach the proposals alone (see `attention_crop`).

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from leafzoom.model.racnn import RACNN
+from leafzoom.photo import BOX_COLOURS
 from leafzoom.storage import make_folder, replacing
 from leafzoom.training.batches import Photographs, plain_batches
 
-__all__ = ["BOX_COLOURS", "draw_zooms", "write_film"]
-
-BOX_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
-"""Of the boxes of scales 2, 3, … (Okabe and Ito's, told apart by colour-blind people too)."""
+__all__ = ["draw_zooms", "write_film"]
 
 _TILE = 160
 _FRAME_MS = 700
@@ -54,7 +52,9 @@ def draw_zooms(fabric: Fabric, racnn: RACNN, photographs: Photographs, path: Pat
                 if scale == 0:
                     _draw_boxes(tile, [glimpse.boxes[row].tolist() for glimpse in glimpses[1:]], racnn.source_size)
                 elif scale <= len(BOX_COLOURS):
-                    ImageDraw.Draw(tile).rectangle((0, 0, _TILE - 1, _TILE - 1), outline=BOX_COLOURS[scale - 1], width=3)
+                    ImageDraw.Draw(tile).rectangle(
+                        (0, 0, _TILE - 1, _TILE - 1), outline=BOX_COLOURS[scale - 1], width=3
+                    )
                 sheet.paste(tile, (scale * _TILE, 20 + row * _TILE))
     with replacing(path) as temporary:
         sheet.save(temporary, "PNG")
@@ -69,7 +69,13 @@ def write_film(folder: Path, path: Path) -> None:
     if frames:
         with replacing(path) as temporary:
             frames[0].save(
-                temporary, "GIF", save_all=True, append_images=frames[1:], duration=_FRAME_MS, loop=0, optimize=True
+                temporary,
+                "GIF",
+                save_all=True,
+                append_images=frames[1:],
+                duration=_FRAME_MS,
+                loop=0,
+                optimize=True,
             )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 
 from leafzoom.model.fusion import Fusion
@@ -19,7 +20,7 @@ from leafzoom.training.selection import binary_cross_entropy
 
 __all__ = ["FusionFit", "fit_lbfgs", "fit_sgd"]
 
-_PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+_PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 _FOLDS = 5
 
 Array = NDArray[np.float64]
@@ -37,7 +38,7 @@ class FusionFit:
 def fit_sgd(
     fusion: Fusion, gathered: NDArray[np.float32], targets: NDArray[np.uint8], recipe: FusionRecipe, seed: int
 ) -> None:
-    """The paper's fit: SGD for a few epochs. Standardisation, where the recipe has it, is of this part.
+    """The paper's fit: SGD for a few epochs. Rescaling, where the recipe has it, is of this part.
 
     Args:
         fusion: trained in place.
@@ -46,8 +47,8 @@ def fit_sgd(
         recipe: epochs, batch size, optimizer.
         seed: of the order of the batches.
     """
-    if fusion.normalise == "standardise":
-        _standardise(fusion, gathered)
+    if fusion.normalise == "rescale":
+        _rescale(fusion, gathered)
     inputs, wanted = torch.from_numpy(gathered), torch.from_numpy(targets)
     total = recipe.epochs * batch_count(len(inputs), recipe.batch_size)
     optimization = Optimization([fusion], recipe.optimizer, total)
@@ -80,49 +81,71 @@ def fit_lbfgs(
         start: weight [L, width] and bias [L] of the mean of the scales' classifiers, on inputs as gathered.
         seed: of the folds.
     """
-    if fusion.normalise == "standardise":
-        _standardise(fusion, gathered)
+    if fusion.normalise == "rescale":
+        _rescale(fusion, gathered)
     shift, scale = fusion.shift.cpu().double().numpy(), fusion.scale.cpu().double().numpy()
     x = (gathered.astype(np.float64) - shift) * scale
     weight, bias = start[0].double().cpu().numpy(), start[1].double().cpu().numpy()
-    prior = weight / scale, bias + weight @ shift
-    y = targets.astype(np.float64)
-    fold = np.random.default_rng(seed_for(seed, "folds")).permutation(len(x)) % _FOLDS
-    losses, held_out = {}, {}
+    prior, bias = weight / scale, bias + weight @ shift
+    # W - W₀ lies in the span of the photographs, so the problem is solved in a basis of that span.
+    basis = np.linalg.qr(x.T)[0] if len(x) < x.shape[1] else np.eye(x.shape[1])
+    problem = _Problem(x @ basis, x @ prior.T, targets.astype(np.float64))
+    fold = np.random.default_rng(seed_for(seed, "folds")).permutation(len(x)) % min(_FOLDS, len(x))
+    everything = np.ones(len(x), bool)
+    losses: dict[float, float] = {}
+    held_out: dict[float, Array] = {}
+    moved: dict[int, tuple[Array, Array]] = {}
     for penalty in _PENALTIES:
-        logits = np.zeros_like(y)
-        for k in range(min(_FOLDS, len(x))):
-            fitted = _solve(x[fold != k], y[fold != k], prior, penalty)
-            logits[fold == k] = x[fold == k] @ fitted[0].T + fitted[1]
+        logits = np.zeros_like(problem.targets)
+        for k in np.unique(fold):
+            moved[k] = problem.solve(fold != k, penalty, moved.get(k, (np.zeros((len(bias), basis.shape[1])), bias)))
+            logits[fold == k] = problem.logits(fold == k, *moved[k])
         losses[penalty], held_out[penalty] = binary_cross_entropy(logits, targets), logits
     best = min(losses, key=lambda penalty: losses[penalty])
-    weight, bias = _solve(x, y, prior, best)
+    offset, bias = problem.solve(everything, best, (np.zeros((len(bias), basis.shape[1])), bias))
     with torch.no_grad():
-        fusion.linear.weight.copy_(torch.from_numpy(weight))
+        fusion.linear.weight.copy_(torch.from_numpy(prior + offset @ basis.T))
         fusion.linear.bias.copy_(torch.from_numpy(bias))
     return FusionFit(best, {str(penalty): loss for penalty, loss in losses.items()}, held_out[best])
 
 
-def _standardise(fusion: Fusion, gathered: NDArray[np.float32]) -> None:
-    """Set the buffers that shift and scale each input to zero mean and unit spread (a constant one: to zero)."""
-    spread = gathered.std(axis=0, dtype=np.float64)
-    fusion.shift.copy_(torch.from_numpy(gathered.mean(axis=0, dtype=np.float64)))
-    fusion.scale.copy_(torch.from_numpy(1 / np.maximum(spread, 1e-3)))
+@dataclass(frozen=True)
+class _Problem:
+    """Penalised regression around a prior: inputs [n, r], the prior's logits [n, L], targets [n, L]."""
+
+    inputs: Array
+    prior: Array
+    targets: Array
+
+    def logits(self, rows: NDArray[np.bool_], offset: Array, bias: Array) -> Array:
+        """Logits [m, L] of some rows, for an offset [L, r] from the prior and a bias [L]."""
+        return np.asarray(self.prior[rows] + self.inputs[rows] @ offset.T + bias)
+
+    def solve(self, rows: NDArray[np.bool_], penalty: float, start: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Offset [L, r] and bias [L] that minimise the penalised loss over some rows."""
+        inputs, prior, targets = self.inputs[rows], self.prior[rows], self.targets[rows]
+        labels, width = start[0].shape
+        count = targets.size
+
+        def loss(flat: Array) -> tuple[float, Array]:
+            offset, bias = flat[: labels * width].reshape(labels, width), flat[labels * width :]
+            z = prior + inputs @ offset.T + bias
+            value = (np.logaddexp(0, z) - z * targets).sum() / count + penalty / 2 * np.square(offset).sum()
+            slope = (expit(z) - targets) / count
+            return float(value), np.concatenate([(slope.T @ inputs + penalty * offset).ravel(), slope.sum(axis=0)])
+
+        found = minimize(loss, np.concatenate([start[0].ravel(), start[1]]), jac=True, method="L-BFGS-B",
+                         options={"maxiter": 200, "gtol": 1e-6})  # fmt: skip
+        return found.x[: labels * width].reshape(labels, width), found.x[labels * width :]
 
 
-def _solve(x: Array, y: Array, prior: tuple[Array, Array], penalty: float) -> tuple[Array, Array]:
-    """Weight [L, D] and bias [L] that minimise the penalised loss, starting from the prior."""
-    rows, labels = y.shape
-    width = x.shape[1]
+def _rescale(fusion: Fusion, gathered: NDArray[np.float32]) -> None:
+    """Set the buffers that shift each input to zero mean and scale each scale's to a mean square of one.
 
-    def loss(flat: Array) -> tuple[float, Array]:
-        weight, bias = flat[: labels * width].reshape(labels, width), flat[labels * width :]
-        z = x @ weight.T + bias
-        offset = weight - prior[0]
-        value = (np.logaddexp(0, z) - z * y).sum() / (rows * labels) + penalty / 2 * np.square(offset).sum()
-        slope = (1 / (1 + np.exp(-z)) - y) / (rows * labels)
-        return float(value), np.concatenate([(slope.T @ x + penalty * offset).ravel(), slope.sum(axis=0)])
-
-    start = np.concatenate([prior[0].ravel(), prior[1]])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
-    return found.x[: labels * width].reshape(labels, width), found.x[labels * width :]
+    One factor a scale, not one an input: an input that hardly varies stays small instead of becoming noise.
+    """
+    mean = gathered.mean(axis=0, dtype=np.float64)
+    blocks = np.square(gathered - mean).reshape(len(gathered), fusion.scales, -1).mean(axis=(0, 2))
+    factors = np.repeat(1 / np.sqrt(np.maximum(blocks, 1e-12)), len(mean) // fusion.scales)
+    fusion.shift.copy_(torch.from_numpy(mean))
+    fusion.scale.copy_(torch.from_numpy(factors))

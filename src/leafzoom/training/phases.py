@@ -18,7 +18,15 @@ from leafzoom.model.losses import classification_loss, ranking_loss
 from leafzoom.model.racnn import RACNN, Glimpse
 from leafzoom.training.optimization import Optimization, frozen
 
-__all__ = ["ApnPhase", "ClassifierPhase", "FineTuningPhase", "JointPhase", "Phase", "WarmUpPhase", "exact_matches"]
+__all__ = [
+    "ApnPhase",
+    "ClassifierPhase",
+    "FineTuningPhase",
+    "JointPhase",
+    "Phase",
+    "WarmUpPhase",
+    "exact_matches",
+]
 
 Backward = Callable[[Tensor], None]
 """Runs the backward pass of a loss (the device's and precision's way)."""

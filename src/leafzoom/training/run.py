@@ -1,12 +1,12 @@
 """One training in one folder.
 
-    RUN/run.json            what ran, on what, how long, how far ("status": "training" or "finished")
-    RUN/recipe.json         every value of the recipe
-    RUN/split.json          the photographs of the three parts
-    RUN/log.csv             epoch, stage/phase/metric, value
-    RUN/zooms/*.png         where the network looks after every epoch; RUN/attention.gif their film
-    RUN/states/             what --resume goes on from
-    RUN/backbone.safetensors, RUN/model.safetensors, RUN/model.onnx
+RUN/run.json            what ran, on what, how long, how far ("status": "training" or "finished")
+RUN/recipe.json         every value of the recipe
+RUN/split.json          the photographs of the three parts
+RUN/log.csv             epoch, stage/phase/metric, value
+RUN/zooms/*.png         where the network looks after every epoch; RUN/attention.gif their film
+RUN/states/             what --resume goes on from
+RUN/backbone.safetensors, RUN/model.safetensors, RUN/model.onnx
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from leafzoom import __version__
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split, subset
-from leafzoom.errors import LeafzoomError, TrainingError
+from leafzoom.errors import TrainingError
 from leafzoom.labels import LabelSet
 from leafzoom.manifest import Decision, Manifest
 from leafzoom.metrics import score
@@ -46,7 +46,7 @@ from leafzoom.model.build import (
     pretrained_backbone,
     start_backbone,
 )
-from leafzoom.model.checkpoint import Checkpoint, load_part, network_tensors, save_checkpoint
+from leafzoom.model.checkpoint import load_part, network_tensors, save_checkpoint
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import Recipe, recipe_from_dict, recipe_to_dict
@@ -56,7 +56,14 @@ from leafzoom.training.decision_fit import fit_decision
 from leafzoom.training.evolution import draw_zooms, write_film
 from leafzoom.training.fusion_fit import fit_lbfgs, fit_sgd
 from leafzoom.training.optimization import Optimization
-from leafzoom.training.phases import ApnPhase, ClassifierPhase, FineTuningPhase, JointPhase, Phase, WarmUpPhase
+from leafzoom.training.phases import (
+    ApnPhase,
+    ClassifierPhase,
+    FineTuningPhase,
+    JointPhase,
+    Phase,
+    WarmUpPhase,
+)
 from leafzoom.training.selection import read_backbone, read_scales, selection_metrics
 from leafzoom.training.stages import Progress, Stage, run_stage
 from leafzoom.training.state import Cursor, State, load_state, save_state
@@ -83,7 +90,7 @@ def train(
     *,
     init: str | None = None,
     resume: bool = False,
-    settings: Settings = Settings(),  # noqa: B008
+    settings: Settings = Settings(),
     say: Callable[[str], None] = print,
 ) -> Path:
     """Train all stages of a recipe into a folder, or go on with what a stop left there.
@@ -147,7 +154,7 @@ class _Run:
             else start_backbone(recipe, self.labels.names)
         )
         self.racnn: RACNN = build_racnn(recipe, len(self.labels.names))
-        self.backbone.to(self.fabric.device, memory_format=torch.channels_last)
+        self.backbone.to(self.fabric.device).to(memory_format=torch.channels_last)
         self.racnn.to(self.fabric.device)
         self.augmentation = Augmentation(source_size=recipe.data.source_size, **asdict(recipe.augmentation))
         self.progress = Progress(Cursor(), {}, [], {})
@@ -197,7 +204,11 @@ class _Run:
             "recipe": recipe_to_dict(self.recipe),
             "init": init,
             "labels": list(self.labels.names),
-            "data": {"csv": self.cache.table.csv.name, "table": self.cache.table.digest(), "photographs": self.cache.digest},
+            "data": {
+                "csv": self.cache.table.csv.name,
+                "table": self.cache.table.digest(),
+                "photographs": self.cache.digest,
+            },
             "split": {
                 "name": self.split.name,
                 "train": len(self.split.train),
@@ -224,10 +235,18 @@ class _Run:
         except (OSError, ValueError, KeyError) as error:
             raise TrainingError(f"{path} cannot be read ({error}): choose another folder") from error
         if not same_recipe:
-            raise TrainingError(f"{self.out} was trained with another recipe: --resume takes the same --recipe and --set")
-        for key, what in (("data", "other photographs or labels"), ("split", "another split"), ("init", "another --init")):
+            raise TrainingError(
+                f"{self.out} was trained with another recipe: --resume takes the same --recipe and --set"
+            )
+        for key, what in (
+            ("data", "other photographs or labels"),
+            ("split", "another split"),
+            ("init", "another --init"),
+        ):
             if before.get(key) != self.facts[key]:
-                raise TrainingError(f"{self.out} was trained with {what}: --resume needs the same, or choose another folder")
+                raise TrainingError(
+                    f"{self.out} was trained with {what}: --resume needs the same, or choose another folder"
+                )
 
     def _finished(self) -> bool:
         status = json.loads((self.out / "run.json").read_text(encoding="utf-8")).get("status")
@@ -247,6 +266,7 @@ class _Run:
         if number != 1 or self.progress.cursor != Cursor(1):
             return
         for index, scale in enumerate(self.racnn.backbones, start=1):
+            assert isinstance(scale, Backbone)
             if self.init and not self.recipe.fine_tuning.epochs and f"scale{index}" in self.init.parts:
                 load_backbone(scale, self.labels.names, self.init, f"scale{index}")
             else:
@@ -337,19 +357,26 @@ class _Run:
                 fit = fit_lbfgs(fusion, read.gathered[place], targets, start, self.recipe.seed)
                 logits[head] = fit.out_of_fold.astype(np.float32)
                 fits[head] = {"penalty": fit.penalty, "cross_validated_loss": fit.losses}
-        heads = {"backbone": read_backbone(self.fabric, self.racnn, self.backbone, self.select_part), **logits}
+        heads = {
+            "backbone": read_backbone(self.fabric, self.racnn, self.backbone, self.select_part),
+            **logits,
+        }
         decisions = {head: fit_decision(z, targets, self.labels) for head, z in heads.items()}
         figures: dict[str, Any] = {}
         for head, z in heads.items():
             probabilities = 1 / (1 + np.exp(-z.astype(np.float64)))
             scored = score(targets, z > 0, probabilities, names)
-            figures[head] = {"exact_match": scored.exact_match, "micro_f1": scored.micro.f1, "macro_f1": scored.macro.f1}
+            figures[head] = {
+                "exact_match": scored.exact_match,
+                "micro_f1": scored.micro.f1,
+                "macro_f1": scored.macro.f1,
+            }
         network = FusedRACNN(self.racnn, fusions).eval()
         return network, decisions, {"inner-select": figures, "fusion_fit": fits}
 
     def _mean_classifier(self, fusion: Fusion) -> tuple[Tensor, Tensor]:
         """Weight and bias that make a fusion the mean of its scales' own classifiers."""
-        layers = [backbone.classifier_layer() for backbone in self.racnn.backbones[: fusion.scales]]  # type: ignore[operator,union-attr]
+        layers = [backbone.classifier_layer() for backbone in self.racnn.backbones[: fusion.scales]]  # type: ignore[operator]
         if fusion.inputs == "logits":
             identity = torch.eye(layers[0].out_features).repeat(1, fusion.scales)
             return identity / fusion.scales, torch.zeros(layers[0].out_features)
@@ -436,7 +463,13 @@ class _Run:
             "threads": torch.get_num_threads(),
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         }
-        done = {**self.facts, "status": "finished", "seconds": seconds, "machine": machine, "metrics": metrics}
+        done = {
+            **self.facts,
+            "status": "finished",
+            "seconds": seconds,
+            "machine": machine,
+            "metrics": metrics,
+        }
         write_json(self.out / "run.json", done)
         for head, figures in metrics["inner-select"].items():
             self.say(f"{head}: inner-select " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items()))

@@ -72,7 +72,9 @@ def binary_cross_entropy(logits: NDArray[np.floating], targets: NDArray[np.uint8
 
 
 def selection_metrics(
-    logits: tuple[NDArray[np.float32], ...], boxes: tuple[NDArray[np.float32], ...], targets: NDArray[np.uint8]
+    logits: tuple[NDArray[np.float32], ...],
+    boxes: tuple[NDArray[np.float32], ...],
+    targets: NDArray[np.uint8],
 ) -> dict[str, float]:
     """What is logged after an epoch: for each scale loss, exact match, micro F1; for each box its spread.
 

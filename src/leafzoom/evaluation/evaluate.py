@@ -1,0 +1,126 @@
+"""Every head of a model on labelled photographs: `metrics.json` and `predictions.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from leafzoom.dataset.cache import Cache
+from leafzoom.errors import DataError, UsageError
+from leafzoom.inference.network import Network
+from leafzoom.labels import decide
+from leafzoom.manifest import Manifest
+from leafzoom.metrics import HeadMetrics, score
+from leafzoom.storage import make_folder, write_json, write_text
+
+__all__ = ["Evaluation", "evaluate", "write_evaluation"]
+
+_BATCH = 16
+_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network said of n photographs, and its scores.
+
+    `probabilities`: {head: [n, L]}. `boxes`: a [n, 4] for each scale, in photo pixels. `heads`: at threshold
+    0.5 each label alone, as the paper's tables; `heads_fitted`: the decision that `predict` makes.
+    """
+
+    images: tuple[str, ...]
+    targets: NDArray[np.uint8]
+    probabilities: dict[str, NDArray[np.float32]]
+    boxes: tuple[NDArray[np.float64], ...]
+    heads: dict[str, HeadMetrics]
+    heads_fitted: dict[str, HeadMetrics]
+    manifest: Manifest
+
+
+def evaluate(network: Network, cache: Cache, images: tuple[str, ...], heads: tuple[str, ...] = ()) -> Evaluation:
+    """Score every head, or those named, on photographs of a cache.
+
+    Raises:
+        UsageError: a head that the model does not have.
+        DataError: the photographs have labels that the model does not know, or the cache is of another size.
+    """
+    manifest = network.manifest
+    if cache.sources.shape[1] != manifest.source_size:
+        raise DataError(f"the cache has sources of {cache.sources.shape[1]} px and the model reads "
+                        f"{manifest.source_size}: build it anew")  # fmt: skip
+    places = {image: place for place, image in enumerate(cache.table.images)}
+    rows = np.array([places[image] for image in images], np.int64)
+    targets = cache.table.take(images).targets(manifest.labels)
+    parts: dict[str, list[NDArray[np.float32]]] = {}
+    boxes: list[list[NDArray[np.float64]]] = [[] for _ in range(manifest.scales)]
+    with tqdm(total=len(rows), desc="evaluating", unit="photo", disable=None) as bar:
+        for start in range(0, len(rows), _BATCH):
+            chosen = rows[start : start + _BATCH]
+            arrays = network(cache.sources[chosen])
+            unknown = [head for head in heads if head not in arrays.probabilities]
+            if unknown:
+                raise UsageError(f"no head {unknown[0]!r}: the model has {', '.join(arrays.probabilities)}")
+            for head in heads or arrays.probabilities:
+                parts.setdefault(head, []).append(arrays.probabilities[head])
+            scale = np.tile(cache.photo_sizes[chosen] / manifest.source_size, 2)
+            for place, box in enumerate(arrays.boxes):
+                boxes[place].append(box * scale)
+            bar.update(len(chosen))
+    probabilities = {head: np.concatenate(values) for head, values in parts.items()}
+    names = manifest.labels.names
+    plain, fitted = {}, {}
+    for head, p in probabilities.items():
+        plain[head] = score(targets, p > _THRESHOLD, p, names, _THRESHOLD)
+        decision = manifest.decisions[head]
+        thresholds = dict(zip(names, decision.thresholds, strict=True))
+        fitted[head] = score(targets, decide(p, decision.array, manifest.labels), p, names, thresholds)
+    return Evaluation(
+        images, targets, probabilities, tuple(np.concatenate(b) for b in boxes), plain, fitted, manifest
+    )
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path, dataset: dict[str, Any], model: dict[str, Any]) -> None:
+    """Write `metrics.json` and `predictions.csv` into a folder.
+
+    Raises:
+        LeafzoomError: the folder cannot be written.
+    """
+    make_folder(folder)
+    write_text(folder / "predictions.csv", _predictions(evaluation))
+    write_json(
+        folder / "metrics.json",
+        {
+            "dataset": dataset,
+            "model": model,
+            "heads": {head: metrics.to_dict() for head, metrics in evaluation.heads.items()},
+            "heads_fitted": {head: metrics.to_dict() for head, metrics in evaluation.heads_fitted.items()},
+        },
+    )
+
+
+def _predictions(evaluation: Evaluation) -> str:
+    """A row a photograph: true labels, predicted labels, a probability a head and label, boxes in photo pixels."""
+    names = evaluation.manifest.labels
+    heads = evaluation.probabilities
+    last = next(reversed(heads))
+    decision = evaluation.manifest.decisions[last]
+    answers = decide(heads[last], decision.array, names)
+    columns = ["image", "labels", f"predicted_{last}"]
+    columns += [f"{head}_{name}" for head in heads for name in names.names]
+    for scale in range(1, len(evaluation.boxes) + 1):
+        columns += [f"box_scale{scale}_{edge}" for edge in ("x0", "y0", "x1", "y1")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row, image in enumerate(evaluation.images):
+        probabilities = [f"{p:.6f}" for values in heads.values() for p in values[row]]
+        corners = [f"{edge:.2f}" for boxes in evaluation.boxes for edge in boxes[row]]
+        true, said = names.decode(evaluation.targets[row]), names.decode(answers[row])
+        writer.writerow([image, " ".join(true), " ".join(said), *probabilities, *corners])
+    return text.getvalue()

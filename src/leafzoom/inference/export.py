@@ -1,0 +1,128 @@
+"""The deployable model: one `.onnx` file that has normalisation, all scales, crops and fusion inside.
+
+Input `source` uint8 [N, S, S, 3]; outputs `probabilities_HEAD` [N, L] and `box_scaleK` [N, 4], x0, y0, x1, y1
+in source pixels; the manifest as JSON in the metadata.
+
+The exporter compares the file with the checkpoint and refuses one that differs. Rounding alone makes two float32
+programs differ, and a zoom enlarges it: a network that is steep in the box's place (a barely trained one) turns a
+box's error of 1e-4 px into a probability's of 1e-4. So where the two differ by more than 1e-4, the checkpoint is
+computed in float64 as well, and ten times its own float32 rounding error is allowed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from leafzoom.errors import ModelError
+from leafzoom.inference.network import BOX_OUTPUT, PROBABILITY_OUTPUT, Network, NetworkArrays, OnnxNetwork
+from leafzoom.inference.torch_network import TorchNetwork
+from leafzoom.manifest import METADATA_KEY
+from leafzoom.model.checkpoint import Checkpoint
+from leafzoom.storage import replacing
+
+__all__ = ["Parity", "export_onnx", "parity"]
+
+_OPSET = 18
+_PROBABILITY_TOLERANCE = 1e-4
+_BOX_TOLERANCE = 1.0
+_ROUNDING_FACTOR = 10.0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The greatest difference between two networks: in probability, and of a box's edge in source pixels."""
+
+    probability: float
+    box: float
+    photographs: int
+
+
+def export_onnx(checkpoint: Checkpoint, path: Path, sources: NDArray[np.uint8]) -> Parity:
+    """Write a checkpoint's network as ONNX, after comparing both on some sources.
+
+    Args:
+        checkpoint: of a finished training.
+        path: of the `.onnx` file.
+        sources: uint8 [N, S, S, 3], what the comparison is made on.
+
+    Raises:
+        ModelError: probabilities differ by more than rounding explains (see above) or boxes by more than a pixel;
+            nothing is written.
+    """
+    network = TorchNetwork(checkpoint)
+    manifest = checkpoint.manifest
+    heads = [head for head in manifest.decisions if head != "backbone"]
+    names = [PROBABILITY_OUTPUT.format(head=head) for head in heads]
+    names += [BOX_OUTPUT.format(scale=scale) for scale in range(1, manifest.scales + 1)]
+    example = torch.from_numpy(np.resize(sources, (2, *sources.shape[1:])))
+    with _quiet():
+        program = torch.onnx.export(
+            network.deployed.to(memory_format=torch.contiguous_format),
+            (example,),
+            input_names=["source"],
+            output_names=names,
+            dynamic_shapes={"source": {0: torch.export.Dim("photographs", min=1, max=4096)}},
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=False,
+            optimize=True,
+        )
+    assert program is not None
+    model = program.model_proto
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, manifest.to_json()
+    onnx.checker.check_model(model)
+    with replacing(path) as temporary:
+        onnx.save(model, temporary)
+        found = parity(network, OnnxNetwork(temporary), sources)
+        allowed = _PROBABILITY_TOLERANCE
+        if found.probability > allowed:
+            reference = TorchNetwork(checkpoint, dtype=torch.float64)
+            allowed = max(allowed, _ROUNDING_FACTOR * parity(reference, network, sources).probability)
+        if found.probability > allowed or found.box > _BOX_TOLERANCE:
+            raise ModelError(
+                f"the exported model differs from the checkpoint by {found.probability:.1e} in probability and "
+                f"{found.box:.2f} px in boxes (allowed: {allowed:.1e} and {_BOX_TOLERANCE:.0f}): "
+                f"{path} was not written; report this"
+            )
+    return found
+
+
+def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parity:
+    """The greatest differences between two networks over sources uint8 [N, S, S, 3]."""
+    probability = box = 0.0
+    for start in range(0, len(sources), 16):
+        batch = np.ascontiguousarray(sources[start : start + 16])
+        a, b = first(batch), second(batch)
+        probability = max(probability, *(_difference(a, b, head) for head in b.probabilities))
+        box = max(box, *(float(np.abs(x - y).max()) for x, y in zip(a.boxes, b.boxes, strict=True)))
+    return Parity(probability, box, len(sources))
+
+
+def _difference(a: NetworkArrays, b: NetworkArrays, head: str) -> float:
+    return float(np.abs(a.probabilities[head] - b.probabilities[head]).max())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress, which is for its developers, off the user's terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

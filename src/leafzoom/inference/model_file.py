@@ -1,0 +1,70 @@
+"""Which file the word MODEL of the command line stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from leafzoom.errors import ModelError, needs_extra
+from leafzoom.inference.network import Network, OnnxNetwork
+
+__all__ = ["checkpoint_path", "open_network", "run_folder"]
+
+_NO_BUNDLED = (
+    "no model ships with this leafzoom yet: train one (leafzoom train --data DIR --recipe default --out RUN) and "
+    "name its folder"
+)
+
+
+def open_network(model: str, *, prefer: str = "onnx") -> Network:
+    """The network of a run folder, a `.safetensors` checkpoint, an `.onnx` file, or `bundled`.
+
+    Args:
+        model: a path or `bundled`.
+        prefer: of a run folder that has both, its `onnx` model or its `torch` checkpoint.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be read.
+        MissingExtraError: a checkpoint, without PyTorch.
+    """
+    if model == "bundled":
+        raise ModelError(_NO_BUNDLED)
+    path = Path(model)
+    if path.is_dir():
+        files = [path / "model.onnx", path / "model.safetensors"]
+        found = [file for file in (files if prefer == "onnx" else files[::-1]) if file.is_file()]
+        if not found:
+            raise ModelError(
+                f"{path} has neither model.onnx nor model.safetensors: its training has not finished "
+                "(leafzoom train --resume goes on with it)"
+            )
+        path = found[0]
+    if path.suffix == ".onnx":
+        return OnnxNetwork(path)
+    if path.suffix != ".safetensors":
+        raise ModelError(f"{path} is no run folder, .onnx or .safetensors file: name one of these, or bundled")
+    with needs_extra("train", "reading a checkpoint"):
+        from leafzoom.inference.torch_network import TorchNetwork
+        from leafzoom.model.checkpoint import load_checkpoint
+
+    return TorchNetwork(load_checkpoint(path))
+
+
+def run_folder(model: str) -> Path | None:
+    """The run that a MODEL belongs to, if it lies in a run's folder."""
+    path = Path(model)
+    folder = path if path.is_dir() else path.parent
+    return folder if (folder / "split.json").is_file() else None
+
+
+def checkpoint_path(model: str) -> Path:
+    """The checkpoint of a run folder, or the checkpoint that is named itself.
+
+    Raises:
+        ModelError: there is none.
+    """
+    path = Path(model) / "model.safetensors" if Path(model).is_dir() else Path(model)
+    if model == "bundled":
+        raise ModelError(_NO_BUNDLED)
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise ModelError(f"{path} is no checkpoint: name a finished run's folder or its model.safetensors")
+    return path

@@ -1,0 +1,90 @@
+"""A trained network as a function from sources to every head, by ONNX Runtime, without PyTorch.
+
+Convention: boxes are (x0, y0, x1, y1) in pixels of the source, x to the right, y down, the origin at the outer
+corner of the first pixel, x1 and y1 exclusive.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafzoom.errors import ModelError
+from leafzoom.manifest import METADATA_KEY, Manifest
+
+__all__ = ["BOX_OUTPUT", "PROBABILITY_OUTPUT", "Network", "NetworkArrays", "OnnxNetwork"]
+
+PROBABILITY_OUTPUT = "probabilities_{head}"
+BOX_OUTPUT = "box_scale{scale}"
+
+
+@dataclass(frozen=True)
+class NetworkArrays:
+    """What a network says of N sources.
+
+    `probabilities`: {head: float32 [N, L]}. `boxes`: a float32 [N, 4] for each scale, coarsest first.
+    """
+
+    probabilities: dict[str, NDArray[np.float32]]
+    boxes: tuple[NDArray[np.float32], ...]
+
+
+class Network(Protocol):
+    """What evaluates and predicts: an exported model or a checkpoint."""
+
+    manifest: Manifest
+
+    def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
+        """All heads of uint8 sources [N, S, S, 3]."""
+
+
+class OnnxNetwork:
+    """A network in an `.onnx` file that leafzoom exported.
+
+    Args:
+        path: of the file.
+        threads: of ONNX Runtime within one call; by default as many as there are cores.
+
+    Raises:
+        ModelError: no such file, not ONNX, without leafzoom's metadata, or of a newer format.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        import onnxruntime
+
+        if not path.is_file():
+            raise ModelError(f"the model {path} does not exist: check --model, or train one with leafzoom train")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has no one base of its errors
+            reason = str(error).splitlines()[0][:200]
+            raise ModelError(f"{path} is no ONNX model that can be read ({reason}): export it again") from error
+        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise ModelError(f"{path} was not exported by leafzoom: it has no leafzoom metadata")
+        self.manifest = Manifest.from_json(text, str(path))
+        scales = range(1, self.manifest.scales + 1)
+        self._heads = [head for head in self.manifest.decisions if head != "backbone"]
+        self._outputs = [PROBABILITY_OUTPUT.format(head=head) for head in self._heads]
+        self._outputs += [BOX_OUTPUT.format(scale=scale) for scale in scales]
+        missing = set(self._outputs) - {output.name for output in self._session.get_outputs()}
+        if missing:
+            raise ModelError(f"{path} has no output {sorted(missing)[0]}: export the model again")
+
+    def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
+        """All heads of uint8 sources [N, S, S, 3]."""
+        side = self.manifest.source_size
+        if sources.dtype != np.uint8 or sources.shape[1:] != (side, side, 3):
+            raise ModelError(f"sources have to be uint8 [N, {side}, {side}, 3], not {sources.dtype} {sources.shape}")
+        results: Sequence[NDArray[np.float32]] = self._session.run(self._outputs, {"source": sources})
+        count = len(self._heads)
+        return NetworkArrays(dict(zip(self._heads, results[:count], strict=True)), tuple(results[count:]))

@@ -1,0 +1,75 @@
+"""A picture of a diagnosis: the photo with the boxes of the zooms, and the zooms cut from the full photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from leafzoom.inference.predictor import Prediction
+from leafzoom.photo import BOX_COLOURS, read_photo
+from leafzoom.storage import replacing
+
+__all__ = ["draw_prediction", "picture_names"]
+
+_HEIGHT = 420
+_GAP = 12
+_TEXT = 26
+
+
+def draw_prediction(photo: Path, prediction: Prediction, path: Path) -> None:
+    """Write a PNG: the photo with its boxes, then each zoom, with what each scale said.
+
+    Args:
+        photo: the file.
+        prediction: its diagnosis.
+        path: of the PNG.
+
+    Raises:
+        PhotoError: the photo cannot be read.
+        LeafzoomError: the picture cannot be written.
+    """
+    image = read_photo(photo)
+    tiles = [_scaled(image)]
+    pen = ImageDraw.Draw(tiles[0])
+    factor = tiles[0].width / image.width
+    for scale, colour in zip(prediction.scales[1:], BOX_COLOURS, strict=False):
+        pen.rectangle([edge * factor for edge in scale.box], outline=colour, width=4)
+        x0, y0, x1, y1 = (round(edge) for edge in scale.box)
+        zoom = _scaled(image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1))))
+        ImageDraw.Draw(zoom).rectangle((0, 0, zoom.width - 1, zoom.height - 1), outline=colour, width=6)
+        tiles.append(zoom)
+    width = sum(tile.width for tile in tiles) + _GAP * (len(tiles) + 1)
+    sheet = Image.new("RGB", (width, _HEIGHT + 3 * _TEXT + 2 * _GAP), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(18)
+    said = ", ".join(label.replace("_", " ") for label in prediction.labels) or "no label"
+    pen.text((_GAP, _GAP // 2), f"{said}  ({prediction.confidence:.0%} sure)", fill="black", font=font)
+    x = _GAP
+    small = ImageFont.load_default(14)
+    for tile, scale in zip(tiles, prediction.scales, strict=False):
+        sheet.paste(tile, (x, _GAP + _TEXT))
+        best = sorted(scale.probabilities, key=lambda label: -scale.probabilities[label])[:2]
+        for line, label in enumerate(best):
+            text = f"{label.replace('_', ' ')} {scale.probabilities[label]:.0%}"
+            pen.text((x, _GAP + _TEXT + _HEIGHT + 4 + line * 20), text, fill="black", font=small)
+        x += tile.width + _GAP
+    with replacing(path) as temporary:
+        sheet.save(temporary, "PNG")
+
+
+def picture_names(photos: Sequence[Path]) -> list[str]:
+    """A file name for the picture of each photo, no two alike."""
+    taken: dict[str, int] = {}
+    names = []
+    for photo in photos:
+        number = taken.get(photo.stem, 0)
+        taken[photo.stem] = number + 1
+        names.append(f"{photo.stem}.png" if not number else f"{photo.stem}-{number + 1}.png")
+    return names
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """A picture at the sheet's height."""
+    width = max(1, round(image.width * _HEIGHT / image.height))
+    return image.resize((width, _HEIGHT), Image.Resampling.LANCZOS)

@@ -1,0 +1,71 @@
+"""A checkpoint as a network in PyTorch: for evaluation, and for checking the export."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from leafzoom.inference.network import NetworkArrays
+from leafzoom.model.backbone import Backbone
+from leafzoom.model.build import build_backbone, network_from_checkpoint
+from leafzoom.model.checkpoint import Checkpoint, load_part
+from leafzoom.model.fusion import FusedRACNN
+from leafzoom.recipe import recipe_from_dict
+
+__all__ = ["DeployedNetwork", "TorchNetwork"]
+
+
+class DeployedNetwork(nn.Module):
+    """The network as it is exported: probabilities and corner boxes instead of logits and centre boxes."""
+
+    def __init__(self, network: FusedRACNN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, source: Tensor) -> tuple[Tensor, ...]:
+        """Each head's probabilities [N, L], then each scale's box [N, 4], of uint8 sources [N, S, S, 3]."""
+        output = self.network(source)
+        probabilities = [torch.sigmoid(logits) for logits in output.logits.values()]
+        corners = [torch.cat([b[:, :2] - b[:, 2:], b[:, :2] + b[:, 2:]], dim=1) for b in output.boxes]
+        return (*probabilities, *corners)
+
+
+class TorchNetwork:
+    """A checkpoint's network; with the plain backbone's head where the checkpoint holds it.
+
+    Args:
+        checkpoint: of a finished training.
+        device: where it computes.
+        dtype: of its numbers; float64 serves as the reference of comparisons.
+
+    Raises:
+        ModelError: the checkpoint is incomplete.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
+        self.manifest = checkpoint.manifest
+        self.device = torch.device(device)
+        self.network = network_from_checkpoint(checkpoint).to(self.device, dtype)
+        self.deployed = DeployedNetwork(self.network)
+        self._backbone: Backbone | None = None
+        if "backbone" in checkpoint.parts:
+            recipe = recipe_from_dict(checkpoint.manifest.recipe, str(checkpoint.path))
+            self._backbone = build_backbone(recipe.model, len(self.manifest.labels.names))
+            load_part(self._backbone, checkpoint.part("backbone"), f"{checkpoint.path}: backbone")
+            self._backbone.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
+
+    @torch.inference_mode()
+    def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
+        """All heads of uint8 sources [N, S, S, 3]."""
+        batch = torch.from_numpy(np.ascontiguousarray(sources)).to(self.device)
+        heads = [head for head in self.manifest.decisions if head != "backbone"]
+        results = [result.float().cpu().numpy() for result in self.deployed(batch)]
+        probabilities = dict(zip(heads, results[: len(heads)], strict=True))
+        if self._backbone is not None:
+            racnn = self.network.racnn
+            view = racnn.first_glimpse(racnn.normalise(batch.permute(0, 3, 1, 2).to(racnn.mean) / 255)).view
+            plain = torch.sigmoid(self._backbone(view).logits).float().cpu().numpy()
+            probabilities = {"backbone": plain, **probabilities}
+        return NetworkArrays(probabilities, tuple(results[len(heads) :]))
