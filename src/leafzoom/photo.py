@@ -12,7 +12,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import (
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from leafzoom.errors import PhotoError
 
@@ -28,7 +35,9 @@ __all__ = [
     "read_source",
 ]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "MPO")
+# Loaded here, so that Image.open need not load the plugins of all formats; MPO is opened by JPEG's.
+_PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
+FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".mpo")
 BOX_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
 """Of the boxes of scales 2, 3, … drawn on a photo (Okabe and Ito's, told apart by colour-blind people too)."""

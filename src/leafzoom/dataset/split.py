@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -219,9 +219,3 @@ def _read_json(path: Path) -> object:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"the split {path} is no JSON: {error}") from error
-
-
-def sequence_of(images: Sequence[str], table: Table) -> NDArray[np.int64]:
-    """The row indices of photographs in a table, [len(images)]."""
-    places = {image: place for place, image in enumerate(table.images)}
-    return np.array([places[image] for image in images], np.int64)

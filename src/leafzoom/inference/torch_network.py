@@ -59,7 +59,7 @@ class TorchNetwork:
     @torch.inference_mode()
     def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
         """All heads of uint8 sources [N, S, S, 3]."""
-        batch = torch.from_numpy(np.ascontiguousarray(sources)).to(self.device)
+        batch = torch.from_numpy(np.array(sources)).to(self.device)
         heads = [head for head in self.manifest.decisions if head != "backbone"]
         results = [result.float().cpu().numpy() for result in self.deployed(batch)]
         probabilities = dict(zip(heads, results[: len(heads)], strict=True))

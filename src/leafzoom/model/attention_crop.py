@@ -122,11 +122,11 @@ def surrogate_masks(size: int, *, border: float, surrogate: Literal["paper", "ba
     axis = (place > 1 - border).to(like.dtype) - (place < border).to(like.dtype)
     tx = axis[None, :].expand(size, size)
     ty = axis[:, None].expand(size, size)
-    near = (tx != 0) | (ty != 0)
-    tl = torch.where(near, 1.0, -1.0).to(like.dtype)
+    near = ((tx != 0) | (ty != 0)).to(like.dtype)
+    tl = 2 * near - 1
     if surrogate == "balanced":
         half = size * size / 2
-        tl = torch.where(near, half / near.sum(), -half / (~near).sum()).to(like.dtype)
+        tl = near * (half / near.sum()) - (1 - near) * (half / (1 - near).sum())
     return torch.stack([tx, ty, tl])
 
 
@@ -157,8 +157,9 @@ def attention_crop(
     Returns:
         [B, C, out_size, out_size].
     """
+    pictures = pictures.detach()
     if surrogate == "exact":
-        return resample(pictures.detach(), boxes, out_size, mask=mask)
+        return resample(pictures, boxes, out_size, mask=mask)
     cropped: Tensor = AttentionCrop.apply(
         pictures, proposals, boxes, out_size, surrogate, surrogate_scale, border, mask
     )

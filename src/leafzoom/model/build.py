@@ -23,6 +23,7 @@ __all__ = [
     "build_backbone",
     "build_fusions",
     "build_racnn",
+    "initial_checkpoint",
     "load_backbone",
     "network_from_checkpoint",
     "pretrained_backbone",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leafzoom.dataset.augmentation import Augmentation, to_float
 
-__all__ = ["Batch", "Photographs", "epoch_batches", "plain_batches", "seed_for"]
+__all__ = ["Batch", "Photographs", "batch_count", "epoch_batches", "plain_batches", "seed_for"]
 
 
 @dataclass(frozen=True)

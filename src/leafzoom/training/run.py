@@ -27,7 +27,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
-from torch import Tensor, nn
+from torch import nn
 
 from leafzoom import __version__
 from leafzoom.dataset.augmentation import Augmentation
@@ -36,10 +36,8 @@ from leafzoom.dataset.split import Split, subset
 from leafzoom.errors import TrainingError
 from leafzoom.labels import LabelSet
 from leafzoom.manifest import Decision, Manifest
-from leafzoom.metrics import score
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import (
-    build_fusions,
     build_racnn,
     initial_checkpoint,
     load_backbone,
@@ -47,14 +45,12 @@ from leafzoom.model.build import (
     start_backbone,
 )
 from leafzoom.model.checkpoint import load_part, network_tensors, save_checkpoint
-from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import Recipe, recipe_from_dict, recipe_to_dict
 from leafzoom.storage import make_folder, write_json, write_text
 from leafzoom.training.batches import Photographs, batch_count
-from leafzoom.training.decision_fit import fit_decision
 from leafzoom.training.evolution import draw_zooms, write_film
-from leafzoom.training.fusion_fit import fit_lbfgs, fit_sgd
+from leafzoom.training.heads import fit_heads
 from leafzoom.training.optimization import Optimization
 from leafzoom.training.phases import (
     ApnPhase,
@@ -337,53 +333,6 @@ class _Run:
         read = read_scales(self.fabric, self.racnn, self.select_part)
         return selection_metrics(read.logits, read.boxes, self.select_part.part_targets)
 
-    def _fit_fusions(self) -> tuple[FusedRACNN, dict[str, Decision], dict[str, Any]]:
-        """Fusion heads, every head's decision, and its figures on the selection part."""
-        recipe, names = self.recipe.fusion, self.labels.names
-        fusions = tuple(build_fusions(recipe, self.racnn))
-        read = read_scales(self.fabric, self.racnn, self.select_part, fusions)
-        logits = {f"scale{s}": z for s, z in enumerate(read.logits, start=1)}
-        targets = self.select_part.part_targets
-        fits: dict[str, Any] = {}
-        on_train = read_scales(self.fabric, self.racnn, self.train_part, fusions) if recipe.fit == "sgd" else None
-        for place, fusion in enumerate(fusions):
-            head = fusion_head(fusion.scales)
-            if on_train:
-                fit_sgd(fusion, on_train.gathered[place], self.train_part.part_targets, recipe, self.recipe.seed)
-                with torch.no_grad():
-                    logits[head] = fusion(torch.from_numpy(read.gathered[place])).numpy()
-            else:
-                start = self._mean_classifier(fusion)
-                fit = fit_lbfgs(fusion, read.gathered[place], targets, start, self.recipe.seed)
-                logits[head] = fit.out_of_fold.astype(np.float32)
-                fits[head] = {"penalty": fit.penalty, "cross_validated_loss": fit.losses}
-        heads = {
-            "backbone": read_backbone(self.fabric, self.racnn, self.backbone, self.select_part),
-            **logits,
-        }
-        decisions = {head: fit_decision(z, targets, self.labels) for head, z in heads.items()}
-        figures: dict[str, Any] = {}
-        for head, z in heads.items():
-            probabilities = 1 / (1 + np.exp(-z.astype(np.float64)))
-            scored = score(targets, z > 0, probabilities, names)
-            figures[head] = {
-                "exact_match": scored.exact_match,
-                "micro_f1": scored.micro.f1,
-                "macro_f1": scored.macro.f1,
-            }
-        network = FusedRACNN(self.racnn, fusions).eval()
-        return network, decisions, {"inner-select": figures, "fusion_fit": fits}
-
-    def _mean_classifier(self, fusion: Fusion) -> tuple[Tensor, Tensor]:
-        """Weight and bias that make a fusion the mean of its scales' own classifiers."""
-        layers = [backbone.classifier_layer() for backbone in self.racnn.backbones[: fusion.scales]]  # type: ignore[operator]
-        if fusion.inputs == "logits":
-            identity = torch.eye(layers[0].out_features).repeat(1, fusion.scales)
-            return identity / fusion.scales, torch.zeros(layers[0].out_features)
-        weight = torch.cat([layer.weight.detach() for layer in layers], dim=1) / fusion.scales
-        bias = torch.stack([layer.bias.detach() for layer in layers]).mean(dim=0)
-        return (torch.zeros_like(weight) if fusion.normalise == "l2" else weight), bias
-
     # Files.
 
     def _after_epoch(self, stage: Stage, epoch: int) -> None:
@@ -451,7 +400,16 @@ class _Run:
         """Fusion, decisions, the network's file, the film; then the run is finished."""
         started = time.perf_counter()
         self.say("fusion and thresholds")
-        network, decisions, metrics = self._fit_fusions()
+        network, decisions, metrics = fit_heads(
+            self.fabric,
+            self.racnn,
+            self.backbone,
+            self.recipe.fusion,
+            self.labels,
+            train_part=self.train_part,
+            select_part=self.select_part,
+            seed=self.recipe.seed,
+        )
         plain = {f"backbone.{name}": tensor for name, tensor in self.backbone.state_dict().items()}
         save_checkpoint(path, {**plain, **network_tensors(network)}, self._manifest(decisions, metrics))
         write_film(self.out / "zooms", self.out / "attention.gif")

@@ -1,0 +1,94 @@
+"""The last stage: fusion heads and every head's decision, with the RA-CNN frozen, on inputs computed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from leafzoom.labels import LabelSet
+from leafzoom.manifest import Decision
+from leafzoom.metrics import score
+from leafzoom.model.backbone import Backbone
+from leafzoom.model.build import build_fusions
+from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
+from leafzoom.model.racnn import RACNN
+from leafzoom.recipe import FusionRecipe
+from leafzoom.training.batches import Photographs
+from leafzoom.training.decision_fit import fit_decision
+from leafzoom.training.fusion_fit import fit_lbfgs, fit_sgd
+from leafzoom.training.selection import read_backbone, read_scales
+
+__all__ = ["fit_heads"]
+
+
+def fit_heads(
+    fabric: Fabric,
+    racnn: RACNN,
+    backbone: Backbone,
+    recipe: FusionRecipe,
+    labels: LabelSet,
+    *,
+    train_part: Photographs,
+    select_part: Photographs,
+    seed: int,
+) -> tuple[FusedRACNN, dict[str, Decision], dict[str, Any]]:
+    """Fit the fusions, then every head's thresholds and temperature.
+
+    A fusion that was fitted on the selection part is judged there by its out-of-fold logits.
+
+    Args:
+        fabric: device and precision.
+        racnn: whose scales are fused; nothing of it changes.
+        backbone: the plain one, for its own head.
+        recipe: of the fusion.
+        labels: with the combinations that occur.
+        train_part: what `fit = "sgd"` learns from.
+        select_part: what `fit = "lbfgs"`, thresholds and temperatures learn from.
+        seed: of the run.
+
+    Returns:
+        The whole network in eval(), {head: decision}, and figures on the selection part.
+    """
+    fusions = tuple(build_fusions(recipe, racnn))
+    read = read_scales(fabric, racnn, select_part, fusions)
+    logits = {f"scale{s}": z for s, z in enumerate(read.logits, start=1)}
+    targets = select_part.part_targets
+    fits: dict[str, Any] = {}
+    on_train = read_scales(fabric, racnn, train_part, fusions) if recipe.fit == "sgd" else None
+    for place, fusion in enumerate(fusions):
+        head = fusion_head(fusion.scales)
+        if on_train:
+            fit_sgd(fusion, on_train.gathered[place], train_part.part_targets, recipe, seed)
+            with torch.no_grad():
+                logits[head] = fusion(torch.from_numpy(read.gathered[place])).numpy()
+        else:
+            fit = fit_lbfgs(fusion, read.gathered[place], targets, _mean_classifier(racnn, fusion), seed)
+            logits[head] = fit.out_of_fold.astype(np.float32)
+            fits[head] = {"penalty": fit.penalty, "cross_validated_loss": fit.losses}
+    heads = {"backbone": read_backbone(fabric, racnn, backbone, select_part), **logits}
+    decisions = {head: fit_decision(z, targets, labels) for head, z in heads.items()}
+    figures: dict[str, Any] = {}
+    for head, z in heads.items():
+        scored = score(targets, z > 0, 1 / (1 + np.exp(-z.astype(np.float64))), labels.names)
+        figures[head] = {"exact_match": scored.exact_match, "micro_f1": scored.micro.f1, "macro_f1": scored.macro.f1}
+    network = FusedRACNN(racnn, fusions).to(fabric.device).eval()
+    return network, decisions, {"inner-select": figures, "fusion_fit": fits}
+
+
+def _mean_classifier(racnn: RACNN, fusion: Fusion) -> tuple[Tensor, Tensor]:
+    """Weight and bias that make a fusion the mean of its scales' own classifiers."""
+    layers = []
+    for backbone in list(racnn.backbones)[: fusion.scales]:
+        assert isinstance(backbone, Backbone)
+        layers.append(backbone.classifier_layer())
+    if fusion.inputs == "logits":
+        identity = torch.eye(layers[0].out_features).repeat(1, fusion.scales)
+        return identity / fusion.scales, torch.zeros(layers[0].out_features)
+    weight = torch.cat([layer.weight.detach() for layer in layers], dim=1) / fusion.scales
+    bias = torch.stack([layer.bias.detach() for layer in layers]).mean(dim=0)
+    # An L2-normalised descriptor is no input that the scales' classifiers know.
+    return (torch.zeros_like(weight) if fusion.normalise == "l2" else weight), bias

@@ -1,0 +1,400 @@
+"""From a trained run to a diagnosis: export, predictor, command line, contracts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import leafzoom
+from conftest import TINY, needs_shared
+from leafzoom.cli import cli
+from leafzoom.dataset.cache import Cache
+from leafzoom.errors import ModelError
+from leafzoom.inference import export as export_module
+from leafzoom.inference.export import export_onnx, parity
+from leafzoom.inference.formats import write_predictions
+from leafzoom.inference.model_file import open_network
+from leafzoom.inference.network import NetworkArrays, OnnxNetwork
+from leafzoom.inference.predictor import FailedPhoto, Prediction, Predictor, find_photos
+from leafzoom.inference.torch_network import TorchNetwork
+from leafzoom.labels import decide
+from leafzoom.manifest import METADATA_KEY, Manifest
+from leafzoom.model.checkpoint import load_checkpoint
+
+SET_TINY = [part for change in TINY for part in ("--set", change)]
+HEADS = ["backbone", "scale1", "scale2", "scale3", "fusion12", "fusion123"]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def failure(result: Result, code: int) -> str:
+    """The one line of an expected failure."""
+    assert result.exit_code == code, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith(("leafzoom:", "Error:"))]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def trained(leaves: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run made through the command line."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    result = run("train", "--data", leaves, "--recipe", "default", "--out", out, *SET_TINY)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_prepare(leaves: Path, tmp_path: Path) -> None:
+    result = run(
+        "prepare", "--data", leaves, "--source-size", 96, "--out", tmp_path / "report", "--cache", tmp_path / "c"
+    )
+    assert result.exit_code == 0, result.output
+    assert "60 photographs" in result.output
+    assert "0 pairs of near-duplicates" in result.output
+    report = json.loads((tmp_path / "report" / "prepare.json").read_text())
+    assert report["photographs"] == 60
+    assert report["combinations"]["healthy"] == 15
+    assert report["problems"] == report["near_duplicates"] == []
+
+
+def test_prepare_names_every_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("image,labels\na.png,scab\nb.png,scab\nc.png,rust\n../d.png,rust\n")
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "c.png")
+    (tmp_path / "c.png").write_bytes((tmp_path / "c.png").read_bytes()[:60])
+    result = run("prepare", "--data", tmp_path, "--out", tmp_path / "report")
+    assert result.exit_code == 1
+    for row, image in ((3, "b.png"), (4, "c.png"), (5, "../d.png")):
+        assert f"row {row}: {image!r}" in result.stderr
+    assert "3 rows of" in result.stderr
+    report = json.loads((tmp_path / "report" / "prepare.json").read_text())
+    assert [problem["row"] for problem in report["problems"]] == [3, 4, 5]
+
+
+def test_export_is_the_contract(trained: Path, cache: Cache) -> None:
+    model = onnx.load(trained / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} == {""}
+    (source,) = model.graph.input
+    assert source.name == "source"
+    assert source.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [d.dim_value for d in source.type.tensor_type.shape.dim][1:] == [96, 96, 3]
+    assert [output.name for output in model.graph.output] == [
+        *(f"probabilities_{head}" for head in HEADS[1:]), "box_scale1", "box_scale2", "box_scale3",
+    ]  # fmt: skip
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    manifest = Manifest.from_json(metadata[METADATA_KEY], "model.onnx")
+    assert manifest.labels.names == ("healthy", "ring_spot", "solid_spot")
+    assert manifest.head == "fusion123"
+    assert manifest == load_checkpoint(trained / "model.safetensors").manifest
+    network, exported = (
+        TorchNetwork(load_checkpoint(trained / "model.safetensors")),
+        OnnxNetwork(trained / "model.onnx"),
+    )
+    for count in (1, 3, 16):
+        found = parity(network, exported, np.asarray(cache.sources[:count]))
+        assert found.probability < 1e-4
+        assert found.box < 0.01
+
+
+def test_export_refuses_a_model_that_differs(
+    trained: Path, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = OnnxNetwork.__call__
+
+    def wrong(self: OnnxNetwork, sources: np.ndarray) -> NetworkArrays:
+        arrays = real(self, sources)
+        arrays.probabilities["scale2"][0, 0] += 0.01
+        return arrays
+
+    monkeypatch.setattr(export_module.OnnxNetwork, "__call__", wrong)
+    with pytest.raises(ModelError, match=r"differs from the checkpoint by 1\.0e-02 in probability"):
+        export_onnx(
+            load_checkpoint(trained / "model.safetensors"), tmp_path / "m.onnx", np.asarray(cache.sources[:4])
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_writes_the_contract(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    result = run("evaluate", trained, "--data", leaves, "--split", "inner-report", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(metrics) == {"dataset", "model", "heads", "heads_fitted"}
+    assert list(metrics["heads"]) == list(metrics["heads_fitted"]) == HEADS
+    fused = metrics["heads"]["fusion123"]
+    assert fused["threshold"] == 0.5
+    assert set(fused) == {"threshold", "per_label", "micro", "macro", "weighted", "samples", "exact_match", "map"}
+    assert set(fused["per_label"]["healthy"]) == {"precision", "recall", "f1", "support"}
+    stored = json.loads((trained / "split.json").read_text())
+    with (tmp_path / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["image"] for row in rows} == set(stored["report"])
+    for head in HEADS:
+        assert f"{head}_ring_spot" in rows[0]
+    # The table of figures follows from the table of predictions.
+    names = ("healthy", "ring_spot", "solid_spot")
+    p = np.array([[float(row[f"fusion123_{name}"]) for name in names] for row in rows])
+    targets = np.array([[int(name in row["labels"].split()) for name in names] for row in rows])
+    assert fused["exact_match"] == pytest.approx(((p > 0.5) == targets).all(axis=1).mean())
+    decision = OnnxNetwork(trained / "model.onnx").manifest.decisions["fusion123"]
+    answers = decide(p, decision.array, OnnxNetwork(trained / "model.onnx").manifest.labels)
+    assert metrics["heads_fitted"]["fusion123"]["exact_match"] == pytest.approx(
+        (answers == targets).all(axis=1).mean()
+    )
+    said = [[int(name in row["predicted_fusion123"].split()) for name in names] for row in rows]
+    assert said == answers.tolist()
+
+
+def test_evaluate_one_head_of_an_onnx_model(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    model = trained / "model.onnx"
+    result = run("evaluate", model, "--data", leaves, "--head", "scale2", "--head", "fusion12", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(metrics["heads"]) == ["scale2", "fusion12"]
+    assert metrics["dataset"]["photographs"] == 60
+    nothing = run("evaluate", model, "--data", leaves, "--head", "scale9", "--out", tmp_path / "no")
+    assert "no head 'scale9': the model has scale1" in failure(nothing, 2)
+
+
+def turned_leaf(leaves: Path, tmp_path: Path) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(leaves / "train_images" / "leaf-00003.jpg") as image:
+        image.resize((300, 200)).save(tmp_path / "turned.jpg", exif=exif)
+    return tmp_path / "turned.jpg"
+
+
+def test_predict_json_is_the_contract(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    photo, broken = turned_leaf(leaves, tmp_path), tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    result = run(
+        "predict", photo, broken, leaves / "train_images" / "leaf-00001.jpg", "--model", trained, "--format", "json"
+    )
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert [entry["photo"] for entry in found][:2] == [str(photo), str(broken)]
+    assert set(found[1]) == {"photo", "error"}
+    assert "is no JPEG" in found[1]["error"]
+    first = found[0]
+    assert set(first) >= {"photo", "labels", "probabilities", "scales", "verdict", "model"}
+    assert first["verdict"] == "diagnosis"
+    assert set(first["labels"]) <= set(first["probabilities"]) == {"healthy", "ring_spot", "solid_spot"}
+    assert first["labels"]
+    assert [scale["scale"] for scale in first["scales"]] == [1, 2, 3]
+    assert first["scales"][0]["box"] == [0, 0, 200, 300]  # upright
+    outer = first["scales"][0]["box"]
+    for scale in first["scales"][1:]:
+        x0, y0, x1, y1 = scale["box"]
+        assert outer[0] - 0.1 <= x0 < x1 <= outer[2] + 0.1
+        assert outer[1] - 0.1 <= y0 < y1 <= outer[3] + 0.1
+        assert (y1 - y0) / (x1 - x0) == pytest.approx(1.5, rel=0.01)  # a square of the source
+        outer = scale["box"]
+
+
+def test_all_models_of_a_run_say_the_same(trained: Path, leaves: Path) -> None:
+    photos = find_photos([leaves / "train_images"])[:5]
+    by_onnx = list(Predictor(open_network(str(trained)))(photos))
+    by_torch = list(Predictor(open_network(str(trained / "model.safetensors")))(photos))
+    assert len(by_onnx) == 5
+    for a, b in zip(by_onnx, by_torch, strict=True):
+        assert isinstance(a, Prediction)
+        assert isinstance(b, Prediction)
+        assert a.labels == b.labels
+        assert a.probabilities == pytest.approx(b.probabilities, abs=1e-4)
+
+
+def test_predictor_streams_in_order_and_survives_bad_photos(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    good = find_photos([leaves])[:20]
+    paths = [*good[:3], tmp_path / "none.jpg", *good[3:]]
+    results = list(Predictor(OnnxNetwork(trained / "model.onnx"))(iter(paths)))
+    assert [result.photo for result in results] == [str(path) for path in paths]
+    assert isinstance(results[3], FailedPhoto)
+    alone = next(Predictor(OnnxNetwork(trained / "model.onnx"))([good[10]]))
+    assert isinstance(alone, Prediction)
+    batched = results[11]
+    assert isinstance(batched, Prediction)
+    assert batched.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+
+
+def test_predict_table_csv_jsonl_and_pictures(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    photo = leaves / "train_images" / "leaf-00001.jpg"
+    table = run("predict", photo, "--model", trained, "--out", tmp_path / "pictures")
+    assert table.exit_code == 0
+    assert "scale 2 looked at x" in table.stdout
+    with Image.open(tmp_path / "pictures" / "leaf-00001.png") as sheet:
+        assert sheet.width > 3 * 400
+    lines = run("predict", leaves / "train_images", "--model", trained, "--format", "jsonl").stdout.splitlines()
+    assert len(lines) == 60
+    assert json.loads(lines[0])["photo"].endswith("leaf-00000.jpg")
+    rows = list(csv.DictReader(io.StringIO(run("predict", photo, "--model", trained, "--format", "csv").stdout)))
+    assert rows[0]["verdict"] == "diagnosis"
+    assert set(rows[0]) == {"photo", "verdict", "labels", "confidence", "healthy", "ring_spot", "solid_spot", "error"}
+
+
+def test_csv_neutralises_formulas() -> None:
+    text = io.StringIO()
+    write_predictions([FailedPhoto("=cmd|' /C calc'!A0", "@sum")], "csv", text, ["a"])
+    assert text.getvalue().splitlines()[1] == "'=cmd|' /C calc'!A0,,,,,'@sum"
+
+
+def test_info(trained: Path) -> None:
+    result = run("info", trained)
+    assert result.exit_code == 0
+    for part in ("ring_spot", "fusion123", "Apache-2.0", '"seed": 0', "inner-select scale1"):
+        assert part in result.stdout
+
+
+# What goes wrong ends in one line and the right exit code.
+
+
+def test_no_bundled_model_yet(leaves: Path) -> None:
+    photo = leaves / "train_images" / "leaf-00001.jpg"
+    assert "leafzoom train --data DIR" in failure(run("predict", photo), 1)
+    assert "leafzoom train --data DIR" in failure(run("info"), 1)
+
+
+def test_models_that_are_none(trained: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "a.png"
+    Image.new("RGB", (40, 40)).save(photo)
+    (tmp_path / "text.onnx").write_text("no model")
+    (tmp_path / "text.safetensors").write_text("no model")
+    (tmp_path / "pickle.pth").write_bytes(b"\x80\x04.")
+    (tmp_path / "empty").mkdir()
+    foreign = onnx.load(trained / "model.onnx")
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    newer = onnx.load(trained / "model.onnx")
+    for entry in newer.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = entry.value.replace('"format_version": 1', '"format_version": 99')
+    onnx.save(newer, tmp_path / "newer.onnx")
+    for name, says in (
+        ("none.onnx", "does not exist"),
+        ("text.onnx", "is no ONNX model"),
+        ("text.safetensors", "is no safetensors file or is damaged"),
+        ("pickle.pth", "is no run folder, .onnx or .safetensors file"),
+        ("empty", "has neither model.onnx nor model.safetensors"),
+        ("foreign.onnx", "was not exported by leafzoom"),
+        ("newer.onnx", "has model format 99 and this leafzoom reads up to 1"),
+    ):
+        line = failure(run("predict", photo, "--model", tmp_path / name), 1)
+        assert says in line
+        assert name in line
+    content = (trained / "model.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[: len(content) // 2])
+    assert "cut.safetensors" in failure(run("predict", photo, "--model", tmp_path / "cut.safetensors"), 1)
+    assert "is no checkpoint" in failure(run("export", tmp_path / "empty", "--out", tmp_path / "x.onnx"), 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--recipe", "nothing"], 2, "no recipe 'nothing'"),
+        (["--recipe", "default", "--set", "model.zoom=1"], 2, "unknown key model.zoom"),
+        (["--recipe", "default", "--set", "model.zoom_bounds=[0.9,0.2]"], 2, "0 < least <= greatest <= 1"),
+        (["--recipe", "default", "--split", "nothing", *SET_TINY], 2, "no split 'nothing'"),
+        (["--recipe", "default", "--init", "bundled", *SET_TINY], 1, "no model ships"),
+        (["--recipe", "default", "--split", "paper-train", *SET_TINY], 1, "18632 rows"),
+        (["--recipe", "default", "--set", "data.labels=['healthy', 'rust']", *SET_TINY], 1,
+         "row 3: unknown label 'ring_spot'"),
+    ],
+)  # fmt: skip
+def test_train_refuses(leaves: Path, tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
+    line = failure(run("train", "--data", leaves, "--out", tmp_path / "run", *arguments), code)
+    assert says in line
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_folders_that_do_not_serve(leaves: Path, tmp_path: Path) -> None:
+    assert "has to hold train.csv" in failure(
+        run("train", "--data", tmp_path, "--recipe", "default", "--out", tmp_path / "run"), 1
+    )
+    (tmp_path / "file").touch()
+    assert "cannot write to the folder" in failure(
+        run("train", "--data", leaves, "--recipe", "default", "--out", tmp_path / "file", *SET_TINY), 1
+    )
+    (tmp_path / "nothing").mkdir()
+    assert "has no photo" in failure(run("predict", tmp_path / "nothing", "--model", tmp_path), 1)
+
+
+def test_full_disk_while_a_run_is_written(leaves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    line = failure(run("train", "--data", leaves, "--recipe", "default", "--out", tmp_path / "run", *SET_TINY), 1)
+    assert "No space left on device" in line
+    assert not list((tmp_path / "run").glob("*.json"))
+
+
+# What the package promises to whoever imports it.
+
+
+def test_public_names() -> None:
+    assert leafzoom.__all__ == ["__version__"]
+
+
+def test_prediction_needs_no_torch(trained: Path, leaves: Path) -> None:
+    """predict, info and --help import nothing of the training extra."""
+    script = """
+import sys
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "timm", "lightning", "kornia", "sklearn", "pydantic", "safetensors", "onnx",
+                                  "scipy", "filelock", "torchvision"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Forbidden())
+from leafzoom.cli import main
+main()
+"""
+    photo = str(leaves / "train_images" / "leaf-00001.jpg")
+
+    def without(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+
+    predicted = without("predict", photo, "--model", str(trained), "--format", "json")
+    assert predicted.returncode == 0, predicted.stderr
+    assert json.loads(predicted.stdout)[0]["labels"]
+    assert without("info", str(trained / "model.onnx")).returncode == 0
+    assert without("train", "--help").returncode == 0
+    refused = without("train", "--data", str(leaves), "--recipe", "default", "--out", "x")
+    assert refused.returncode == 1
+    assert 'pip install "leafzoom[train]"' in refused.stderr
+    refused = without("predict", photo, "--model", str(trained / "model.safetensors"))
+    assert 'pip install "leafzoom[train]"' in refused.stderr
+
+
+def test_help_has_an_example() -> None:
+    for name, command in cli.commands.items():
+        result = run(name, "--help")
+        assert result.exit_code == 0
+        assert "leafzoom " + name in result.output.replace("Usage: ", ""), name
+        assert "Example" in (command.help or ""), name
+
+
+def test_camera_photographs(trained: Path, tmp_path: Path) -> None:
+    """Full-size photos: boxes in their own pixels, pictures of the zooms."""
+    photos = needs_shared("photos")
+    result = run("predict", photos, "--model", trained, "--format", "json", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert len(found) == 3
+    for entry in found:
+        with Image.open(entry["photo"]) as image:
+            assert entry["scales"][0]["box"] == [0, 0, image.width, image.height]
+        assert (tmp_path / f"{Path(entry['photo']).stem}.png").is_file()

@@ -1,0 +1,90 @@
+"""Scores equal scikit-learn's own report; the decision fit gains what it says."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.metrics import classification_report
+
+from leafzoom.labels import LabelSet, decide
+from leafzoom.metrics import score
+from leafzoom.training.decision_fit import fit_decision
+
+NAMES = ("complex", "healthy", "rust", "scab")
+
+
+def tables(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    targets = (random.random((50, 4)) < 0.4).astype(np.uint8)
+    answers = np.where(random.random((50, 4)) < 0.8, targets, 1 - targets).astype(np.uint8)
+    if kind == "single class":
+        targets[:] = 0
+        targets[:, 2] = 1
+    if kind == "nothing true":
+        targets[:] = 0
+    if kind == "nothing said":
+        answers[:] = 0
+    if kind == "nothing at all":
+        targets[:], answers[:] = 0, 0
+    if kind == "one photograph":
+        targets, answers = targets[:1], answers[:1]
+    return targets, answers
+
+
+@pytest.mark.parametrize(
+    "kind", ["random", "single class", "nothing true", "nothing said", "nothing at all", "one photograph"]
+)
+def test_scores_equal_scikit_learns_report(kind: str) -> None:
+    targets, answers = tables(kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scored = score(targets, answers, answers.astype(float), NAMES)
+    report = classification_report(targets, answers, target_names=NAMES, output_dict=True, zero_division=0)
+    rows = {**scored.per_label, "micro avg": scored.micro, "macro avg": scored.macro,
+            "weighted avg": scored.weighted, "samples avg": scored.samples}  # fmt: skip
+    assert set(rows) == set(report)
+    for name, row in rows.items():
+        wanted = report[name]
+        assert (row.precision, row.recall, row.f1) == pytest.approx(
+            (wanted["precision"], wanted["recall"], wanted["f1-score"])
+        ), name
+        assert row.support == wanted["support"]
+    assert scored.exact_match == pytest.approx((targets == answers).all(axis=1).mean())
+
+
+def test_no_photograph_scores_zero() -> None:
+    scored = score(np.zeros((0, 4)).astype(int), np.zeros((0, 4)).astype(int), np.zeros((0, 4)), NAMES)
+    assert scored.exact_match == scored.map == scored.micro.f1 == 0
+    assert set(scored.per_label) == set(NAMES)
+
+
+def test_one_label() -> None:
+    targets, answers = np.array([[1], [0], [1]]), np.array([[1], [1], [0]])
+    scored = score(targets, answers, answers.astype(float), ("scab",))
+    assert scored.micro.f1 == scored.per_label["scab"].f1 == pytest.approx(0.5)
+    assert scored.exact_match == pytest.approx(1 / 3)
+
+
+def test_map_is_the_mean_over_labels_that_occur() -> None:
+    targets = np.array([[1, 0], [0, 0], [1, 0]])
+    p = np.array([[0.9, 0.5], [0.8, 0.5], [0.1, 0.5]])
+    assert score(targets, p > 0.5, p, ("a", "b")).map == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_fitted_decision_beats_one_half_and_calibrates() -> None:
+    """Logits that are too low for label 1 and three times too sure of themselves."""
+    random = np.random.default_rng(0)
+    labels = LabelSet(("a", "b", "c"), ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1)))
+    rows = np.array(labels.combinations, np.uint8)[random.integers(0, 4, 2000)]
+    true_logits = (rows * 2.0 - 1) * 1.5 + random.normal(size=rows.shape)
+    logits = 3 * true_logits - np.array([0, 6.0, 0])
+    decision = fit_decision(logits, rows, labels)
+    p = 1 / (1 + np.exp(-logits))
+    fitted = (decide(p, decision.array, labels) == rows).all(axis=1).mean()
+    plain = (decide(p, np.full(3, 0.5), labels) == rows).all(axis=1).mean()
+    assert fitted > plain + 0.02
+    assert decision.thresholds[1] < 0.3
+    assert abs(decision.thresholds[0] - 0.5) < 0.3
+    assert 1.0 < decision.temperature < 3.0
