@@ -121,7 +121,7 @@ def test_surrogate_equals_slow_loop(generator: torch.Generator, kind: str, scale
     crop.backward(arriving)
     expected = slow_surrogate(arriving, border, kind)
     if scale == "per_sample":
-        expected /= arriving.square().sum(dim=(1, 2, 3))[:, None]
+        expected /= arriving.square().sum(dim=(1, 2, 3))[:, None] * len(arriving)
     torch.testing.assert_close(proposals.grad, expected)
 
 
@@ -189,6 +189,26 @@ def test_per_sample_does_not_depend_on_loss_scale_or_precision(dtype: torch.dtyp
         return proposals.grad
 
     torch.testing.assert_close(gradient(dtype, loss_scale), gradient(torch.float32, 1.0), rtol=0.05, atol=5e-3)
+
+
+def test_per_sample_does_not_depend_on_the_batch_size(generator: torch.Generator) -> None:
+    """The gradient of a weight before the proposals, for the same photograph once and eight times."""
+
+    def gradient(count: int) -> torch.Tensor:
+        torch.manual_seed(0)
+        weight = torch.zeros(3, requires_grad=True)
+        pictures = torch.rand(1, 3, 16, 16).expand(count, -1, -1, -1)
+        arriving = torch.randn(1, 3, 12, 12).expand(count, -1, -1, -1) / count  # of a mean over the batch
+        boxes = torch.tensor([[8.0, 8.0, 4.0]]).expand(count, -1)
+        crop = attention_crop(
+            pictures, weight.expand(count, -1), boxes, 12, surrogate="paper", surrogate_scale="per_sample"
+        )
+        crop.backward(arriving)
+        assert weight.grad is not None
+        return weight.grad
+
+    assert gradient(1).abs().max() > 1e-3
+    torch.testing.assert_close(gradient(8), gradient(1))
 
 
 @pytest.mark.parametrize("mask", ["none", "boxcar"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from conftest import needs_shared
 from leafzoom.dataset import cache as cache_module
@@ -123,6 +123,24 @@ def test_unknown_label_where_the_recipe_fixes_them(leaves: Path) -> None:
         read_table(leaves).label_set(("healthy", "rust"))
 
 
+def test_photographs_on_another_disk(leaves: Path, tmp_path: Path) -> None:
+    (tmp_path / "train_images").symlink_to(leaves / "train_images")
+    shutil.copy(leaves / "train.csv", tmp_path)
+    assert len(read_table(tmp_path).require_clean()) == 60
+
+
+def test_rows_that_hide_something(tmp_path: Path) -> None:
+    data = folder_with(tmp_path, 'image,labels\na.png,scab\n./a.png,rust\nb.png\nc.png,"scab,rust"\n',
+                       "a.png", "b.png", "c.png")  # fmt: skip
+    found = {problem.line: problem.what for problem in read_table(data).problems}
+    assert "is the photograph of row 2" in found[3]
+    assert "has no labels column" in found[4]
+    assert "separate labels by spaces" in found[5]
+    (data / "train.csv").write_text("image,labels,labels\na.png,scab,rust\n")
+    with pytest.raises(DataError, match="has a column twice"):
+        read_table(data)
+
+
 # Photographs
 
 
@@ -188,6 +206,38 @@ def test_no_picture(tmp_path: Path, name: str, content: bytes, says: str) -> Non
     with pytest.raises(PhotoError, match=says) as error:
         read_source(tmp_path / name, 64)
     assert name in str(error.value)
+
+
+def test_odd_exif_is_read_or_refused_like_any_photograph(tmp_path: Path) -> None:
+    """Whatever a byte of the EXIF block is, there is a picture or a PhotoError."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    Image.new("RGB", (40, 30), "green").save(tmp_path / "a.jpg", exif=exif)
+    content = (tmp_path / "a.jpg").read_bytes()
+    read = 0
+    for place in range(20, 90):
+        for value in (0, 1, 255):
+            try:
+                read_source(content[:place] + bytes([value]) + content[place + 1 :], 32)
+                read += 1
+            except PhotoError:
+                pass
+    assert read > 100
+
+
+def test_all_orientations(tmp_path: Path) -> None:
+    from PIL import ImageOps
+
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+        with Image.open(tmp_path / "a.png") as image:
+            upright = ImageOps.exif_transpose(image)
+        found = read_source(tmp_path / "a.png", 40)
+        assert found.photo_size == upright.size
+        assert np.array_equal(found.pixels, np.asarray(upright.resize((40, 40), Image.Resampling.BILINEAR)))
 
 
 def test_truncated_missing_folder_and_huge(tmp_path: Path) -> None:
@@ -294,6 +344,10 @@ def test_damaged_or_outdated_cache_is_found_and_built_anew(leaves: Path, tmp_pat
         file.write(bytes([byte[0] ^ 1]))
     with pytest.raises(DataError, match=r"damaged at 'leaf-00005\.jpg'"):
         open_cache(table, folder, 96)
+    for index in ("[]", "5", json.dumps({"key": json.loads((folder / "cache.json").read_text())["key"]})):
+        (folder / "cache.json").write_text(index)
+        with pytest.raises(DataError, match=r"damaged index|made for other"):
+            open_cache(table, folder, 96)
     digest = build_cache(table, folder, 96, workers=1).digest
     picture(data / "train_images" / "leaf-00007.jpg", (200, 10, 10), (96, 96))
     with pytest.raises(DataError, match="made for other photographs"):
@@ -327,6 +381,37 @@ def test_near_duplicates_survive_recompression_and_nothing_else_is_one(cache: Ca
     pairs = near_duplicates(np.concatenate([sources, noisy]))
     assert {(pair.first, pair.second) for pair in pairs} == {(3, 60), (20, 61)}
     assert near_duplicates(np.zeros((4, 32, 32, 3), np.uint8)) == []
+
+
+def test_leaves_alike_on_a_plain_background_are_no_near_duplicates() -> None:
+    """Scans in one frame on white: sizes, spots and greens differ, the layout does not."""
+    random = np.random.default_rng(0)
+    scans = []
+    for _ in range(60):
+        image = Image.new("RGB", (96, 96), "white")
+        pen = ImageDraw.Draw(image)
+        w, h = random.uniform(26, 36), random.uniform(34, 44)
+        pen.ellipse((48 - w, 48 - h, 48 + w, 48 + h), fill=(50, int(random.uniform(90, 150)), 40))
+        for _ in range(int(random.integers(2, 9))):
+            x, y = 48 + random.uniform(-18, 18), 48 + random.uniform(-25, 25)
+            pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=(110, 70, 30))
+        scans.append(np.asarray(image))
+    pairs = near_duplicates(np.stack([*scans, scans[7]]))
+    assert (7, 60) in {(pair.first, pair.second) for pair in pairs}
+    assert len(pairs) < 60  # of 1,830; by the thumbnails alone 1,200
+    grouped_split(fake_table(61, [("scab",), ("rust",)]), duplicate_groups(61, pairs))
+
+
+def test_a_large_group_is_trained_on_and_a_hopeless_one_refused() -> None:
+    table = fake_table(100, [("scab",)])
+    groups = np.arange(100)
+    groups[:40] = 0
+    split = grouped_split(table, groups)
+    assert set(table.images[:40]) <= set(split.train)
+    assert [len(split.train), len(split.select), len(split.report)] == pytest.approx([80, 10, 10], abs=5)
+    groups[:97] = 0
+    with pytest.raises(DataError, match=r"97 of 100 photographs are near-duplicates .*--split FILE"):
+        grouped_split(table, groups)
 
 
 def test_duplicate_groups_join_chains() -> None:
@@ -487,6 +572,9 @@ def test_recipes_load_and_survive_json() -> None:
         (["model.input_size=512"], "source_size 256 is smaller than model.input_size 512"),
         (["fine_tuning.optimizer.learning_rate=0"], "fine_tuning.optimizer.learning_rate: .*greater than 0"),
         (["model.zoom_from=here"], "model.zoom_from: Input should be 'source' or 'view', not 'here'"),
+        (["model.border=0.495"], "model.border: .*less than or equal to 0.45"),
+        (["data.labels=['a', 'a']"], "labels are different words"),
+        (["data.labels=['a b']"], "labels are different words"),
         (["nothing"], "--set takes section.key=value, not 'nothing'"),
         (["seed.x=1"], "seed"),
     ],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +21,14 @@ import leafzoom
 from conftest import TINY, needs_shared
 from leafzoom.cli import cli
 from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.split import Split
 from leafzoom.errors import ModelError
 from leafzoom.inference import export as export_module
 from leafzoom.inference.export import export_onnx, parity
 from leafzoom.inference.formats import write_predictions
 from leafzoom.inference.model_file import open_network
 from leafzoom.inference.network import NetworkArrays, OnnxNetwork
+from leafzoom.inference.picture import picture_names
 from leafzoom.inference.predictor import FailedPhoto, Prediction, Predictor, find_photos
 from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.labels import decide
@@ -82,6 +86,11 @@ def test_prepare_names_every_bad_row(tmp_path: Path) -> None:
     assert "3 rows of" in result.stderr
     report = json.loads((tmp_path / "report" / "prepare.json").read_text())
     assert [problem["row"] for problem in report["problems"]] == [3, 4, 5]
+    (tmp_path / "a.png").unlink()
+    nothing = run("prepare", "--data", tmp_path, "--out", tmp_path / "none")
+    assert nothing.exit_code == 1
+    for row in (2, 3, 4, 5):
+        assert f"row {row}:" in nothing.stderr
 
 
 def test_export_is_the_contract(trained: Path, cache: Cache) -> None:
@@ -234,7 +243,7 @@ def test_predict_table_csv_jsonl_and_pictures(trained: Path, leaves: Path, tmp_p
     table = run("predict", photo, "--model", trained, "--out", tmp_path / "pictures")
     assert table.exit_code == 0
     assert "scale 2 looked at x" in table.stdout
-    with Image.open(tmp_path / "pictures" / "leaf-00001.png") as sheet:
+    with Image.open(tmp_path / "pictures" / "leaf-00001-diagnosis.png") as sheet:
         assert sheet.width > 3 * 400
     lines = run("predict", leaves / "train_images", "--model", trained, "--format", "jsonl").stdout.splitlines()
     assert len(lines) == 60
@@ -242,6 +251,74 @@ def test_predict_table_csv_jsonl_and_pictures(trained: Path, leaves: Path, tmp_p
     rows = list(csv.DictReader(io.StringIO(run("predict", photo, "--model", trained, "--format", "csv").stdout)))
     assert rows[0]["verdict"] == "diagnosis"
     assert set(rows[0]) == {"photo", "verdict", "labels", "confidence", "healthy", "ring_spot", "solid_spot", "error"}
+
+
+def test_pictures_never_overwrite_photos_or_each_other(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "a-diagnosis.png", "b/a.jpg", "b/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.open(leaves / "train_images" / "leaf-00001.jpg").save(tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    photos = find_photos([tmp_path])
+    assert len(set(picture_names(photos, tmp_path))) == 4
+    assert run("predict", tmp_path, "--model", trained, "--out", tmp_path).exit_code == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(list(tmp_path.glob("*.png"))) == 2 + 4
+
+
+def test_damaged_runs(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    again = ("train", "--data", leaves, "--recipe", "default", "--out", copy, *SET_TINY, "--resume")
+    for content in ("[]", "5", '{"recipe": 5}', '{"status": "training", "recipe": {"foo": 1}}', "garbage"):
+        (copy / "run.json").write_text(content)
+        assert "run.json cannot be read" in failure(run(*again), 1)
+    report = ("evaluate", copy, "--data", leaves, "--split", "inner-report", "--out", tmp_path / "report")
+    (copy / "split.json").write_text("garbage")
+    assert "split.json is no JSON" in failure(run(*report), 1)
+    (copy / "split.json").write_text("{}")
+    assert "split.json has to be" in failure(run(*report), 1)
+
+
+def test_evaluation_says_what_was_trained_on(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    result = run("evaluate", trained, "--data", leaves, "--out", tmp_path / "all")
+    metrics = json.loads((tmp_path / "all" / "metrics.json").read_text())
+    assert metrics["dataset"]["trained_on"] == 48
+    assert "48 of these photographs were trained on" in result.stderr
+    # Away from its run, a model whose split is another one is not scored on an inner part.
+    own = {"train": [f"leaf-{i:05d}.jpg" for i in range(50)], "select": [f"leaf-{i:05d}.jpg" for i in range(50, 60)]}
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    moved = tmp_path / "moved.onnx"
+    model = onnx.load(trained / "model.onnx")
+    digest = Split.from_dict(own, tmp_path).digest()
+    for entry in model.metadata_props:
+        stored = OnnxNetwork(trained / "model.onnx").manifest.data["split_digest"]
+        entry.value = entry.value.replace(stored, digest)
+    onnx.save(model, moved)
+    line = failure(run("evaluate", moved, "--data", leaves, "--split", "inner-report", "--out", tmp_path / "x"), 1)
+    assert "trained with another split" in line
+
+
+def test_odd_evaluations(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    twice = ("--head", "scale1", "--head", "scale1", "--split", "inner-report")
+    assert run("evaluate", trained, "--data", leaves, *twice, "--out", tmp_path / "a").exit_code == 0
+    (tmp_path / "none.txt").write_text("\n")
+    (tmp_path / "latin.txt").write_bytes("b\xe9.jpg".encode("latin-1"))
+    for name, says in (("none.txt", "names no photograph"), ("latin.txt", "cannot be read as UTF-8")):
+        out = tmp_path / "b"
+        assert says in failure(
+            run("evaluate", trained, "--data", leaves, "--split", tmp_path / name, "--out", out), 1
+        )
+
+
+def test_bad_paths_are_records(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    photo = leaves / "train_images" / "leaf-00001.jpg"
+    paths = ("x" * 300 + ".jpg", tmp_path / "pipe.jpg", photo)
+    result = run("predict", *paths, "--model", trained, "--format", "json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert ["error" in entry for entry in found] == [True, True, False]
+    assert "no regular file" in found[1]["error"]
 
 
 def test_csv_neutralises_formulas() -> None:
@@ -355,8 +432,8 @@ def test_prediction_needs_no_torch(trained: Path, leaves: Path) -> None:
 import sys
 class Forbidden:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "timm", "lightning", "kornia", "sklearn", "pydantic", "safetensors", "onnx",
-                                  "scipy", "filelock", "torchvision"}:
+        if name.split(".")[0] in {"torch", "timm", "lightning", "kornia", "sklearn", "pydantic", "safetensors",
+                                  "onnx", "scipy", "filelock", "torchvision"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Forbidden())
 from leafzoom.cli import main
@@ -397,4 +474,4 @@ def test_camera_photographs(trained: Path, tmp_path: Path) -> None:
     for entry in found:
         with Image.open(entry["photo"]) as image:
             assert entry["scales"][0]["box"] == [0, 0, image.width, image.height]
-        assert (tmp_path / f"{Path(entry['photo']).stem}.png").is_file()
+        assert (tmp_path / f"{Path(entry['photo']).stem}-diagnosis.png").is_file()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,17 @@ def test_modules_name_their_public_parts(path: Path) -> None:
 def test_files_stay_readable() -> None:
     for path in FILES:
         assert len(path.read_text().splitlines()) <= 450, path
+
+
+def test_tables_of_the_readme_come_from_results() -> None:
+    """scripts/tables writes them; nobody types a figure."""
+    root = SOURCE.parents[1]
+    subprocess.run([sys.executable, root / "scripts" / "tables", "--check"], check=True)
+    assert "<!-- table " in (root / "README.md").read_text()
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    root = SOURCE.parents[1]
+    commands = [line for line in (root / "README.md").read_text().splitlines() if line.endswith("scripts/check")]
+    assert len(commands) == 1
+    assert "grep -m 1 'scripts/check$' README.md" in (root / ".ci" / "run").read_text()

@@ -21,7 +21,7 @@ from conftest import TINY
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
-from leafzoom.errors import ModelError, TrainingError
+from leafzoom.errors import ModelError, RecipeError, TrainingError
 from leafzoom.model.build import build_fusions, build_racnn
 from leafzoom.model.checkpoint import load_checkpoint
 from leafzoom.model.losses import classification_loss
@@ -31,7 +31,7 @@ from leafzoom.training.batches import Photographs, epoch_batches
 from leafzoom.training.fusion_fit import fit_lbfgs, fit_sgd
 from leafzoom.training.optimization import Optimization, schedule_factor
 from leafzoom.training.phases import ApnPhase, ClassifierPhase, FineTuningPhase, JointPhase, WarmUpPhase
-from leafzoom.training.run import train
+from leafzoom.training.run import Settings, train
 from leafzoom.training.selection import selection_metrics
 from leafzoom.training.state import Cursor, State, load_state, save_state
 
@@ -383,7 +383,9 @@ def test_a_run_leaves_everything(finished: Path, split: Split) -> None:
 def test_the_same_seed_gives_the_same_run(
     finished: Path, cache: Cache, split: Split, tiny: Recipe, tmp_path: Path
 ) -> None:
-    train(cache, split, tiny, tmp_path / "whole", say=silent)
+    """With TensorBoard's log as well, which changes nothing."""
+    train(cache, split, tiny, tmp_path / "whole", settings=Settings(tensorboard=True), say=silent)
+    assert list((tmp_path / "whole" / "tensorboard").glob("events.*"))
     assert losses_of(tmp_path / "whole") == losses_of(finished)
     assert digest(tmp_path / "whole") == digest(finished)
 
@@ -472,9 +474,42 @@ def test_a_folder_holds_one_run(finished: Path, cache: Cache, split: Split, tiny
     other = Split(split.name, split.train[1:], split.select, split.report)
     with pytest.raises(TrainingError, match="another split"):
         train(cache, other, tiny, finished, resume=True, say=silent)
+    moved = Split(split.name, (*split.train[1:], split.report[0]), split.select, (*split.report[1:], split.train[0]))
+    with pytest.raises(TrainingError, match="another split"):  # of the same sizes
+        train(cache, moved, tiny, finished, resume=True, say=silent)
     before = digest(finished)
     assert train(cache, split, tiny, finished, resume=True, say=silent) == finished / "model.safetensors"
     assert digest(finished) == before
+
+
+def test_a_start_that_fails_leaves_a_folder_that_serves(
+    cache: Cache, split: Split, tiny: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match="timm has no network 'nope'"):
+        train(cache, split, load_recipe("default", [*TINY, "model.backbone=nope"]), tmp_path, say=silent)
+    with pytest.raises(TrainingError, match="--accelerator gpu cannot be had"):
+        train(cache, split, tiny, tmp_path, settings=Settings(accelerator="gpu"), say=silent)
+    assert not (tmp_path / "run.json").exists()
+    train(cache, split, load_recipe("default", [*TINY, "fine_tuning.epochs=1"]), tmp_path, say=silent)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "swin_tiny_patch4_window7_224"])
+def test_backbones_without_a_map_are_refused(name: str) -> None:
+    size = 224 if "swin" in name else 160
+    changes = [f"model.backbone={name}", "model.pretrained=none", f"model.input_size={size}"]
+    with pytest.raises(RecipeError, match="not a square map"):
+        build_racnn(load_recipe("default", changes), LABELS)
+
+
+def test_a_batch_that_spoils_the_weights_stops_before_they_are_saved(
+    cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    """One batch an epoch: its loss is finite, what it leaves is not."""
+    changes = [*TINY, "fine_tuning.batch_size=100", "fine_tuning.optimizer.learning_rate=1e30",
+               "fine_tuning.optimizer.name=sgd"]  # fmt: skip
+    with pytest.raises(TrainingError, match="the selection loss is nan, so the weights are spoilt"):
+        train(cache, split, load_recipe("default", changes), tmp_path, say=silent)
+    assert not list(tmp_path.glob("states/*"))
 
 
 def test_two_trainings_in_one_folder(cache: Cache, split: Split, tiny: Recipe, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from leafzoom import __version__
-from leafzoom.errors import DataError, LeafzoomError, needs_extra
+from leafzoom.errors import DataError, LeafzoomError, UsageError, needs_extra
 
 if TYPE_CHECKING:
     from leafzoom.dataset.cache import Cache
@@ -211,12 +211,10 @@ def evaluate(
     Example: leafzoom evaluate runs/first --data plant-pathology-2021 --split inner-report --out report
     """
     with needs_extra("train", "leafzoom evaluate"):
-        from leafzoom.dataset.split import Split, evaluation_images
+        from leafzoom.dataset.split import evaluation_images, read_split
         from leafzoom.evaluation.evaluate import evaluate as evaluate_network
         from leafzoom.evaluation.evaluate import write_evaluation
         from leafzoom.storage import make_folder
-
-    import json
 
     from leafzoom.inference.model_file import open_network, run_folder
 
@@ -225,10 +223,11 @@ def evaluate(
     cache = _cache(data, csv_file, cache_folder, network.manifest.source_size)
     cache.table.require_clean()
     run = run_folder(model)
-    stored = Split.from_dict(json.loads((run / "split.json").read_text()), run / "split.json") if run else None
-    images = evaluation_images(cache, split_name, stored)
-    evaluation = evaluate_network(network, cache, images, heads)
     manifest = network.manifest
+    stored = read_split(run / "split.json") if run else None
+    images = evaluation_images(cache, split_name, stored, manifest.data.get("split_digest"))
+    overlap = len(set(images) & set(stored.train)) if stored else None
+    evaluation = evaluate_network(network, cache, images, heads)
     write_evaluation(
         evaluation,
         out,
@@ -236,6 +235,7 @@ def evaluate(
             "csv": cache.table.csv.name,
             "split": split_name,
             "photographs": len(images),
+            "trained_on": overlap,
             "table_digest": cache.table.digest(),
         },
         {
@@ -256,6 +256,8 @@ def evaluate(
             f"           {fitted.exact_match:7.4f} {fitted.micro.f1:9.4f}"
         )
     click.echo(f"{len(images)} photographs ({split_name}); metrics.json and predictions.csv in {out}")
+    if overlap:
+        _say(f"leafzoom: {overlap} of these photographs were trained on, so these figures flatter the model")
 
 
 @cli.command()
@@ -282,6 +284,8 @@ def predict(photos: tuple[Path, ...], model: str, form: str, out: Path | None) -
 
     if out:
         make_folder(out)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show
     found = find_photos(photos)
     predictor = Predictor(open_network(model))
     with tqdm(
@@ -290,7 +294,7 @@ def predict(photos: tuple[Path, ...], model: str, form: str, out: Path | None) -
         results = list(bar)
     write_predictions(results, form, sys.stdout, predictor.network.manifest.labels.names)
     if out:
-        for photo, result, name in zip(found, results, picture_names(found), strict=True):
+        for photo, result, name in zip(found, results, picture_names(found, out), strict=True):
             if not isinstance(result, FailedPhoto):
                 draw_prediction(photo, result, out / name)
     failed = [result for result in results if isinstance(result, FailedPhoto)]
@@ -314,6 +318,8 @@ def export(run: str, out: Path, data: Path | None) -> None:
         from leafzoom.inference.model_file import checkpoint_path
         from leafzoom.model.checkpoint import load_checkpoint
 
+    if out.suffix != ".onnx" or out.is_dir():
+        raise UsageError(f"--out {out} has to be a file that ends in .onnx")
     path = checkpoint_path(run)
     size = load_checkpoint(path).manifest.source_size
     _export(path, out, _cache(data, None, None, size) if data else None)
@@ -355,9 +361,7 @@ def _cache(data: Path, csv_file: Path | None, folder: Path | None, source_size: 
         from leafzoom.dataset.table import read_table
 
     table = read_table(data, csv_file)
-    if not table.rows:
-        table.require_clean()
-    return build_cache(table, folder or default_cache_folder(data, source_size), source_size)
+    return build_cache(table, folder or default_cache_folder(data, table.csv, source_size), source_size)
 
 
 def _export(checkpoint: Path, out: Path, cache: Cache | None) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from leafzoom.errors import needs_extra
+from leafzoom.errors import TrainingError, needs_extra
 
 with needs_extra("train", "leafzoom demo"):
     from leafzoom.dataset.cache import build_cache
@@ -45,6 +45,8 @@ def run_demo(out: Path, *, seed: int, say: Callable[[str], None], photographs: i
         LeafzoomError: `out` cannot be written, or holds a run already.
     """
     started = time.perf_counter()
+    if (out / "run" / "run.json").exists():
+        raise TrainingError(f"{out} holds a demo already: choose another folder with --out")
     make_folder(out)
     recipe = load_recipe("demo", [f"seed={seed}"])
     leaves, run, report = out / "leaves", out / "run", out / "report"

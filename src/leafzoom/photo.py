@@ -6,6 +6,7 @@ Training, evaluation and prediction all go through `read_source`, so that they s
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import (
     Image,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     UnidentifiedImageError,
@@ -43,6 +43,17 @@ BOX_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
 """Of the boxes of scales 2, 3, … drawn on a photo (Okabe and Ito's, told apart by colour-blind people too)."""
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 120_000_000
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 PREPROCESSING = "pillow-bilinear-antialias-1"
 """Changes whenever the pixels of a source change; caches and models carry it."""
 
@@ -101,33 +112,29 @@ def _decode(photo: Path | bytes, *, at_least: int | None) -> tuple[Image.Image, 
                 if at_least is not None:
                     image.draft("RGB", (min(at_least, width), min(at_least, height)))
                 image.load()
-                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-                upright = ImageOps.exif_transpose(image)
-                return _rgb(upright), (height, width) if turned else (width, height)
+                turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+                upright = image if turn is None else image.transpose(turn)
+                return _rgb(upright), (height, width) if turn in _SIDEWAYS else (width, height)
     except UnidentifiedImageError as error:
         raise PhotoError(f"{name} is no JPEG, PNG, WebP or MPO picture: convert it to one of these") from error
     except PhotoError:
         raise
     except FileNotFoundError as error:
         raise PhotoError(f"{name} does not exist: check the path") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        IndexError,
-        KeyError,
-        Image.DecompressionBombError,
-    ) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly anything
         raise PhotoError(f"{name} cannot be decoded ({error}): it is damaged or cut off, copy it again") from error
 
 
 def _content(photo: Path | bytes) -> bytes:
     """The photo's bytes, at most MAX_BYTES of them."""
     if isinstance(photo, Path):
-        if photo.is_dir():
-            raise PhotoError(f"{photo} is a folder, not a photo")
-        size = photo.stat().st_size
+        status = photo.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise PhotoError(f"{photo} is {kind}, not a photo")
+        size = status.st_size
     else:
         size = len(photo)
     if size > MAX_BYTES:

@@ -57,6 +57,12 @@ class DataRecipe:
     train_limit: _Count = 0
     select_limit: _Count = 0
 
+    @model_validator(mode="after")
+    def _label_names(self) -> DataRecipe:
+        if len(set(self.labels)) != len(self.labels) or any(len(name.split()) != 1 for name in self.labels):
+            raise ValueError(f"labels are different words without spaces, not {list(self.labels)}")
+        return self
+
 
 @dataclass(frozen=True, config=_STRICT)
 class AugmentationRecipe:
@@ -96,7 +102,7 @@ class ModelRecipe:
     crop_mask: Literal["none", "boxcar"] = "none"
     surrogate: Literal["paper", "balanced", "exact"] = "balanced"
     surrogate_scale: Literal["sum", "per_sample"] = "per_sample"
-    border: Annotated[float, Field(gt=0, lt=0.5)] = 0.25
+    border: Annotated[float, Field(ge=0.05, le=0.45)] = 0.25
     apn_hidden: _Positive = 64
     apn_activation: Literal["sigmoid", "relu"] = "sigmoid"
     apn_stage: Literal["last", "stride16"] = "last"
@@ -284,6 +290,8 @@ def _read(name_or_file: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any
     base = content.pop("extends", None)
     if base is None:
         return content
+    if base not in recipe_names():
+        base = str(Path(name_or_file).parent / str(base))  # beside the file that extends it
     below = _read(str(base), (*extended_by, name_or_file))
     below.pop("name", None)
     return _merged(below, content)

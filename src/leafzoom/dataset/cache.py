@@ -16,6 +16,7 @@ import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,10 +62,10 @@ class _Decoded:
     error: str = ""
 
 
-def default_cache_folder(data: Path, source_size: int) -> Path:
-    """Where the cache of a data folder is, unless the caller says: below `$LEAFZOOM_CACHE` or `~/.cache`."""
+def default_cache_folder(data: Path, csv: Path, source_size: int) -> Path:
+    """Where the cache of a data folder's table is, unless the caller says: below `$LEAFZOOM_CACHE` or `~/.cache`."""
     root = os.environ.get("LEAFZOOM_CACHE") or Path.home() / ".cache" / "leafzoom"
-    key = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{data.resolve()}\t{csv.resolve()}".encode()).hexdigest()[:12]
     return Path(root) / f"{data.resolve().name}-{key}-{source_size}"
 
 
@@ -82,7 +83,10 @@ def build_cache(table: Table, folder: Path, source_size: int, *, workers: int | 
     Raises:
         LeafzoomError: the folder cannot be written, or has too little room.
     """
-    make_folder(folder)
+    try:
+        return open_cache(table, folder, source_size)
+    except DataError:
+        make_folder(folder)
     with FileLock(folder / "lock"):
         try:
             return open_cache(table, folder, source_size)
@@ -103,9 +107,14 @@ def open_cache(table: Table, folder: Path, source_size: int) -> Cache:
         raise DataError(f"no cache in {folder}: run leafzoom prepare") from error
     except (OSError, ValueError) as error:
         raise DataError(f"the cache {folder} cannot be read ({error}): run leafzoom prepare") from error
-    if index.get("key") != _key(table.rows, source_size):
+    if not isinstance(index, dict) or index.get("key") != _key(table.rows, source_size):
         raise DataError(f"the cache {folder} was made for other photographs or sizes: run leafzoom prepare")
-    records = [_Decoded(**record) for record in index["photographs"]]
+    try:
+        records = [_Decoded(**record) for record in index["photographs"]]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"the cache {folder} has a damaged index: run leafzoom prepare") from error
+    if len(records) != len(table.rows):
+        raise DataError(f"the cache {folder} has a damaged index: run leafzoom prepare")
     shape = (len(records), source_size, source_size, 3)
     path = folder / "sources.u8"
     if not path.is_file() or path.stat().st_size != int(np.prod(shape)):
@@ -172,14 +181,19 @@ def _build(rows: tuple[Row, ...], folder: Path, source_size: int, workers: int) 
         partial.replace(folder / "sources.u8")
     except OSError as error:
         raise LeafzoomError(f"cannot build the cache in {folder}: {error.strerror or error}") from error
+    except BrokenProcessPool as error:
+        raise LeafzoomError(
+            f"a process that decodes photographs into {folder} was ended from outside (too little memory?): run the "
+            "command again, it goes on where it stopped"
+        ) from error
     records = [record for start in sorted(done) for record in done[start]]
     write_json(folder / "cache.json", {"key": key, "photographs": [vars(record) for record in records]})
     journal.unlink(missing_ok=True)
 
 
 def _allocated(path: Path) -> int:
-    """Bytes that a (sparse) file takes on the disk."""
-    return path.stat().st_blocks * 512
+    """Bytes that a (sparse) file takes on the disk; 0 where the system does not say (Windows)."""
+    return int(getattr(path.stat(), "st_blocks", 0)) * 512
 
 
 def _resume(partial: Path, journal: Path, key: str, size: int) -> dict[int, list[_Decoded]]:

@@ -7,6 +7,7 @@ the figures). The paper's split is a permutation of the 18,632 rows of Kaggle's 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import defaultdict
@@ -22,7 +23,16 @@ from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.table import Table
 from leafzoom.errors import DataError, UsageError
 
-__all__ = ["PARTS", "Split", "evaluation_images", "grouped_split", "paper_split", "subset", "training_split"]
+__all__ = [
+    "PARTS",
+    "Split",
+    "evaluation_images",
+    "grouped_split",
+    "paper_split",
+    "read_split",
+    "subset",
+    "training_split",
+]
 
 PARTS = ("all", "inner-train", "inner-select", "inner-report", "paper-train", "paper-validation")
 _INNER = ("inner-train", "inner-select", "inner-report")
@@ -55,6 +65,11 @@ class Split:
         """The photographs of `inner-train`, `inner-select` or `inner-report`."""
         return dict(zip(_INNER, (self.train, self.select, self.report), strict=True))[name]
 
+    def digest(self) -> str:
+        """A hash of which photograph is in which part."""
+        parts = "\n".join("\t".join(sorted(part)) for part in (self.train, self.select, self.report))
+        return hashlib.sha256(parts.encode()).hexdigest()
+
     def to_dict(self) -> dict[str, object]:
         """Plain values, as JSON and `from_dict` take them."""
         return {"name": self.name, "train": self.train, "select": self.select, "report": self.report}
@@ -66,7 +81,7 @@ class Split:
         Raises:
             DataError: not an object of lists of names.
         """
-        if not isinstance(content, Mapping):
+        if not isinstance(content, Mapping) or not content.get("train"):
             raise DataError(f'the split {where} has to be {{"train": [names], "select": [names], "report": [..]}}')
         parts = [content.get(key, []) for key in ("train", "select", "report")]
         for images in parts:
@@ -104,9 +119,18 @@ def grouped_split(table: Table, groups: NDArray[np.int64], *, seed: int = 0, nam
         stratum = strata[labels]
         wanted += np.array(_SHARES) * sum(len(group) for group in stratum)
         for place in random.permutation(len(stratum)):
-            # The part that lacks most of its share so far gets the next group.
-            lacking = int(np.argmax((wanted - [len(part) for part in parts]) / _SHARES))
-            parts[lacking].extend(stratum[int(place)])
+            # The part that lacks most of its share so far gets the next group; one that is larger than a few
+            # photographs and than what selection or report lacks is trained on.
+            group = stratum[int(place)]
+            lacks = wanted - [len(part) for part in parts]
+            choice = int(np.argmax(lacks / _SHARES))
+            parts[choice if len(group) <= max(3, lacks[choice]) else 0].extend(group)
+    if min(len(parts[1]), len(parts[2])) < len(table) * _SHARES[1] / 2:
+        largest = max(len(group) for group in members.values())
+        raise DataError(
+            f"{table.csv}: {largest} of {len(table)} photographs are near-duplicates of each other, so no tenth of "
+            "them can be kept apart for selection: add different ones, or give a split of your own with --split FILE"
+        )
     train, select, report = (tuple(sorted(table.rows[i].image for i in part)) for part in parts)
     return Split(name, train, select, report)
 
@@ -148,19 +172,21 @@ def training_split(cache: Cache, name_or_file: str) -> Split:
         return Split("paper", inner.train + inner.report, inner.select, validation)
     if name_or_file in PARTS:
         raise UsageError(f"--split {name_or_file} is no part to train on: inner-train, all, paper-train or a file")
-    path = Path(name_or_file)
-    split = Split.from_dict(_read_json(path), path)
+    split = read_split(Path(name_or_file))
     cache.table.take(split.train + split.select + split.report)
     return split
 
 
-def evaluation_images(cache: Cache, name_or_file: str, stored: Split | None) -> tuple[str, ...]:
+def evaluation_images(
+    cache: Cache, name_or_file: str, stored: Split | None, trained_with: str | None = None
+) -> tuple[str, ...]:
     """The photographs that an evaluation reads.
 
     Args:
         cache: of the data set.
         name_or_file: a part's name, or a file: a split in JSON (its `report` part) or a text of one name a line.
         stored: the split of the evaluated run, which decides what the inner parts are.
+        trained_with: the digest of the split that the model was trained with, where only that is known.
 
     Raises:
         UsageError: no part of this name, and no such file.
@@ -170,6 +196,11 @@ def evaluation_images(cache: Cache, name_or_file: str, stored: Split | None) -> 
         return cache.table.images
     if name_or_file in _INNER:
         split = stored or _grouped(cache, cache.table)
+        if trained_with and split.digest() != trained_with:
+            raise DataError(
+                f"the model was trained with another split than {cache.table.csv} gives, so {name_or_file} may hold "
+                "photographs that it was trained on: evaluate its run's folder, or name the photographs in a file"
+            )
         images = split.part(name_or_file)
         if not images:
             raise DataError(
@@ -181,12 +212,18 @@ def evaluation_images(cache: Cache, name_or_file: str, stored: Split | None) -> 
         return train if name_or_file == "paper-train" else validation
     path = Path(name_or_file)
     if path.suffix == ".json":
-        split = Split.from_dict(_read_json(path), path)
+        split = read_split(path)
         return cache.table.take(split.report or split.select).images
     if not path.is_file():
         raise UsageError(f"no split {name_or_file!r}: give a file or one of {', '.join(PARTS)}")
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    return cache.table.take([name for name in names if name]).images
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the split {path} cannot be read as UTF-8 text ({error}): one name a line") from error
+    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not names:
+        raise DataError(f"the split {path} names no photograph: write one name a line")
+    return cache.table.take(names).images
 
 
 def subset(table: Table, count: int, *, seed: int = 0) -> tuple[str, ...]:
@@ -211,11 +248,17 @@ def _grouped(cache: Cache, table: Table) -> Split:
     return grouped_split(table, groups[[places[image] for image in table.images]])
 
 
-def _read_json(path: Path) -> object:
-    """The content of a split file."""
+def read_split(path: Path) -> Split:
+    """A split in JSON, as a run stores it.
+
+    Raises:
+        UsageError: no such file.
+        DataError: not a split.
+    """
     if not path.is_file():
         raise UsageError(f"no split {str(path)!r}: give a JSON file or one of {', '.join(PARTS)}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"the split {path} is no JSON: {error}") from error
+    return Split.from_dict(content, path)

@@ -172,6 +172,8 @@ def read_table(data: Path, csv_file: Path | None = None) -> Table:
     try:
         columns = [name.strip() for name in reader.fieldnames or ()]
         missing = {"image", "labels"} - set(columns)
+        if len(set(columns)) != len(columns):
+            raise DataError(f"the table {path} has a column twice ({', '.join(columns)}): keep one of them")
         if missing:
             raise DataError(
                 f"the table {path} has to have the columns image and labels and has "
@@ -188,6 +190,7 @@ def _checked(path: Path, data: Path, records: list[tuple[int, dict[str, str]]]) 
     """The rows of a table, with those that cannot be used among the problems."""
     named = Counter((record["image"] or "").strip() for _, record in records)
     first_line: dict[str, int] = {}
+    files: dict[Path, int] = {}
     rows: list[Row] = []
     problems: list[Problem] = []
     root = data.resolve()
@@ -198,9 +201,16 @@ def _checked(path: Path, data: Path, records: list[tuple[int, dict[str, str]]]) 
             continue
         first_line[image] = line
         found = _find(root, image)
+        if not isinstance(found, str) and found in files:
+            found = f"is the photograph of row {files[found]}: keep one of them"
+        elif not isinstance(found, str) and record["labels"] is None:
+            found = "has no labels column: write image,labels (labels may be empty, the comma not)"
+        elif not isinstance(found, str) and "," in record["labels"]:
+            found = f"has labels with a comma ({record['labels']}): separate labels by spaces"
         if isinstance(found, str):
             problems.append(Problem(path, line, image, found))
             continue
+        files[found] = line
         rows.append(Row(line, image, tuple(dict.fromkeys((record["labels"] or "").split())), found))
     return Table(path, tuple(rows), tuple(problems))
 
@@ -219,7 +229,8 @@ def _find(root: Path, image: str) -> Path | str:
         try:
             if not path.is_file():
                 continue
-            if not path.resolve().is_relative_to(root):
+            # The folder of photographs itself may be a link (to another disk); its photographs may not lead out.
+            if not path.resolve().is_relative_to((root / folder).resolve()):
                 return "is a link out of the data folder: copy the photograph into it"
         except OSError as error:
             return f"cannot be looked up ({error.strerror})"

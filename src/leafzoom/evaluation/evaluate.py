@@ -66,7 +66,7 @@ def evaluate(network: Network, cache: Cache, images: tuple[str, ...], heads: tup
             unknown = [head for head in heads if head not in arrays.probabilities]
             if unknown:
                 raise UsageError(f"no head {unknown[0]!r}: the model has {', '.join(arrays.probabilities)}")
-            for head in heads or arrays.probabilities:
+            for head in dict.fromkeys(heads) or arrays.probabilities:
                 parts.setdefault(head, []).append(arrays.probabilities[head])
             scale = np.tile(cache.photo_sizes[chosen] / manifest.source_size, 2)
             for place, box in enumerate(arrays.boxes):

@@ -61,7 +61,7 @@ class OnnxNetwork:
         if not path.is_file():
             raise ModelError(f"the model {path} does not exist: check --model, or train one with leafzoom train")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = threads or _cores()
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -88,3 +88,10 @@ class OnnxNetwork:
         results: Sequence[NDArray[np.float32]] = self._session.run(self._outputs, {"source": sources})
         count = len(self._heads)
         return NetworkArrays(dict(zip(self._heads, results[:count], strict=True)), tuple(results[count:]))
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -58,14 +58,17 @@ def draw_prediction(photo: Path, prediction: Prediction, path: Path) -> None:
         sheet.save(temporary, "PNG")
 
 
-def picture_names(photos: Sequence[Path]) -> list[str]:
-    """A file name for the picture of each photo, no two alike."""
-    taken: dict[str, int] = {}
+def picture_names(photos: Sequence[Path], folder: Path) -> list[str]:
+    """A file name for the picture of each photo, no two alike and none that of a photo in the folder itself."""
+    taken = {photo.name for photo in photos if photo.resolve().parent == folder.resolve()}
     names = []
     for photo in photos:
-        number = taken.get(photo.stem, 0)
-        taken[photo.stem] = number + 1
-        names.append(f"{photo.stem}.png" if not number else f"{photo.stem}-{number + 1}.png")
+        name, number = f"{photo.stem}-diagnosis.png", 1
+        while name in taken:
+            number += 1
+            name = f"{photo.stem}-diagnosis-{number}.png"
+        taken.add(name)
+        names.append(name)
     return names
 
 

@@ -167,7 +167,11 @@ def find_photos(paths: Iterable[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if not path.is_dir():
+        try:
+            is_folder = path.is_dir()
+        except OSError:  # a name that is too long, a folder that may not be read: the photo's own error says so
+            is_folder = False
+        if not is_folder:
             found.append(path)
             continue
         below = sorted(

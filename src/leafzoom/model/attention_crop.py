@@ -172,7 +172,8 @@ class AttentionCrop(torch.autograd.Function):
     With E the energy, the squared norm over channels of the gradient that arrives at a crop's pixel (D_top of
     eq. 6), tx, ty and tl each get the gradient -Σ E · M': descent moves the box to where the energy is, and
     makes it grow where the energy is at its border. `sum` is as written. `per_sample` divides by each crop's
-    total energy, so that batch size, loss scale and precision don't change the step; no energy gives zero.
+    total energy and by the batch, so that batch size, loss scale and precision don't change the step; no energy
+    gives zero.
     """
 
     @staticmethod
@@ -206,7 +207,7 @@ class AttentionCrop(torch.autograd.Function):
         moved = -torch.einsum("bhw,phw->bp", energy, masks)
         if ctx.surrogate_scale == "per_sample":
             total = energy.sum(dim=(1, 2))[:, None]
-            moved = moved / torch.where(total > 0, total, torch.ones_like(total))
+            moved = moved / torch.where(total > 0, total, torch.ones_like(total)) / len(energy)
         return None, moved.to(ctx.proposal_dtype), None, None, None, None, None, None
 
 

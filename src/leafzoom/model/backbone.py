@@ -52,14 +52,18 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         if not timm.is_model(name):
-            near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "see timm.list_models()"
-            raise RecipeError(f"model.backbone: timm has no network {name!r} (there are {near})")
+            near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "efficientnet_b0, vgg19_bn, …"
+            raise RecipeError(f"model.backbone: timm has no network {name!r}; it has {near}")
         self.network = timm.create_model(name, pretrained=False, num_classes=labels, drop_rate=drop_rate)
+        if not isinstance(self.network.get_classifier(), nn.Linear):
+            raise RecipeError(f"model.backbone: {name} does not end in a linear layer, as the fusion needs")
         # timm's EfficientNets start this layer so wide (1 / sqrt(labels)) that the first loss is twice log 2.
         nn.init.normal_(self.classifier_layer().weight, std=0.01)
         nn.init.zeros_(self.classifier_layer().bias)
-        self.apn_stage = apn_stage
-        self.is_efficientnet = all(hasattr(self.network, part) for part in ("conv_stem", "blocks", "conv_head"))
+        self.name, self.apn_stage = name, apn_stage
+        self.is_efficientnet = all(
+            hasattr(self.network, part) for part in ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "global_pool")
+        )
         if apn_stage == "stride16" and not self.is_efficientnet:
             raise RecipeError(f"model.apn_stage: {name} has no stage of stride 16 to read; use 'last'")
         config = resolve_model_data_config(self.network)
@@ -104,9 +108,18 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def map_shape(self, input_size: int) -> tuple[int, int]:
-        """Channels and side of the APN's map for views of this side."""
+        """Channels and side of the APN's map for views of this side.
+
+        Raises:
+            RecipeError: the network gives no square map.
+        """
         was_training = self.training
         self.eval()
         _, maps = self.features(torch.zeros(1, 3, input_size, input_size))
         self.train(was_training)
+        if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
+            raise RecipeError(
+                f"model.backbone: {self.name} gives features of shape {list(maps.shape)}, not a square map "
+                "[B, C, M, M] for the APN: choose a convolutional network (EfficientNet, ResNet, ConvNeXt, VGG)"
+            )
         return int(maps.shape[1]), int(maps.shape[-1])

@@ -107,7 +107,10 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
     parts |= {fusion_head(fused): f for fused, f in enumerate(network.fusions, start=2)}
     for name, module in parts.items():
         if name not in checkpoint.parts:
-            raise ModelError(f"{checkpoint.path} has no {name}: its training has not finished (--resume goes on)")
+            raise ModelError(
+                f"{checkpoint.path} holds {', '.join(sorted(checkpoint.parts))} and no {name}: it serves --init; "
+                "name a finished run's folder or its model.safetensors"
+            )
         load_part(module, checkpoint.part(name), f"{checkpoint.path}: {name}")
     return network.eval()
 
@@ -137,9 +140,12 @@ def initial_checkpoint(name_or_file: str) -> Checkpoint:
     """
     if name_or_file == "bundled":
         raise ModelError(f"no model ships with this leafzoom yet: train one with leafzoom train, or {_CHOICES}")
-    if not Path(name_or_file).is_file():
+    path = Path(name_or_file)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if not path.is_file():
         raise ModelError(f"no checkpoint {name_or_file!r}: {_CHOICES}")
-    return load_checkpoint(Path(name_or_file))
+    return load_checkpoint(path)
 
 
 def pretrained_backbone(recipe: Recipe, labels: tuple[str, ...], checkpoint: Checkpoint) -> Backbone:

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import platform
-import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -46,8 +45,8 @@ from leafzoom.model.build import (
 )
 from leafzoom.model.checkpoint import load_part, network_tensors, save_checkpoint
 from leafzoom.model.racnn import RACNN
-from leafzoom.recipe import Recipe, recipe_from_dict, recipe_to_dict
-from leafzoom.storage import make_folder, write_json, write_text
+from leafzoom.recipe import Recipe, recipe_to_dict
+from leafzoom.storage import make_folder, sha256_of, write_json, write_text
 from leafzoom.training.batches import Photographs, batch_count
 from leafzoom.training.evolution import draw_zooms, write_film
 from leafzoom.training.heads import fit_heads
@@ -60,6 +59,7 @@ from leafzoom.training.phases import (
     Phase,
     WarmUpPhase,
 )
+from leafzoom.training.record import run_status
 from leafzoom.training.selection import read_backbone, read_scales, selection_metrics
 from leafzoom.training.stages import Progress, Stage, run_stage
 from leafzoom.training.state import Cursor, State, load_state, save_state
@@ -71,7 +71,7 @@ _SAMPLE = 6  # photographs whose zooms are drawn
 
 @dataclass(frozen=True)
 class Settings:
-    """How a training runs, as opposed to what it trains: not part of the recipe, changes no result on a CPU."""
+    """How a training runs, as opposed to what it trains: not part of the recipe."""
 
     accelerator: str = "auto"
     precision: str = "32-true"
@@ -134,16 +134,21 @@ class _Run:
     ) -> None:
         self.recipe, self.out, self.say, self.settings = recipe, out, say, settings
         self.cache, self.split = cache, split
-        self.labels = cache.table.take(split.train + split.select + split.report).label_set(recipe.data.labels)
-        self.facts = self._facts(init)
-        self._check_folder(resume)
+        names = cache.table.take(split.train + split.select + split.report).label_set(recipe.data.labels).names
+        # Combinations that only the report part has are unknown to a decision, as they will be to a user's photos.
+        self.labels = cache.table.take(split.train + split.select).label_set(names)
         self.init = initial_checkpoint(init) if init else None
+        self.facts = self._facts()
+        self.status = run_status(out, self.facts, recipe, resume=resume)
         self.train_part = self._part(split.train, recipe.data.train_limit)
         self.select_part = self._part(split.select, recipe.data.select_limit)
         sample = self.select_part.rows[:: max(1, len(self.select_part) // _SAMPLE)][:_SAMPLE]
         self.sample = Photographs(cache.sources, self.train_part.targets, cache.table.images, sample)
         torch.manual_seed(recipe.seed)
-        self.fabric = Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)  # type: ignore[arg-type]
+        try:
+            self.fabric = Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)  # type: ignore[arg-type]
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(f"--accelerator {settings.accelerator} cannot be had here ({error})") from error
         self.backbone: Backbone = (
             pretrained_backbone(recipe, self.labels.names, self.init)
             if self.init
@@ -159,15 +164,22 @@ class _Run:
     def go(self) -> Path:
         """Run every stage that is not done yet."""
         path = self.out / "model.safetensors"
-        if self._finished():
+        if self.status == "finished":
             self.say(f"{self.out} is finished: its network is {path}")
             return path
         builders = [self._fine_tuning, self._warm_up, self._alternation]
+        if self.status == "new":
+            write_json(self.out / "recipe.json", self.facts["recipe"])
+            write_json(self.out / "split.json", self.split.to_dict())
+            write_json(self.out / "run.json", {**self.facts, "status": "training"})
+        self.say(
+            f"{len(self.train_part)} photographs are trained on, {len(self.select_part)} select, "
+            f"{len(self.split.report)} are kept for the report"
+        )
         stored = load_state(self.out / "states")
         if stored:
             self._restore(stored)
             self.say(f"going on with stage {stored.cursor.stage + 1}, epoch {stored.cursor.epoch + 1}")
-        write_json(self.out / "run.json", {**self.facts, "status": "training"})
         for number in range(self.progress.cursor.stage, len(builders)):
             self._start_stage(number)
             stage = builders[number]()
@@ -191,14 +203,13 @@ class _Run:
             self._save(None)
         return self._finish(path)
 
-    # What a run is, and whether the folder may be used for it.
-
-    def _facts(self, init: str | None) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
         """What a run is made of; --resume wants the same."""
         return {
             "leafzoom": __version__,
             "recipe": recipe_to_dict(self.recipe),
-            "init": init,
+            "init": sha256_of(self.init.path) if self.init else None,
+            "precision": self.settings.precision,
             "labels": list(self.labels.names),
             "data": {
                 "csv": self.cache.table.csv.name,
@@ -210,43 +221,9 @@ class _Run:
                 "train": len(self.split.train),
                 "select": len(self.split.select),
                 "report": len(self.split.report),
+                "digest": self.split.digest(),
             },
         }
-
-    def _check_folder(self, resume: bool) -> None:
-        """Write the run's files into a new folder, or compare them with those of the run to go on with."""
-        path = self.out / "run.json"
-        if not path.is_file():
-            if any(self.out.glob("states/state-*.pt")):
-                raise TrainingError(f"{self.out} has states but no run.json: choose another folder")
-            write_json(self.out / "recipe.json", self.facts["recipe"])
-            write_json(self.out / "split.json", self.split.to_dict())
-            write_json(path, {**self.facts, "status": "training"})
-            return
-        if not resume:
-            raise TrainingError(f"{self.out} holds a run already: go on with --resume, or choose another folder")
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            same_recipe = recipe_from_dict(before["recipe"], str(path)) == self.recipe
-        except (OSError, ValueError, KeyError) as error:
-            raise TrainingError(f"{path} cannot be read ({error}): choose another folder") from error
-        if not same_recipe:
-            raise TrainingError(
-                f"{self.out} was trained with another recipe: --resume takes the same --recipe and --set"
-            )
-        for key, what in (
-            ("data", "other photographs or labels"),
-            ("split", "another split"),
-            ("init", "another --init"),
-        ):
-            if before.get(key) != self.facts[key]:
-                raise TrainingError(
-                    f"{self.out} was trained with {what}: --resume needs the same, or choose another folder"
-                )
-
-    def _finished(self) -> bool:
-        status = json.loads((self.out / "run.json").read_text(encoding="utf-8")).get("status")
-        return bool(status == "finished")
 
     def _part(self, images: tuple[str, ...], limit: int) -> Photographs:
         """A part of the data, cut to a number of photographs."""
@@ -384,6 +361,7 @@ class _Run:
             data={
                 **self.facts["data"],
                 "split": self.split.name,
+                "split_digest": self.split.digest(),
                 "trained_on": len(self.train_part),
                 "selected_on": len(self.select_part),
             },
@@ -419,7 +397,7 @@ class _Run:
             "device": str(self.fabric.device),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "peak_memory_mb": _peak_memory_mb(),
         }
         done = {
             **self.facts,
@@ -432,3 +410,13 @@ class _Run:
         for head, figures in metrics["inner-select"].items():
             self.say(f"{head}: inner-select " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items()))
         return path
+
+
+def _peak_memory_mb() -> int | None:
+    """The most memory this process has had; None where the system does not say (Windows)."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    unit = 1024 if sys.platform == "darwin" else 1  # macOS counts bytes, Linux kilobytes
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit / 1024)

@@ -68,7 +68,8 @@ def read_scales(
 def binary_cross_entropy(logits: NDArray[np.floating], targets: NDArray[np.uint8]) -> float:
     """Mean binary cross-entropy of logits [n, L] against targets [n, L]."""
     z = np.asarray(logits, np.float64)
-    return float(np.mean(np.logaddexp(0, z) - z * targets))
+    with np.errstate(invalid="ignore"):  # logits that are not numbers give a loss that is none
+        return float(np.mean(np.logaddexp(0, z) - z * targets))
 
 
 def selection_metrics(

@@ -88,13 +88,14 @@ def run_stage(
         say: prints a line for people.
 
     Raises:
-        TrainingError: a loss is not finite.
+        TrainingError: a loss of training or selection is not finite; the last saved state is from before.
     """
     while progress.cursor.epoch < len(stage.phases) and not _stops_early(stage, progress):
         epoch = progress.cursor.epoch
         started = time.perf_counter()
         trained = _run_epoch(fabric, stage, photographs, augmentation, progress, seed=seed, save=save)
         selected = stage.measure()
+        _require_finite(stage, epoch, selected["loss"])
         progress.log(stage, epoch, {f"train_{k}": v for k, v in trained.items()})
         progress.log(stage, epoch, {f"select_{k}": v for k, v in selected.items()})
         _keep_best(stage, epoch, selected["loss"], progress)
@@ -143,8 +144,8 @@ def _run_epoch(
                 if not math.isfinite(number):
                     raise TrainingError(
                         f"{title}: {name} is {number} at batch {batch.index + 1} of {count} "
-                        f"({', '.join(batch.images)}); the last saved state is good: lower the learning rate, then "
-                        "--resume"
+                        f"({', '.join(batch.images)}): look at these photographs, or train in another folder with a "
+                        "lower learning rate"
                     )
                 sums[name] = sums.get(name, 0.0) + number
             bar.set_postfix({name: f"{total / (batch.index + 1):.3f}" for name, total in list(sums.items())[:2]})
@@ -153,6 +154,15 @@ def _run_epoch(
                 save()
                 saved = time.perf_counter()
     return {name: total / count for name, total in sums.items()}
+
+
+def _require_finite(stage: Stage, epoch: int, loss: float) -> None:
+    """Stop before a state is saved whose weights its last steps have spoilt."""
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"{stage.name} {epoch + 1}/{len(stage.phases)}: the selection loss is {loss}, so the weights are spoilt: "
+            "train in another folder with a lower learning rate"
+        )
 
 
 def _keep_best(stage: Stage, epoch: int, loss: float, progress: Progress) -> None:

@@ -1,0 +1,64 @@
+"""A run's own account of itself, `run.json`: what it trains, so that --resume goes on with the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from leafzoom.errors import RecipeError, TrainingError
+from leafzoom.recipe import Recipe, recipe_from_dict
+
+__all__ = ["run_status"]
+
+_SAME = {
+    "data": "other photographs or labels",
+    "labels": "other labels",
+    "split": "another split",
+    "init": "another --init",
+    "precision": "another --precision",
+}
+
+
+def run_status(
+    out: Path, facts: Mapping[str, Any], recipe: Recipe, *, resume: bool
+) -> Literal["new", "training", "finished"]:
+    """Whether a folder holds no run yet, one to go on with, or a finished one.
+
+    A folder in which no state was saved counts as new: there is nothing in it to lose.
+
+    Args:
+        out: the folder.
+        facts: what the training that is asked for is made of.
+        recipe: its recipe.
+        resume: whether a run in the folder may be gone on with.
+
+    Raises:
+        TrainingError: there is a run (without `resume`), it is made of something else, or its account is damaged.
+    """
+    path = out / "run.json"
+    has_states = any(out.glob("states/state-*.pt"))
+    if not path.is_file():
+        if has_states:
+            raise TrainingError(f"{out} has states but no run.json: choose another folder")
+        return "new"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        finished = before["status"] == "finished"
+        same_recipe = recipe_from_dict(before["recipe"], str(path)) == recipe
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecipeError) as error:
+        raise TrainingError(f"{path} cannot be read ({error}): choose another folder") from error
+    if not has_states and not finished:
+        return "new"
+    if not resume:
+        raise TrainingError(f"{out} holds a run already: go on with --resume, or choose another folder")
+    if not same_recipe:
+        raise TrainingError(
+            f"{out} was trained with another recipe: --resume takes the same --recipe and --set; to change one, "
+            "choose another folder"
+        )
+    for key, what in _SAME.items():
+        if before.get(key) != facts[key]:
+            raise TrainingError(f"{out} was trained with {what}: --resume needs the same, or choose another folder")
+    return "finished" if finished else "training"
