@@ -212,10 +212,10 @@ def test_per_sample_does_not_depend_on_the_batch_size(generator: torch.Generator
 
 
 @pytest.mark.parametrize("mask", ["none", "boxcar"])
-@pytest.mark.parametrize("size", [5, 16])
+@pytest.mark.parametrize("size", [5, 14])
 def test_exact_gradient(generator: torch.Generator, size: int, mask: str) -> None:
     """gradcheck of the sampling's derivative, where boxes shrink (antialiased) and where they enlarge."""
-    pictures = torch.rand(2, 2, 12, 12, generator=generator, dtype=torch.float64)
+    pictures = torch.rand(2, 1, 12, 12, generator=generator, dtype=torch.float64)
     boxes = torch.tensor([[6.13, 5.41, 4.27], [5.77, 6.29, 3.83]], dtype=torch.float64, requires_grad=True)
     proposals = torch.zeros(2, 3, dtype=torch.float64)
 

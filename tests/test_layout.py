@@ -96,6 +96,7 @@ def test_tables_of_the_readme_come_from_results() -> None:
     """scripts/tables writes them; nobody types a figure."""
     root = SOURCE.parents[1]
     subprocess.run([sys.executable, root / "scripts" / "tables", "--check"], check=True)
+    assert "<!-- table first -->" in (root / "README.md").read_text()
     assert "<!-- table " in (root / "README.md").read_text()
 
 
