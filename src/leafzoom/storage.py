@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("r+b") as written:  # Windows syncs only what it may write
             os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:

@@ -176,7 +176,7 @@ def _build(rows: tuple[Row, ...], folder: Path, source_size: int, workers: int) 
                 done[start] = records
                 log.write(json.dumps({"start": start, "records": [vars(r) for r in records]}) + "\n")
                 log.flush()
-        with partial.open("rb") as file:
+        with partial.open("r+b") as file:
             os.fsync(file.fileno())
         partial.replace(folder / "sources.u8")
     except OSError as error:
