@@ -456,6 +456,13 @@ main()
     assert 'pip install "leafzoom[train]"' in refused.stderr
 
 
+def test_a_reader_that_stops_early_is_no_error(trained: Path) -> None:
+    command = f"{sys.executable} -m leafzoom.cli info {trained} | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("run: format 1")
+    assert done.stderr == ""
+
+
 def test_help_has_an_example() -> None:
     for name, command in cli.commands.items():
         result = run(name, "--help")

@@ -33,6 +33,8 @@ class _Group(click.Group):
         except (KeyboardInterrupt, click.Abort):
             click.echo("leafzoom: interrupted", err=True)
             sys.exit(130)
+        except BrokenPipeError:
+            raise  # the reader has seen enough (`| head`): click ends without a word
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             click.echo(f"leafzoom: {where}{error.strerror or error}", err=True)
