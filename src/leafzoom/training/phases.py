@@ -107,8 +107,9 @@ class WarmUpPhase:
             loss = nn.functional.smooth_l1_loss(proposals, wanted)
             self.backward(loss)
             logged[f"loss_apn{scale + 1}"] = loss.detach()
-            with torch.no_grad():
-                glimpse = racnn.zoom(sources, glimpse, proposals.detach())
+            if scale + 1 < len(racnn.apns):
+                with torch.no_grad():
+                    glimpse = racnn.zoom(sources, glimpse, proposals.detach())
         self.optimization.step()
         return logged
 
