@@ -314,6 +314,8 @@ def test_selection_metrics_show_a_collapsed_apn() -> None:
     assert metrics["box2_x_spread"] == metrics["box2_half_side_spread"] == 0
     assert metrics["box2_x_mean"] == pytest.approx(40 / 96)
     assert metrics["ranking_loss12"] == pytest.approx(0.05)
+    wide = selection_metrics(logits, (whole, collapsed), targets, margin=0.2, ranking_labels="all")
+    assert wide["ranking_loss12"] == pytest.approx(0.4)  # the recipe's margin, for each of the two labels
     assert metrics["loss"] == pytest.approx(2 * np.log1p(np.exp(-2)))
 
 

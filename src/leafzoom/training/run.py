@@ -26,14 +26,13 @@ import torch
 from filelock import FileLock, Timeout
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
-from torch import nn
+from torch import Tensor, nn
 
 from leafzoom import __version__
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split, subset
 from leafzoom.errors import TrainingError
-from leafzoom.labels import LabelSet
 from leafzoom.manifest import Decision, Manifest
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import (
@@ -308,7 +307,14 @@ class _Run:
 
     def _measure_scales(self) -> dict[str, float]:
         read = read_scales(self.fabric, self.racnn, self.select_part)
-        return selection_metrics(read.logits, read.boxes, self.select_part.part_targets)
+        recipe = self.recipe.alternation
+        return selection_metrics(
+            read.logits,
+            read.boxes,
+            self.select_part.part_targets,
+            margin=recipe.margin,
+            ranking_labels=recipe.ranking_labels,
+        )
 
     # Files.
 
@@ -352,7 +358,7 @@ class _Run:
     def _manifest(self, decisions: dict[str, Decision], metrics: dict[str, Any]) -> Manifest:
         recipe = self.recipe
         return Manifest(
-            labels=LabelSet(self.labels.names, self.labels.combinations),
+            labels=self.labels,
             source_size=recipe.data.source_size,
             input_size=recipe.model.input_size,
             scales=recipe.model.scales,
@@ -371,8 +377,10 @@ class _Run:
         )
 
     def _save_backbone(self) -> None:
-        tensors = {f"backbone.{name}": tensor for name, tensor in self.backbone.state_dict().items()}
-        save_checkpoint(self.out / "backbone.safetensors", tensors, self._manifest({}, {}))
+        save_checkpoint(self.out / "backbone.safetensors", self._backbone_tensors(), self._manifest({}, {}))
+
+    def _backbone_tensors(self) -> dict[str, Tensor]:
+        return {f"backbone.{name}": tensor for name, tensor in self.backbone.state_dict().items()}
 
     def _finish(self, path: Path) -> Path:
         """Fusion, decisions, the network's file, the film; then the run is finished."""
@@ -388,8 +396,8 @@ class _Run:
             select_part=self.select_part,
             seed=self.recipe.seed,
         )
-        plain = {f"backbone.{name}": tensor for name, tensor in self.backbone.state_dict().items()}
-        save_checkpoint(path, {**plain, **network_tensors(network)}, self._manifest(decisions, metrics))
+        tensors = {**self._backbone_tensors(), **network_tensors(network)}
+        save_checkpoint(path, tensors, self._manifest(decisions, metrics))
         write_film(self.out / "zooms", self.out / "attention.gif")
         seconds = {**self.progress.seconds, "fusion": time.perf_counter() - started}
         machine = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.fusion import Fusion
+from leafzoom.model.losses import ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.batches import Photographs, plain_batches
 
@@ -76,11 +79,15 @@ def selection_metrics(
     logits: tuple[NDArray[np.float32], ...],
     boxes: tuple[NDArray[np.float32], ...],
     targets: NDArray[np.uint8],
+    *,
+    margin: float = 0.05,
+    ranking_labels: Literal["present", "all"] = "present",
 ) -> dict[str, float]:
     """What is logged after an epoch: for each scale loss, exact match, micro F1; for each box its spread.
 
     The spread is the standard deviation over photographs, centres and sizes as fractions of the source: a
-    collapsed APN shows 0. `loss` is the sum over scales; early stopping goes by it.
+    collapsed APN shows 0. `loss` is the sum over scales; early stopping goes by it. `margin` and `ranking_labels` are
+    those of the training's ranking loss, which is logged as a mean over photographs.
     """
     metrics: dict[str, float] = {}
     one = len(logits) == 1
@@ -93,21 +100,16 @@ def selection_metrics(
         metrics[f"micro_f1{name}"] = 2 * hits / max(float(answers.sum() + targets.sum()), 1.0)
     if not one:
         metrics["loss"] = sum(metrics[f"loss_scale{scale}"] for scale in range(1, len(logits) + 1))
-        present = np.maximum(targets.sum(axis=1), 1)
-        correct = [(_sigmoid(z) * targets).sum(axis=1) / present for z in logits]
-        for scale in range(1, len(logits)):
-            gap = np.maximum(0, correct[scale - 1] - correct[scale] + 0.05)
-            metrics[f"ranking_loss{scale}{scale + 1}"] = float(gap.mean())
+        wanted = torch.from_numpy(targets)
+        for scale, (coarse, fine) in enumerate(pairwise(torch.from_numpy(z) for z in logits), start=1):
+            ranking = ranking_loss(coarse, fine, wanted, margin=margin, labels=ranking_labels, reduction="mean")
+            metrics[f"ranking_loss{scale}{scale + 1}"] = float(ranking)
     for scale, box in enumerate(boxes[1:], start=2):
         side = float(2 * boxes[0][0, 2])
         for column, name in enumerate(("x", "y", "half_side")):
             metrics[f"box{scale}_{name}_mean"] = float(box[:, column].mean()) / side
             metrics[f"box{scale}_{name}_spread"] = float(box[:, column].std()) / side
     return metrics
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))))
 
 
 def _array(parts: list[Tensor]) -> NDArray[np.float32]:
