@@ -128,3 +128,51 @@ def test_source_zoom_shows_the_sources_pixels_and_view_zoom_the_views() -> None:
             assert inside.abs().max() > 1
             view_boxes = torch.cat([32 + inside * 64 / 96, second.boxes[:, 2:] * 64 / 96], dim=1)
             torch.testing.assert_close(second.view, resample(first.view, view_boxes, 64), atol=1e-4, rtol=1e-4)
+
+
+def unsettled(backbone: Backbone) -> Backbone:
+    """The backbone with batch-norm statistics and weights as after some training."""
+    generator = torch.Generator().manual_seed(1)
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.bias.data):
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.3)
+            for tensor in (module.running_var, module.weight.data):
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    return backbone.eval()
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "efficientnet_b0", "resnet18", "vgg11_bn", "convnext_atto"])
+def test_folded_batch_norms_are_the_same_function(name: str) -> None:
+    backbone = unsettled(Backbone(name=name, labels=3, drop_rate=0.0))
+    views = torch.rand(2, 3, 64, 64)
+    before = backbone(views)
+    backbone.fold_batch_norm()
+    after = backbone(views)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in backbone.modules())
+    torch.testing.assert_close(after.features, before.features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after.descriptor, before.descriptor, rtol=1e-4, atol=1e-5)
+    other = Backbone(name=name, labels=3, drop_rate=0.0)
+    other.take_form(backbone.state_dict())
+    other.load_state_dict(backbone.state_dict())
+    assert torch.equal(other.eval()(views).logits, after.logits)
+
+
+def test_batch_norms_that_cannot_be_folded_are_refused() -> None:
+    backbone = Backbone(name="densenet121", labels=3, drop_rate=0.0)
+    with pytest.raises(RecipeError, match=r"batch norms of densenet121 cannot be folded .*use 'keep'"):
+        backbone.fold_batch_norm()
+
+
+def test_held_stages_are_those_of_an_efficientnet() -> None:
+    backbone = Backbone(name="test_efficientnet", labels=3, drop_rate=0.0).train()
+    backbone.hold_stages(2)
+    still = {name.split(".")[1:3][0] for name, p in backbone.named_parameters() if not p.requires_grad}
+    assert still == {"conv_stem", "bn1", "blocks"}
+    assert not backbone.network.blocks[1].training
+    assert backbone.network.blocks[2].training
+    assert all(p.requires_grad for p in backbone.network.blocks[2].parameters())
+    with pytest.raises(RecipeError, match="test_efficientnet has 5 stages|held_stages is 99"):
+        backbone.hold_stages(99)
+    with pytest.raises(RecipeError, match="resnet18 has no stages that can be held"):
+        Backbone(name="resnet18", labels=3, drop_rate=0.0).hold_stages(1)

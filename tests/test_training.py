@@ -89,6 +89,22 @@ def test_classifier_phase_changes_backbones_alone() -> None:
     assert set(logged) == {f"{what}_scale{s}" for what in ("loss", "exact_match") for s in (1, 2, 3)}
 
 
+def test_held_stages_stay_still_and_the_others_learn() -> None:
+    racnn = small_racnn()
+    for scale in racnn.backbones:
+        scale.fold_batch_norm()
+    phase = ClassifierPhase(racnn, optimization(list(racnn.backbones)), torch.Tensor.backward, held_stages=2)
+    before = snapshot(racnn)
+    phase.begin()
+    phase.step(*batch())
+    after = changed(before, racnn)
+    held = ("network.conv_stem", "network.bn1", "network.blocks.0.", "network.blocks.1.")
+    for scale in range(3):
+        names = {name.removeprefix(f"backbones.{scale}.") for name in after if name.startswith(f"backbones.{scale}.")}
+        assert not [name for name in names if name.startswith(held)]
+        assert {"network.blocks.2.0.conv_pw.weight", "network.conv_head.weight", "network.classifier.bias"} & names
+
+
 @pytest.mark.parametrize("surrogate", ["paper", "balanced", "exact"])
 @pytest.mark.parametrize("zoom_from", ["view", "source"])
 def test_a_scales_loss_reaches_no_other_scale(surrogate: str, zoom_from: str) -> None:
@@ -374,7 +390,7 @@ def test_a_run_leaves_everything(finished: Path, split: Split) -> None:
         "alternation/apn/select_box2_x_spread", "alternation/apn/select_box3_half_side_mean",
     ):  # fmt: skip
         assert key in keys
-    assert len(list((finished / "zooms").glob("*.png"))) == 4  # warm-up, classifier, APN, classifier
+    assert len(list((finished / "zooms").glob("*.png"))) == 6  # warm-up, two classifier epochs, APN, two classifier epochs
     with Image.open(finished / "attention.gif") as film:
         assert film.n_frames >= 2
     checkpoint = load_checkpoint(finished / "model.safetensors")

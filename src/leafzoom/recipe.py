@@ -28,6 +28,7 @@ __all__ = [
     "FusionRecipe",
     "ModelRecipe",
     "OptimizerRecipe",
+    "PredictionRecipe",
     "Recipe",
     "WarmUpRecipe",
     "load_recipe",
@@ -86,6 +87,8 @@ class AugmentationRecipe:
 class ModelRecipe:
     """The RA-CNN: its backbone, its attention proposal networks (APNs) and how they zoom.
 
+    `batch_norm = "fold"`: once the backbone is fine-tuned, its batch norms become part of its convolutions, and the
+    scales that are copies of it train without (less than half the time of a step on a CPU).
     `zoom_bounds` are the least and the greatest side of a box as fractions of the view's side. See DESIGN.md,
     "The paper, read correctly", for `zoom_from` (4), `centre_range` (1), `crop_mask` (3), `surrogate` and
     `surrogate_scale` (5) and the `apn_` keys (8).
@@ -96,6 +99,7 @@ class ModelRecipe:
     input_size: Annotated[int, Field(ge=32, le=1024)] = 224
     scales: Annotated[int, Field(ge=2, le=6)] = 3
     drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    batch_norm: Literal["keep", "fold"] = "keep"
     zoom_from: Literal["source", "view"] = "source"
     zoom_bounds: tuple[float, float] = (2 / 5, 2 / 3)
     centre_range: Literal["largest", "own"] = "own"
@@ -161,17 +165,21 @@ class WarmUpRecipe:
 
 @dataclass(frozen=True, config=_STRICT)
 class AlternationRecipe:
-    """Classifier and APN phases in turn, an epoch each: `rounds` times both, then a last classifier phase.
+    """Classifier and APN phases in turn: `rounds` times `classifier_epochs` epochs of the one and an epoch of the
+    other, then a last turn of the classifiers.
 
     `patience` counts classifier phases without a better selection loss (0: never stop early); the best state
     after a classifier phase is kept. `objective = "joint"` is the shared loss and optimizer of §3.3.3 that
-    failed: every epoch one phase for everything.
+    failed: every epoch one phase for everything. `held_stages`: the stem and so many first stages of every
+    EfficientNet stay as fine-tuning left them.
     """
 
     rounds: _Count = 1
     batch_size: _Positive = 32
     patience: _Count = 0
     objective: Literal["alternate", "joint"] = "alternate"
+    classifier_epochs: _Count = 1
+    held_stages: _Count = 0
     margin: Annotated[float, Field(ge=0, le=1)] = 0.05
     ranking_labels: Literal["present", "all"] = "present"
     ranking_reduction: Literal["sum", "mean"] = "mean"
@@ -200,8 +208,18 @@ class FusionRecipe:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class PredictionRecipe:
+    """How the trained network is used: `mirrors` 2 or 4 averages every head's logits over mirror images.
+
+    2: the photograph and its left-right mirror image; 4: up-down too. Costs so many passes.
+    """
+
+    mirrors: Literal[1, 2, 4] = 1
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Recipe:
-    """One whole training."""
+    """One whole training, and how its network is used."""
 
     name: str = "default"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -212,6 +230,7 @@ class Recipe:
     warm_up: WarmUpRecipe = WarmUpRecipe()
     alternation: AlternationRecipe = AlternationRecipe()
     fusion: FusionRecipe = FusionRecipe()
+    prediction: PredictionRecipe = PredictionRecipe()
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:

@@ -11,7 +11,7 @@ from leafzoom.inference.network import NetworkArrays
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone, network_from_checkpoint
 from leafzoom.model.checkpoint import Checkpoint, load_part
-from leafzoom.model.fusion import FusedRACNN
+from leafzoom.model.fusion import FusedRACNN, mirror_images, mirror_mean
 from leafzoom.recipe import recipe_from_dict
 
 __all__ = ["DeployedNetwork", "TorchNetwork"]
@@ -53,6 +53,7 @@ class TorchNetwork:
         if "backbone" in checkpoint.parts:
             recipe = recipe_from_dict(checkpoint.manifest.recipe, str(checkpoint.path))
             self._backbone = build_backbone(recipe.model, len(self.manifest.labels.names))
+            self._backbone.take_form(checkpoint.part("backbone"))
             load_part(self._backbone, checkpoint.part("backbone"), f"{checkpoint.path}: backbone")
             self._backbone.to(self.device, dtype).to(memory_format=torch.channels_last).eval()
 
@@ -65,7 +66,9 @@ class TorchNetwork:
         probabilities = dict(zip(heads, results[: len(heads)], strict=True))
         if self._backbone is not None:
             racnn = self.network.racnn
-            view = racnn.first_glimpse(racnn.normalise(batch.permute(0, 3, 1, 2).to(racnn.mean) / 255)).view
-            plain = torch.sigmoid(self._backbone(view).logits).float().cpu().numpy()
+            mirrors = self.network.mirrors
+            pictures = racnn.normalise(batch.permute(0, 3, 1, 2).to(racnn.mean) / 255)
+            view = racnn.first_glimpse(mirror_images(pictures, mirrors)).view
+            plain = torch.sigmoid(mirror_mean(self._backbone(view).logits, mirrors)).float().cpu().numpy()
             probabilities = {"backbone": plain, **probabilities}
         return NetworkArrays(probabilities, tuple(results[len(heads) :]))

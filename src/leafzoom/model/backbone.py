@@ -7,6 +7,7 @@ own `forward_features` ends after stage 9.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ import timm
 import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from leafzoom.errors import RecipeError
 
@@ -100,6 +102,52 @@ class Backbone(nn.Module):
         descriptor, logits = self.classify(last)
         return Look(for_apn, descriptor, logits)
 
+    def fold_batch_norm(self) -> None:
+        """Fold every batch norm into the convolution before it, which gains a bias: in eval() the same function.
+
+        Trained on, such a network has no batch statistics, and its steps cost less than half as much on a CPU.
+
+        Raises:
+            RecipeError: a batch norm does not follow a convolution.
+        """
+        if not any(isinstance(module, nn.BatchNorm2d) for module in self.network.modules()):
+            return
+        was_training = self.training
+        self.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            probe = torch.rand(2, 3, 64, 64).to(self.classifier_layer().weight)
+            before = self(probe).descriptor
+            for parent in list(self.network.modules()):
+                _fold_children(parent)
+            after = self(probe).descriptor
+        left = [name for name, module in self.network.named_modules() if isinstance(module, nn.BatchNorm2d)]
+        if left or not torch.allclose(before, after, rtol=1e-2, atol=1e-3 * float(before.abs().max())):
+            raise RecipeError(
+                f"model.batch_norm: the batch norms of {self.name} cannot be folded"
+                f"{f' ({left[0]})' if left else ''}: use 'keep'"
+            )
+        self.train(was_training)
+
+    def take_form(self, tensors: Iterable[str]) -> None:
+        """Fold the batch norms if a state dict (its tensors' names) has none, so that it can be loaded."""
+        if not any(name.endswith("running_mean") for name in tensors):
+            self.fold_batch_norm()
+
+    def hold_stages(self, stages: int) -> None:
+        """Keep the stem and the first `stages` stages of an EfficientNet still: no gradients, and in eval().
+
+        Raises:
+            RecipeError: it has no such stages.
+        """
+        if not stages:
+            return
+        if not self.is_efficientnet or stages > len(self.network.blocks):
+            most = f"{len(self.network.blocks)} stages" if self.is_efficientnet else "no stages that can be held"
+            raise RecipeError(f"alternation.held_stages is {stages}, but {self.name} has {most}")
+        for part in (self.network.conv_stem, self.network.bn1, *self.network.blocks[:stages]):
+            part.eval().requires_grad_(False)
+
     def classifier_layer(self) -> nn.Linear:
         """The last linear layer, from the descriptor to the logits."""
         layer = self.network.get_classifier()
@@ -123,3 +171,19 @@ class Backbone(nn.Module):
                 "[B, C, M, M] for the APN: choose a convolutional network (EfficientNet, ResNet, ConvNeXt, VGG)"
             )
         return int(maps.shape[1]), int(maps.shape[-1])
+
+
+def _fold_children(parent: nn.Module) -> None:
+    """Fold the batch norms that directly follow convolutions among a module's children."""
+    before = None
+    for name, child in list(parent.named_children()):
+        if isinstance(child, nn.BatchNorm2d) and before is not None:
+            convolution = parent.get_submodule(before)
+            assert isinstance(convolution, nn.Conv2d)
+            setattr(parent, before, fuse_conv_bn_eval(convolution, child))
+            # timm's BatchNormAct2d has the activation inside.
+            rest = [part for part in (getattr(child, "drop", None), getattr(child, "act", None)) if part is not None]
+            setattr(parent, name, nn.Sequential(*(part for part in rest if not isinstance(part, nn.Identity))))
+            before = None
+        else:
+            before = name if isinstance(child, nn.Conv2d) else None

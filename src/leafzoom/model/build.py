@@ -101,7 +101,7 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
     except RecipeError as error:
         raise ModelError(f"{checkpoint.path} has a recipe that this leafzoom does not know: {error}") from error
     racnn = build_racnn(recipe, len(manifest.labels.names))
-    network = FusedRACNN(racnn, build_fusions(recipe.fusion, racnn))
+    network = FusedRACNN(racnn, build_fusions(recipe.fusion, racnn), recipe.prediction.mirrors)
     parts: dict[str, nn.Module] = {f"scale{i}": b for i, b in enumerate(racnn.backbones, start=1)}
     parts |= {f"apn{i}": apn for i, apn in enumerate(racnn.apns, start=1)}
     parts |= {fusion_head(fused): f for fused, f in enumerate(network.fusions, start=2)}
@@ -111,6 +111,8 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
                 f"{checkpoint.path} holds {', '.join(sorted(checkpoint.parts))} and no {name}: it serves --init; "
                 "name a finished run's folder or its model.safetensors"
             )
+        if isinstance(module, Backbone):
+            module.take_form(checkpoint.part(name))
         load_part(module, checkpoint.part(name), f"{checkpoint.path}: {name}")
     return network.eval()
 
@@ -163,6 +165,8 @@ def pretrained_backbone(recipe: Recipe, labels: tuple[str, ...], checkpoint: Che
 def load_backbone(backbone: Backbone, labels: tuple[str, ...], checkpoint: Checkpoint, part: str) -> None:
     """Put a part of a checkpoint into a backbone, the linear layer only where the labels are the same.
 
+    Where the part's batch norms are folded, the backbone's are too afterwards.
+
     Raises:
         ModelError: the checkpoint has no such part, or it is of another network.
     """
@@ -170,10 +174,11 @@ def load_backbone(backbone: Backbone, labels: tuple[str, ...], checkpoint: Check
         raise ModelError(f"{checkpoint.path} has no part {part} (it has {', '.join(sorted(checkpoint.parts))})")
     trained_on = checkpoint.manifest.recipe.get("model", {}).get("backbone")
     where = f"{checkpoint.path}: {part} (trained with {trained_on})"
-    if checkpoint.manifest.labels.names == labels:
-        load_part(backbone, checkpoint.part(part), where)
-        return
     tensors = checkpoint.part(part)
+    backbone.take_form(tensors)
+    if checkpoint.manifest.labels.names == labels:
+        load_part(backbone, tensors, where)
+        return
     _load_features(backbone, {name.removeprefix("network."): t for name, t in tensors.items()}, where)
 
 

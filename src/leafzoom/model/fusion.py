@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from leafzoom.model.racnn import RACNN, ScaleOutput
 
-__all__ = ["FusedRACNN", "Fusion", "NetworkOutput", "fusion_head", "head_names"]
+__all__ = ["FusedRACNN", "Fusion", "NetworkOutput", "fusion_head", "head_names", "mirror_images", "mirror_mean"]
 
 
 def fusion_head(scales: int) -> str:
@@ -85,20 +85,46 @@ class NetworkOutput:
     boxes: tuple[Tensor, ...]
 
 
-class FusedRACNN(nn.Module):
-    """The whole network, from uint8 sources to every head: what is evaluated, exported and shipped."""
+def mirror_images(pictures: Tensor, mirrors: int) -> Tensor:
+    """Pictures [B, 3, S, S] and their mirror images below them, [mirrors * B, 3, S, S].
 
-    def __init__(self, racnn: RACNN, fusions: Sequence[Fusion]) -> None:
+    1: as they are; 2: left-right too; 4: also up-down, and both.
+    """
+    if mirrors >= 2:
+        pictures = torch.cat([pictures, pictures.flip(3)])
+    if mirrors == 4:
+        pictures = torch.cat([pictures, pictures.flip(2)])
+    return pictures
+
+
+def mirror_mean(values: Tensor, mirrors: int) -> Tensor:
+    """The mean [B, …] over the mirror images of what `mirror_images` gave, [mirrors * B, …]."""
+    return values if mirrors == 1 else values.reshape(mirrors, -1, *values.shape[1:]).mean(dim=0)
+
+
+class FusedRACNN(nn.Module):
+    """The whole network, from uint8 sources to every head: what is evaluated, exported and shipped.
+
+    Args:
+        racnn: all scales.
+        fusions: the heads above them.
+        mirrors: 1, 2 or 4: every head's logits are means over so many mirror images (see `mirror_images`); the
+            boxes are those of the picture as it is.
+    """
+
+    def __init__(self, racnn: RACNN, fusions: Sequence[Fusion], mirrors: int = 1) -> None:
         super().__init__()
         self.racnn = racnn
         self.fusions = nn.ModuleList(fusions)
+        self.mirrors = mirrors
 
     def forward(self, sources: Tensor) -> NetworkOutput:
         """Every head of uint8 sources [B, S, S, 3]."""
         pictures = sources.permute(0, 3, 1, 2).to(self.racnn.mean.dtype) / 255
-        outputs = self.racnn(self.racnn.normalise(pictures))
+        outputs = self.racnn(mirror_images(self.racnn.normalise(pictures), self.mirrors))
         logits = {f"scale{scale}": output.logits for scale, output in enumerate(outputs, start=1)}
         for fusion in self.fusions:
             assert isinstance(fusion, Fusion)
             logits[fusion_head(fusion.scales)] = fusion(fusion.gather(outputs))
-        return NetworkOutput(logits, tuple(output.boxes for output in outputs))
+        logits = {head: mirror_mean(values, self.mirrors) for head, values in logits.items()}
+        return NetworkOutput(logits, tuple(output.boxes.reshape(self.mirrors, -1, 3)[0] for output in outputs))

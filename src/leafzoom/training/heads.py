@@ -32,6 +32,7 @@ def fit_heads(
     recipe: FusionRecipe,
     labels: LabelSet,
     *,
+    mirrors: int,
     train_part: Photographs,
     select_part: Photographs,
     seed: int,
@@ -46,6 +47,7 @@ def fit_heads(
         backbone: the plain one, for its own head.
         recipe: of the fusion.
         labels: with the combinations that occur.
+        mirrors: over so many mirror images every head is averaged, here as later in use.
         train_part: what `fit = "sgd"` learns from.
         select_part: what `fit = "lbfgs"`, thresholds and temperatures learn from.
         seed: of the run.
@@ -54,11 +56,11 @@ def fit_heads(
         The whole network in eval(), {head: decision}, and figures on the selection part.
     """
     fusions = tuple(build_fusions(recipe, racnn))
-    read = read_scales(fabric, racnn, select_part, fusions)
+    read = read_scales(fabric, racnn, select_part, fusions, mirrors=mirrors)
     logits = {f"scale{s}": z for s, z in enumerate(read.logits, start=1)}
     targets = select_part.part_targets
     fits: dict[str, Any] = {}
-    on_train = read_scales(fabric, racnn, train_part, fusions) if recipe.fit == "sgd" else None
+    on_train = read_scales(fabric, racnn, train_part, fusions, mirrors=mirrors) if recipe.fit == "sgd" else None
     for place, fusion in enumerate(fusions):
         head = fusion_head(fusion.scales)
         if on_train:
@@ -69,13 +71,13 @@ def fit_heads(
             fit = fit_lbfgs(fusion, read.gathered[place], targets, _mean_classifier(racnn, fusion), seed)
             logits[head] = fit.out_of_fold.astype(np.float32)
             fits[head] = {"penalty": fit.penalty, "cross_validated_loss": fit.losses}
-    heads = {"backbone": read_backbone(fabric, racnn, backbone, select_part), **logits}
+    heads = {"backbone": read_backbone(fabric, racnn, backbone, select_part, mirrors=mirrors), **logits}
     decisions = {head: fit_decision(z, targets, labels) for head, z in heads.items()}
     figures: dict[str, Any] = {}
     for head, z in heads.items():
         scored = score(targets, z > 0, 1 / (1 + np.exp(-z.astype(np.float64))), labels.names)
         figures[head] = {"exact_match": scored.exact_match, "micro_f1": scored.micro.f1, "macro_f1": scored.macro.f1}
-    network = FusedRACNN(racnn, fusions).to(fabric.device).eval()
+    network = FusedRACNN(racnn, fusions, mirrors).to(fabric.device).eval()
     return network, decisions, {"inner-select": figures, "fusion_fit": fits}
 
 

@@ -118,18 +118,25 @@ class ClassifierPhase:
     """Every scale's classifier learns from its own loss; the APNs stay still.
 
     Each scale's backward pass runs before the next scale's forward pass, so one graph is in memory. The crops
-    are detached: a scale's loss changes no other scale's parameters.
+    are detached: a scale's loss changes no other scale's parameters. The stem and the first `held_stages` stages
+    of every backbone stay still as well.
     """
 
     name = "classifier"
 
-    def __init__(self, racnn: RACNN, optimization: Optimization, backward: Backward) -> None:
+    def __init__(
+        self, racnn: RACNN, optimization: Optimization, backward: Backward, *, held_stages: int = 0
+    ) -> None:
         self.racnn, self.optimization, self.backward = racnn, optimization, backward
+        self.held_stages = held_stages
 
     def begin(self) -> None:
         """Train the backbones alone."""
         frozen([self.racnn])
         self.racnn.backbones.requires_grad_(True).train()
+        for backbone in self.racnn.backbones:
+            assert isinstance(backbone, Backbone)
+            backbone.hold_stages(self.held_stages)
 
     def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on L_cls of every scale."""

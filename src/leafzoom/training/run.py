@@ -36,6 +36,7 @@ from leafzoom.errors import TrainingError
 from leafzoom.manifest import Decision, Manifest
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import (
+    build_backbone,
     build_racnn,
     initial_checkpoint,
     load_backbone,
@@ -154,6 +155,7 @@ class _Run:
             else start_backbone(recipe, self.labels.names)
         )
         self.racnn: RACNN = build_racnn(recipe, len(self.labels.names))
+        self._check_recipe()
         self.backbone.to(self.fabric.device).to(memory_format=torch.channels_last)
         self.racnn.to(self.fabric.device)
         self.augmentation = Augmentation(source_size=recipe.data.source_size, **asdict(recipe.augmentation))
@@ -231,6 +233,13 @@ class _Run:
         rows = np.array([row for row, image in enumerate(table.images) if image in chosen], np.int64)
         return Photographs(self.cache.sources, table.targets(self.labels), table.images, rows)
 
+    def _check_recipe(self) -> None:
+        """What a backbone cannot do is said before hours of training, not after."""
+        trial = build_backbone(self.recipe.model, len(self.labels.names))
+        trial.hold_stages(self.recipe.alternation.held_stages)
+        if self.recipe.model.batch_norm == "fold":
+            trial.fold_batch_norm()
+
     # The stages.
 
     def _start_stage(self, number: int) -> None:
@@ -242,7 +251,10 @@ class _Run:
             if self.init and not self.recipe.fine_tuning.epochs and f"scale{index}" in self.init.parts:
                 load_backbone(scale, self.labels.names, self.init, f"scale{index}")
             else:
+                scale.take_form(self.backbone.state_dict())
                 scale.load_state_dict(self.backbone.state_dict())
+            if self.recipe.model.batch_norm == "fold":
+                scale.fold_batch_norm()
         if self.init and not self.recipe.fine_tuning.epochs:
             for index, apn in enumerate(self.racnn.apns, start=1):
                 if f"apn{index}" in self.init.parts:
@@ -284,9 +296,10 @@ class _Run:
         recipe = self.recipe.alternation
         steps = self._steps(recipe.batch_size)
         joint = recipe.objective == "joint"
-        epochs = 2 * recipe.rounds + 1
+        classifier_epochs = recipe.classifier_epochs * (recipe.rounds + 1)
+        epochs = classifier_epochs + recipe.rounds
         classifier = Optimization(
-            list(self.racnn.backbones), recipe.classifier, steps * (epochs if joint else recipe.rounds + 1)
+            list(self.racnn.backbones), recipe.classifier, steps * (epochs if joint else classifier_epochs)
         )
         apn = Optimization(list(self.racnn.apns), recipe.apn, steps * (epochs if joint else recipe.rounds))
         ranking: dict[str, Any] = {
@@ -295,9 +308,10 @@ class _Run:
             "reduction": recipe.ranking_reduction,
         }
         backward = self.fabric.backward
-        phases: list[Phase] = [ClassifierPhase(self.racnn, classifier, backward)]
-        for _ in range(recipe.rounds):
-            phases += [ApnPhase(self.racnn, apn, backward, **ranking), phases[0]]
+        turn: list[Phase] = [
+            ClassifierPhase(self.racnn, classifier, backward, held_stages=recipe.held_stages)
+        ] * recipe.classifier_epochs
+        phases = turn + [ApnPhase(self.racnn, apn, backward, **ranking), *turn] * recipe.rounds
         if joint:
             phases = [JointPhase(self.racnn, [classifier, apn], backward, **ranking)] * epochs
         return Stage(
@@ -352,6 +366,10 @@ class _Run:
 
     def _restore(self, stored: State) -> None:
         self.backbone.load_state_dict(stored.tensors["backbone"])
+        for index, scale in enumerate(self.racnn.backbones):
+            assert isinstance(scale, Backbone)
+            start = f"backbones.{index}."
+            scale.take_form([name for name in stored.tensors["racnn"] if name.startswith(start)])
         self.racnn.load_state_dict(stored.tensors["racnn"])
         self.progress = Progress(stored.cursor, stored.best, stored.history, stored.seconds)
 
@@ -392,6 +410,7 @@ class _Run:
             self.backbone,
             self.recipe.fusion,
             self.labels,
+            mirrors=self.recipe.prediction.mirrors,
             train_part=self.train_part,
             select_part=self.select_part,
             seed=self.recipe.seed,

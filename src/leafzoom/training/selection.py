@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.fusion import Fusion
+from leafzoom.model.fusion import Fusion, mirror_images, mirror_mean
 from leafzoom.model.losses import ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.batches import Photographs, plain_batches
@@ -37,34 +37,40 @@ class ScaleArrays:
 
 
 @torch.no_grad()
-def read_backbone(fabric: Fabric, racnn: RACNN, backbone: Backbone, photographs: Photographs) -> NDArray[np.float32]:
-    """The plain backbone's logits, [n, L]."""
+def read_backbone(
+    fabric: Fabric, racnn: RACNN, backbone: Backbone, photographs: Photographs, *, mirrors: int = 1
+) -> NDArray[np.float32]:
+    """The plain backbone's logits, [n, L], means over mirror images."""
     backbone.eval()
     parts = []
     for batch in plain_batches(photographs, batch_size=_BATCH, device=fabric.device):
         with fabric.autocast():
-            glimpse = racnn.first_glimpse(racnn.normalise(batch.pictures))
-            parts.append(backbone(glimpse.view).logits.float())
+            glimpse = racnn.first_glimpse(mirror_images(racnn.normalise(batch.pictures), mirrors))
+            parts.append(mirror_mean(backbone(glimpse.view).logits.float(), mirrors))
     return _array(parts)
 
 
 @torch.no_grad()
 def read_scales(
-    fabric: Fabric, racnn: RACNN, photographs: Photographs, fusions: tuple[Fusion, ...] = ()
+    fabric: Fabric, racnn: RACNN, photographs: Photographs, fusions: tuple[Fusion, ...] = (), *, mirrors: int = 1
 ) -> ScaleArrays:
-    """All scales' logits and boxes, and the inputs of fusions."""
+    """All scales' logits and boxes, and the inputs of fusions.
+
+    Logits and inputs are means over mirror images (a fusion is linear in its input, so the mean input gives the mean
+    logits); boxes are those of the photograph as it is.
+    """
     racnn.eval()
     logits: list[list[Tensor]] = [[] for _ in range(racnn.scales)]
     boxes: list[list[Tensor]] = [[] for _ in range(racnn.scales)]
     gathered: list[list[Tensor]] = [[] for _ in fusions]
     for batch in plain_batches(photographs, batch_size=_BATCH, device=fabric.device):
         with fabric.autocast():
-            outputs = racnn(racnn.normalise(batch.pictures))
+            outputs = racnn(mirror_images(racnn.normalise(batch.pictures), mirrors))
         for scale, output in enumerate(outputs):
-            logits[scale].append(output.logits.float())
-            boxes[scale].append(output.boxes.float())
+            logits[scale].append(mirror_mean(output.logits.float(), mirrors))
+            boxes[scale].append(output.boxes[: len(batch.images)].float())
         for place, fusion in enumerate(fusions):
-            gathered[place].append(fusion.gather(outputs).float())
+            gathered[place].append(mirror_mean(fusion.gather(outputs).float(), mirrors))
     return ScaleArrays(*(tuple(_array(parts) for parts in lists) for lists in (logits, boxes, gathered)))
 
 
