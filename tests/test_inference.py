@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -31,9 +32,12 @@ from leafzoom.inference.network import NetworkArrays, OnnxNetwork
 from leafzoom.inference.picture import picture_names
 from leafzoom.inference.predictor import FailedPhoto, Prediction, Predictor, find_photos
 from leafzoom.inference.torch_network import TorchNetwork
-from leafzoom.labels import decide
-from leafzoom.manifest import METADATA_KEY, Manifest
-from leafzoom.model.checkpoint import load_checkpoint
+from leafzoom.labels import LabelSet, decide
+from leafzoom.manifest import METADATA_KEY, Decision, Manifest
+from leafzoom.model.build import build_fusions, build_racnn
+from leafzoom.model.checkpoint import load_checkpoint, network_tensors, save_checkpoint
+from leafzoom.model.fusion import FusedRACNN
+from leafzoom.recipe import load_recipe, recipe_to_dict
 
 SET_TINY = [part for change in TINY for part in ("--set", change)]
 HEADS = ["backbone", "scale1", "scale2", "scale3", "fusion12", "fusion123"]
@@ -319,6 +323,56 @@ def test_bad_paths_are_records(trained: Path, leaves: Path, tmp_path: Path) -> N
     found = json.loads(result.stdout)
     assert ["error" in entry for entry in found] == [True, True, False]
     assert "no regular file" in found[1]["error"]
+
+
+NOTHING_TRAINED = ("--set", "fine_tuning.epochs=0", "--set", "warm_up.epochs=0", "--set", "alternation.rounds=0",
+                   "--set", "alternation.classifier_epochs=0")  # fmt: skip
+
+
+def test_a_half_precision_model_is_smaller_and_starts_a_training(
+    trained: Path, leaves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = tmp_path / "half.onnx"
+    assert run("export", trained, "--out", half, "--half").exit_code == 0
+    assert half.stat().st_size < 0.7 * (trained / "model.onnx").stat().st_size
+    large = [i for i in onnx.load(half).graph.initializer if np.prod(i.dims) >= 256 and i.data_type != 7]
+    assert large
+    assert all(initializer.data_type == onnx.TensorProto.FLOAT16 for initializer in large)
+    whole = load_checkpoint(trained / "model.safetensors").in_half_precision()
+    stored = load_checkpoint(half)
+    assert stored.manifest == whole.manifest
+    assert {name for name in whole.tensors if not name.startswith("backbone.")} == set(stored.tensors)
+    assert all(torch.equal(tensor, whole.tensors[name]) for name, tensor in stored.tensors.items())
+    # As the shipped model, it is where `--init bundled` starts: every scale and APN, to the bit.
+    monkeypatch.setattr("leafzoom.model.build.bundled_model", lambda: half)
+    out = tmp_path / "on"
+    result = run("train", "--data", leaves, "--recipe", "default", "--out", out, "--init", "bundled", *SET_TINY,
+                 *NOTHING_TRAINED)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    onward = load_checkpoint(out / "model.safetensors")
+    for name, tensor in stored.tensors.items():
+        if name.startswith(("scale", "apn")):
+            assert torch.equal(tensor, onward.tensors[name]), name
+    name = "network.conv_head.weight"
+    assert torch.equal(onward.tensors[f"backbone.{name}"], stored.tensors[f"scale1.{name}"])
+
+
+def test_a_model_whose_export_changed_its_weights_starts_no_training(cache: Cache, tmp_path: Path) -> None:
+    recipe = load_recipe("default", TINY)
+    racnn = build_racnn(recipe, 3)  # with batch norms, which the exporter folds
+    network = FusedRACNN(racnn, build_fusions(recipe.fusion, racnn))
+    decisions = {head: Decision((0.5, 0.5, 0.5)) for head in HEADS[1:]}
+    manifest = Manifest(
+        LabelSet(("a", "b", "c"), ((1, 0, 0), (0, 1, 0))), 96, 64, 3, decisions, recipe_to_dict(recipe)
+    )
+    save_checkpoint(tmp_path / "x.safetensors", network_tensors(network), manifest)
+    export_onnx(load_checkpoint(tmp_path / "x.safetensors"), tmp_path / "x.onnx", cache.sources[:4])
+    assert open_network(str(tmp_path / "x.onnx")).manifest == manifest
+    with pytest.raises(ModelError, match=r"x\.onnx holds weights that the export has changed"):
+        load_checkpoint(tmp_path / "x.onnx")
+    (tmp_path / "cut.onnx").write_bytes((tmp_path / "x.onnx").read_bytes()[:5000])
+    with pytest.raises(ModelError, match=r"cut\.onnx is no ONNX model or is damaged"):
+        load_checkpoint(tmp_path / "cut.onnx")
 
 
 def test_csv_neutralises_formulas() -> None:

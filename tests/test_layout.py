@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "leafzoom"
 ORDER = [
     ["__init__"],
     ["errors"],
-    ["labels", "storage"],
+    ["bundled", "labels", "storage"],
     ["recipe"],
     ["photo"],
     ["manifest", "metrics"],
@@ -26,7 +26,7 @@ ORDER = [
     ["cli"],
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
-TORCH_FREE = ["errors", "labels", "storage", "photo", "manifest", "metrics", "cli", "inference/network",
+TORCH_FREE = ["errors", "bundled", "labels", "storage", "photo", "manifest", "metrics", "cli", "inference/network",
               "inference/predictor", "inference/formats", "inference/picture", "inference/model_file"]  # fmt: skip
 HEAVY = {"torch", "timm", "lightning", "kornia", "sklearn", "scipy", "onnx", "pydantic", "safetensors", "matplotlib"}
 

@@ -6,8 +6,9 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.metrics import classification_report
+from sklearn.metrics import classification_report, f1_score
 
+from leafzoom.evaluation.bootstrap import interval, resample_scores
 from leafzoom.labels import LabelSet, decide
 from leafzoom.metrics import score
 from leafzoom.training.decision_fit import fit_decision
@@ -88,3 +89,29 @@ def test_fitted_decision_beats_one_half_and_calibrates() -> None:
     assert decision.thresholds[1] < 0.3
     assert abs(decision.thresholds[0] - 0.5) < 0.3
     assert 1.0 < decision.temperature < 3.0
+
+
+def test_bootstrap_intervals_are_the_binomials_and_differences_are_paired() -> None:
+    random = np.random.default_rng(0)
+    targets = (random.random((400, 3)) > 0.5).astype(np.uint8)
+    wrong = np.arange(400) < 100
+    spoilt = targets.copy()
+    spoilt[wrong, 0] ^= 1
+    worse = spoilt.copy()
+    worse[100:110, 1] ^= 1
+    scores = resample_scores(targets, {"right": targets, "spoilt": spoilt, "worse": worse})
+    low, high = interval(scores["spoilt"].exact_match)
+    half = 1.96 * (0.75 * 0.25 / 400) ** 0.5
+    assert (low, high) == pytest.approx((0.75 - half, 0.75 + half), abs=0.006)
+    assert interval(scores["right"].exact_match - scores["right"].micro_f1) == [0, 0]
+    # Ten photographs of 400 separate the two heads, whatever the hundred that both get wrong do.
+    low, high = interval(scores["spoilt"].exact_match - scores["worse"].exact_match)
+    half = 1.96 * (0.025 * 0.975 / 400) ** 0.5
+    assert (low, high) == pytest.approx((0.025 - half, 0.025 + half), abs=0.003)
+    ours = scores["worse"]
+    assert ours.macro_f1 == pytest.approx(ours.per_label_f1.mean(axis=1))
+    for place in range(3):
+        point = f1_score(targets[:, place], worse[:, place])
+        assert float(ours.per_label_f1[:, place].mean()) == pytest.approx(point, abs=0.005)
+    point = f1_score(targets, worse, average="micro")
+    assert float(ours.micro_f1.mean()) == pytest.approx(point, abs=0.003)

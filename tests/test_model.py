@@ -172,7 +172,26 @@ def test_held_stages_are_those_of_an_efficientnet() -> None:
     assert not backbone.network.blocks[1].training
     assert backbone.network.blocks[2].training
     assert all(p.requires_grad for p in backbone.network.blocks[2].parameters())
-    with pytest.raises(RecipeError, match="test_efficientnet has 5 stages|held_stages is 99"):
+    with pytest.raises(RecipeError, match="held_stages is 99, but test_efficientnet has 5 stages"):
         backbone.hold_stages(99)
     with pytest.raises(RecipeError, match="resnet18 has no stages that can be held"):
         Backbone(name="resnet18", labels=3, drop_rate=0.0).hold_stages(1)
+
+
+@pytest.mark.parametrize(("mirrors", "axes"), [(2, [(), (3,)]), (4, [(), (3,), (2,), (2, 3)])])
+def test_heads_are_means_over_mirror_images(mirrors: int, axes: list[tuple[int, ...]]) -> None:
+    torch.manual_seed(0)
+    recipe = load_recipe("default", [*TINY, f"prediction.mirrors={mirrors}"])
+    racnn = build_racnn(recipe, 3)
+    network = FusedRACNN(racnn, build_fusions(recipe.fusion, racnn), mirrors).eval()
+    plain = FusedRACNN(racnn, list(network.fusions)).eval()  # type: ignore[arg-type]
+    sources = torch.randint(0, 256, (3, 96, 96, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        # Axes of [B, 3, S, S]; the sources are [B, S, S, 3].
+        one_by_one = [plain(sources.flip([axis - 1 for axis in flipped])) for flipped in axes]
+        together = network(sources)
+    for head in head_names(3):
+        expected = torch.stack([output.logits[head] for output in one_by_one]).mean(dim=0)
+        torch.testing.assert_close(together.logits[head], expected, rtol=1e-4, atol=1e-5)
+    for ours, first in zip(together.boxes, one_by_one[0].boxes, strict=True):
+        torch.testing.assert_close(ours, first)

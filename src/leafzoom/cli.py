@@ -310,7 +310,8 @@ def predict(photos: tuple[Path, ...], model: str, form: str, out: Path | None) -
 @click.argument("run")
 @click.option("--out", type=_PATH, required=True, help="The .onnx file.")
 @click.option("--data", type=_PATH, help="Compare on 500 of these photographs, not on rendered leaves.")
-def export(run: str, out: Path, data: Path | None) -> None:
+@click.option("--half", is_flag=True, help="Round the weights to half precision first: half the file.")
+def export(run: str, out: Path, data: Path | None, half: bool) -> None:
     """Write RUN's network as one .onnx file, compared with the checkpoint.
 
     \b
@@ -324,7 +325,7 @@ def export(run: str, out: Path, data: Path | None) -> None:
         raise UsageError(f"--out {out} has to be a file that ends in .onnx")
     path = checkpoint_path(run)
     size = load_checkpoint(path).manifest.source_size
-    _export(path, out, _cache(data, None, None, size) if data else None)
+    _export(path, out, _cache(data, None, None, size) if data else None, half=half)
 
 
 @cli.command()
@@ -366,7 +367,7 @@ def _cache(data: Path, csv_file: Path | None, folder: Path | None, source_size: 
     return build_cache(table, folder or default_cache_folder(data, table.csv, source_size), source_size)
 
 
-def _export(checkpoint: Path, out: Path, cache: Cache | None) -> None:
+def _export(checkpoint: Path, out: Path, cache: Cache | None, *, half: bool = False) -> None:
     """Export a checkpoint, compared on photographs of a cache or on rendered leaves."""
     import numpy as np
 
@@ -377,6 +378,8 @@ def _export(checkpoint: Path, out: Path, cache: Cache | None) -> None:
 
     make_folder(out.parent)
     loaded = load_checkpoint(checkpoint)
+    if half:
+        loaded = loaded.in_half_precision()
     if cache is not None:
         rows = np.linspace(0, len(cache.sources) - 1, min(500, len(cache.sources))).astype(int)
         sources = np.asarray(cache.sources[rows])

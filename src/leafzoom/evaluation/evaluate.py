@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from tqdm import tqdm
 
 from leafzoom.dataset.cache import Cache
 from leafzoom.errors import DataError, UsageError
+from leafzoom.evaluation.bootstrap import interval, resample_scores
 from leafzoom.inference.network import Network
 from leafzoom.labels import decide
 from leafzoom.manifest import Manifest
 from leafzoom.metrics import HeadMetrics, score
 from leafzoom.storage import make_folder, write_json, write_text
 
-__all__ = ["Evaluation", "evaluate", "write_evaluation"]
+__all__ = ["Evaluation", "evaluate", "uncertainty", "write_evaluation"]
 
 _BATCH = 16
 _THRESHOLD = 0.5
@@ -40,6 +42,8 @@ class Evaluation:
     boxes: tuple[NDArray[np.float64], ...]
     heads: dict[str, HeadMetrics]
     heads_fitted: dict[str, HeadMetrics]
+    answers: dict[str, NDArray[np.bool_]]
+    answers_fitted: dict[str, NDArray[np.uint8]]
     manifest: Manifest
 
 
@@ -74,15 +78,62 @@ def evaluate(network: Network, cache: Cache, images: tuple[str, ...], heads: tup
             bar.update(len(chosen))
     probabilities = {head: np.concatenate(values) for head, values in parts.items()}
     names = manifest.labels.names
-    plain, fitted = {}, {}
-    for head, p in probabilities.items():
-        plain[head] = score(targets, p > _THRESHOLD, p, names, _THRESHOLD)
-        decision = manifest.decisions[head]
-        thresholds = dict(zip(names, decision.thresholds, strict=True))
-        fitted[head] = score(targets, decide(p, decision.array, manifest.labels), p, names, thresholds)
+    answers = {head: p > _THRESHOLD for head, p in probabilities.items()}
+    fitted = {h: decide(p, manifest.decisions[h].array, manifest.labels) for h, p in probabilities.items()}
+    thresholds = {h: dict(zip(names, manifest.decisions[h].thresholds, strict=True)) for h in probabilities}
     return Evaluation(
-        images, targets, probabilities, tuple(np.concatenate(b) for b in boxes), plain, fitted, manifest
+        images=images,
+        targets=targets,
+        probabilities=probabilities,
+        boxes=tuple(np.concatenate(b) for b in boxes),
+        heads={h: score(targets, answers[h], p, names, _THRESHOLD) for h, p in probabilities.items()},
+        heads_fitted={h: score(targets, fitted[h], p, names, thresholds[h]) for h, p in probabilities.items()},
+        answers=answers,
+        answers_fitted=fitted,
+        manifest=manifest,
     )
+
+
+def uncertainty(evaluation: Evaluation) -> dict[str, Any]:
+    """95 % bootstrap intervals of every head's scores, and paired differences of each head to every head before it.
+
+    Returns:
+        {"intervals": {"heads" or "heads_fitted": {HEAD: {"exact_match", "micro_f1", "macro_f1": [low, high],
+        "per_label_f1": {LABEL: [low, high]}}}}, "differences": {"heads" or "heads_fitted": {"HEAD - EARLIER":
+        {"exact_match", "micro_f1": {"difference": x, "interval": [low, high]}}}}}.
+    """
+    found: dict[str, Any] = {"intervals": {}, "differences": {}}
+    for key, answers, metrics in (
+        ("heads", evaluation.answers, evaluation.heads),
+        ("heads_fitted", evaluation.answers_fitted, evaluation.heads_fitted),
+    ):
+        scores = resample_scores(evaluation.targets, answers)
+        found["intervals"][key] = {
+            head: {
+                "exact_match": interval(s.exact_match),
+                "micro_f1": interval(s.micro_f1),
+                "macro_f1": interval(s.macro_f1),
+                "per_label_f1": {
+                    name: interval(s.per_label_f1[:, place])
+                    for place, name in enumerate(evaluation.manifest.labels.names)
+                },
+            }
+            for head, s in scores.items()
+        }
+        found["differences"][key] = {
+            f"{head} - {earlier}": {
+                "exact_match": {
+                    "difference": metrics[head].exact_match - metrics[earlier].exact_match,
+                    "interval": interval(scores[head].exact_match - scores[earlier].exact_match),
+                },
+                "micro_f1": {
+                    "difference": metrics[head].micro.f1 - metrics[earlier].micro.f1,
+                    "interval": interval(scores[head].micro_f1 - scores[earlier].micro_f1),
+                },
+            }
+            for earlier, head in combinations(scores, 2)
+        }
+    return found
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, dataset: dict[str, Any], model: dict[str, Any]) -> None:
@@ -100,6 +151,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, dataset: dict[str, An
             "model": model,
             "heads": {head: metrics.to_dict() for head, metrics in evaluation.heads.items()},
             "heads_fitted": {head: metrics.to_dict() for head, metrics in evaluation.heads_fitted.items()},
+            **uncertainty(evaluation),
         },
     )
 

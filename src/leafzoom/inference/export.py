@@ -1,7 +1,8 @@
 """The deployable model: one `.onnx` file that has normalisation, all scales, crops and fusion inside.
 
 Input `source` uint8 [N, S, S, 3]; outputs `probabilities_HEAD` [N, L] and `box_scaleK` [N, 4], x0, y0, x1, y1
-in source pixels; the manifest as JSON in the metadata.
+in source pixels; the manifest as JSON in the metadata. Weights that half precision holds exactly are stored so, and
+the metadata says which initializer is which tensor of the checkpoint, so that a training can start from the file.
 
 The exporter compares the file with the checkpoint and refuses one that differs. Rounding alone makes two float32
 programs differ, and a zoom enlarges it: a network that is steep in the box's place (a barely trained one) turns a
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ from leafzoom.errors import ModelError
 from leafzoom.inference.network import BOX_OUTPUT, PROBABILITY_OUTPUT, Network, OnnxNetwork
 from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.manifest import METADATA_KEY
-from leafzoom.model.checkpoint import Checkpoint
+from leafzoom.model.checkpoint import TENSORS_KEY, Checkpoint
 from leafzoom.storage import replacing
 
 __all__ = ["Parity", "export_onnx", "parity"]
@@ -39,6 +41,7 @@ _BATCH = 16
 _PROBABILITY_TOLERANCE = 1e-4
 _BOX_TOLERANCE = 1.0
 _ROUNDING_FACTOR = 10.0
+_HALF_FROM = 256  # numbers in a weight; smaller ones are not worth a node
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,12 @@ def export_onnx(checkpoint: Checkpoint, path: Path, sources: NDArray[np.uint8]) 
         )
     assert program is not None
     model = program.model_proto
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, manifest.to_json()
+    _add_metadata(model, METADATA_KEY, manifest.to_json())
+    tensors = _initializers_of(model, checkpoint)
+    halved = _store_half(model)
+    if tensors is not None:
+        places = {n: halved.get(place, place) if isinstance(place, str) else place for n, place in tensors.items()}
+        _add_metadata(model, TENSORS_KEY, json.dumps(places))
     onnx.checker.check_model(model)
     with replacing(path) as temporary:
         onnx.save(model, temporary)
@@ -104,6 +111,59 @@ def export_onnx(checkpoint: Checkpoint, path: Path, sources: NDArray[np.uint8]) 
                 f"{path} was not written; report this"
             )
     return found
+
+
+def _add_metadata(model: onnx.ModelProto, key: str, value: str) -> None:
+    entry = model.metadata_props.add()
+    entry.key, entry.value = key, value
+
+
+def _initializers_of(model: onnx.ModelProto, checkpoint: Checkpoint) -> dict[str, str | list[int]] | None:
+    """What `TENSORS_KEY` holds, or None if the exporter has changed some weights (it leaves out zeros)."""
+    by_content = {}
+    for initializer in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(initializer)
+        by_content[(array.shape, array.dtype.str, array.tobytes())] = initializer.name
+    found: dict[str, str | list[int]] = {}
+    for name, tensor in checkpoint.tensors.items():
+        if name.startswith("backbone."):
+            continue
+        array = tensor.contiguous().numpy()
+        initializer = by_content.get((array.shape, array.dtype.str, array.tobytes()))
+        if initializer is None and array.any():
+            return None
+        found[name] = list(array.shape) if initializer is None else initializer
+    return found
+
+
+def _store_half(model: onnx.ModelProto) -> dict[str, str]:
+    """Store weights that half precision holds exactly in half precision, cast when the model is loaded.
+
+    Returns:
+        {initializer: the name of the one that took its place}.
+    """
+    graph = model.graph
+    renamed = {}
+    casts = []
+    for initializer in graph.initializer:
+        if initializer.data_type != onnx.TensorProto.FLOAT:
+            continue
+        array = onnx.numpy_helper.to_array(initializer)
+        with np.errstate(over="ignore"):
+            half = array.astype(np.float16)
+        if array.size < _HALF_FROM or not np.array_equal(half.astype(np.float32), array):
+            continue
+        name = initializer.name
+        renamed[name] = f"{name}.half"
+        initializer.CopyFrom(onnx.numpy_helper.from_array(half, renamed[name]))
+        casts.append(onnx.helper.make_node("Cast", [renamed[name]], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    for node in nodes:  # the exporter's notes on where in the source each node came from
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return renamed
 
 
 def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parity:

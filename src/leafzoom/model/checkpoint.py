@@ -1,12 +1,14 @@
 """Checkpoints: weights as safetensors, with the manifest in the metadata. No pickle.
 
-Tensors are named `scale1.…`, `apn1.…`, `fusion12.…`, and `backbone.…` for the fine-tuned plain backbone.
+Tensors are named `scale1.…`, `apn1.…`, `fusion12.…`, and `backbone.…` for the fine-tuned plain backbone. An exported
+`.onnx` model serves as a checkpoint too where its batch norms were folded before: its weights are the network's then.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,7 +21,10 @@ from leafzoom.manifest import METADATA_KEY, Manifest
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
 from leafzoom.storage import write_bytes
 
-__all__ = ["Checkpoint", "load_checkpoint", "load_part", "network_tensors", "save_checkpoint"]
+TENSORS_KEY = "leafzoom_tensors"
+"""In an ONNX model's metadata: {tensor of the checkpoint: its initializer, or the shape of a tensor of zeros}."""
+
+__all__ = ["TENSORS_KEY", "Checkpoint", "load_checkpoint", "load_part", "network_tensors", "save_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,11 @@ class Checkpoint:
     def parts(self) -> set[str]:
         """What it has: `backbone`, `scale1`, `apn1`, `fusion12`, …"""
         return {name.split(".")[0] for name in self.tensors}
+
+    def in_half_precision(self) -> Checkpoint:
+        """The same with every number rounded to what half precision holds, still in float32."""
+        rounded = {n: t.half().float() if t.is_floating_point() else t for n, t in self.tensors.items()}
+        return replace(self, tensors=rounded)
 
 
 def network_tensors(network: FusedRACNN) -> dict[str, Tensor]:
@@ -70,13 +80,16 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint, or the weights of an exported `.onnx` model.
 
     Raises:
-        ModelError: no such file, not a leafzoom checkpoint, damaged, or of a newer format.
+        ModelError: no such file, not a leafzoom checkpoint, damaged, of a newer format, or an exported model that
+            does not hold the network's own weights.
     """
     if not path.is_file():
         raise ModelError(f"the checkpoint {path} does not exist: check the path")
+    if path.suffix == ".onnx":
+        return _load_onnx(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(METADATA_KEY)
@@ -86,6 +99,34 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is no safetensors file or is damaged ({error}): copy it again") from error
+    return Checkpoint({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, manifest, path)
+
+
+def _load_onnx(path: Path) -> Checkpoint:
+    """The weights and the manifest of an exported model."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        model = onnx.load(path)
+    except (DecodeError, OSError) as error:
+        raise ModelError(f"{path} is no ONNX model or is damaged ({error}): copy it again") from error
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if METADATA_KEY not in metadata:
+        raise ModelError(f"{path} was not exported by leafzoom: it has no leafzoom metadata")
+    manifest = Manifest.from_json(metadata[METADATA_KEY], str(path))
+    if TENSORS_KEY not in metadata:
+        raise ModelError(
+            f"{path} holds weights that the export has changed (batch norms folded), so no training can start from "
+            "it: name the run's model.safetensors"
+        )
+    stored = {initializer.name: initializer for initializer in model.graph.initializer}
+    tensors = {
+        name: torch.from_numpy(onnx.numpy_helper.to_array(stored[place]).copy())
+        if isinstance(place, str)
+        else torch.zeros(place)
+        for name, place in json.loads(metadata[TENSORS_KEY]).items()
+    }
     return Checkpoint({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, manifest, path)
 
 

@@ -124,9 +124,7 @@ class ClassifierPhase:
 
     name = "classifier"
 
-    def __init__(
-        self, racnn: RACNN, optimization: Optimization, backward: Backward, *, held_stages: int = 0
-    ) -> None:
+    def __init__(self, racnn: RACNN, optimization: Optimization, backward: Backward, *, held_stages: int = 0) -> None:
         self.racnn, self.optimization, self.backward = racnn, optimization, backward
         self.held_stages = held_stages
 

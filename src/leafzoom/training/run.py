@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import io
 import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -50,6 +49,7 @@ from leafzoom.storage import make_folder, sha256_of, write_json, write_text
 from leafzoom.training.batches import Photographs, batch_count
 from leafzoom.training.evolution import draw_zooms, write_film
 from leafzoom.training.heads import fit_heads
+from leafzoom.training.memory import MemoryWatch
 from leafzoom.training.optimization import Optimization
 from leafzoom.training.phases import (
     ApnPhase,
@@ -361,6 +361,7 @@ class _Run:
                 best=progress.best,
                 history=progress.history,
                 seconds=progress.seconds,
+                memory=progress.memory,
             ),
         )
 
@@ -371,7 +372,7 @@ class _Run:
             start = f"backbones.{index}."
             scale.take_form([name for name in stored.tensors["racnn"] if name.startswith(start)])
         self.racnn.load_state_dict(stored.tensors["racnn"])
-        self.progress = Progress(stored.cursor, stored.best, stored.history, stored.seconds)
+        self.progress = Progress(stored.cursor, stored.best, stored.history, stored.seconds, stored.memory)
 
     def _manifest(self, decisions: dict[str, Decision], metrics: dict[str, Any]) -> Manifest:
         recipe = self.recipe
@@ -404,17 +405,19 @@ class _Run:
         """Fusion, decisions, the network's file, the film; then the run is finished."""
         started = time.perf_counter()
         self.say("fusion and thresholds")
-        network, decisions, metrics = fit_heads(
-            self.fabric,
-            self.racnn,
-            self.backbone,
-            self.recipe.fusion,
-            self.labels,
-            mirrors=self.recipe.prediction.mirrors,
-            train_part=self.train_part,
-            select_part=self.select_part,
-            seed=self.recipe.seed,
-        )
+        with MemoryWatch(self.fabric.device) as watch:
+            network, decisions, metrics = fit_heads(
+                self.fabric,
+                self.racnn,
+                self.backbone,
+                self.recipe.fusion,
+                self.labels,
+                mirrors=self.recipe.prediction.mirrors,
+                train_part=self.train_part,
+                select_part=self.select_part,
+                seed=self.recipe.seed,
+            )
+        self.progress.remember("fusion", watch)
         tensors = {**self._backbone_tensors(), **network_tensors(network)}
         save_checkpoint(path, tensors, self._manifest(decisions, metrics))
         write_film(self.out / "zooms", self.out / "attention.gif")
@@ -424,12 +427,12 @@ class _Run:
             "device": str(self.fabric.device),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
-            "peak_memory_mb": _peak_memory_mb(),
         }
         done = {
             **self.facts,
             "status": "finished",
             "seconds": seconds,
+            "memory": self.progress.memory,
             "machine": machine,
             "metrics": metrics,
         }
@@ -437,13 +440,3 @@ class _Run:
         for head, figures in metrics["inner-select"].items():
             self.say(f"{head}: inner-select " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items()))
         return path
-
-
-def _peak_memory_mb() -> int | None:
-    """The most memory this process has had; None where the system does not say (Windows)."""
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return None
-    unit = 1024 if sys.platform == "darwin" else 1  # macOS counts bytes, Linux kilobytes
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit / 1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning.fabric import Fabric
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.errors import TrainingError
 from leafzoom.training.batches import Photographs, batch_count, epoch_batches, seed_for
+from leafzoom.training.memory import MemoryWatch
 from leafzoom.training.optimization import Optimization
 from leafzoom.training.phases import Phase
 from leafzoom.training.state import Cursor
@@ -46,12 +47,22 @@ class Stage:
 
 @dataclass
 class Progress:
-    """How far a training is, changed as it goes: the cursor, the best epoch of the stage, the log's rows."""
+    """How far a training is, changed as it goes: the fields of a `State` that are not tensors of its modules."""
 
     cursor: Cursor
     best: dict[str, Any]
     history: list[dict[str, Any]]
     seconds: dict[str, float]
+    memory: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+    def remember(self, stage: str, watch: MemoryWatch) -> None:
+        """Raise a stage's memory to what a watch saw."""
+        before = self.memory.get(stage, {})
+        seen = {"process_mb": watch.process_mb, "device_mb": watch.device_mb}
+        self.memory[stage] = {
+            name: max((v for v in (before.get(name), value) if v is not None), default=None)
+            for name, value in seen.items()
+        }
 
     def log(self, stage: Stage, epoch: int, values: Mapping[str, float]) -> None:
         """Append rows `stage/phase/metric` to the log."""
@@ -93,8 +104,10 @@ def run_stage(
     while progress.cursor.epoch < len(stage.phases) and not _stops_early(stage, progress):
         epoch = progress.cursor.epoch
         started = time.perf_counter()
-        trained = _run_epoch(fabric, stage, photographs, augmentation, progress, seed=seed, save=save)
-        selected = stage.measure()
+        with MemoryWatch(fabric.device) as watch:
+            trained = _run_epoch(fabric, stage, photographs, augmentation, progress, seed=seed, save=save)
+            selected = stage.measure()
+        progress.remember(stage.name, watch)
         _require_finite(stage, epoch, selected["loss"])
         progress.log(stage, epoch, {f"train_{k}": v for k, v in trained.items()})
         progress.log(stage, epoch, {f"select_{k}": v for k, v in selected.items()})

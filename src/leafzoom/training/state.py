@@ -40,6 +40,7 @@ class State:
 
     `tensors`: {module: state dict}. `optimizations`: {name: state}. `best`: the best epoch of the stage so far
     (loss, epoch, state dict) or empty. `history`: rows of the log. `seconds`: spent in each stage.
+    `memory`: {stage: {"process_mb", "device_mb"}}, the most that it took.
     """
 
     cursor: Cursor
@@ -48,6 +49,7 @@ class State:
     best: dict[str, Any]
     history: list[dict[str, Any]]
     seconds: dict[str, float]
+    memory: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 def save_state(folder: Path, state: State) -> None:
