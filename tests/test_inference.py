@@ -9,6 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from PIL import Image
 
 import leafzoom
 from conftest import TINY, needs_shared
+from leafzoom.bundled import bundled_model
 from leafzoom.cli import cli
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
@@ -37,6 +40,7 @@ from leafzoom.manifest import METADATA_KEY, Decision, Manifest
 from leafzoom.model.build import build_fusions, build_racnn
 from leafzoom.model.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from leafzoom.model.fusion import FusedRACNN
+from leafzoom.photo import read_source
 from leafzoom.recipe import load_recipe, recipe_to_dict
 
 SET_TINY = [part for change in TINY for part in ("--set", change)]
@@ -391,10 +395,70 @@ def test_info(trained: Path) -> None:
 # What goes wrong ends in one line and the right exit code.
 
 
-def test_no_bundled_model_yet(leaves: Path) -> None:
+def test_the_shipped_model(leaves: Path, tmp_path: Path) -> None:
+    """In the package, small, quick to load, says what it is, diagnoses, and its figures are those of results/."""
+    path = bundled_model()
+    assert path.stat().st_size <= 30e6
+    started = time.perf_counter()
+    network = open_network("bundled")
+    assert time.perf_counter() - started < 5  # under a second on a quiet machine; see the model card
+    manifest = network.manifest
+    assert manifest.labels.names == (
+        "complex", "frog_eye_leaf_spot", "healthy", "powdery_mildew", "rust", "scab"
+    )  # fmt: skip
+    assert len(manifest.labels.combinations) == 12
+    assert manifest.head == "fusion123"
+    result = run("info")
+    assert result.exit_code == 0
+    for part in ("apple-leaves: format 1", "powdery_mildew", "inner-report (fitted) fusion123", "non-commercial"):
+        assert part in result.stdout
+    recorded = json.loads((Path(__file__).parents[1] / "results" / "shipped.json").read_text())
+    stored = manifest.metrics["inner-report (fitted)"]["fusion123"]
+    assert stored["exact_match"] == recorded["metrics"]["heads_fitted"]["fusion123"]["exact_match"]
     photo = leaves / "train_images" / "leaf-00001.jpg"
-    assert "leafzoom train --data DIR" in failure(run("predict", photo), 1)
-    assert "leafzoom train --data DIR" in failure(run("info"), 1)
+    found = json.loads(run("predict", photo, "--format", "json").stdout)[0]
+    assert found["model"] == "apple-leaves"
+    assert set(found["probabilities"]) == set(manifest.labels.names)
+
+
+def test_the_shipped_model_on_real_photographs() -> None:
+    """On 200 of them, most of which it was trained on: as right as its metadata says, within sampling error."""
+    data = needs_shared("plant-pathology-2021")
+    network = open_network("bundled")
+    manifest = network.manifest
+    sources, targets = packed_photographs(data, manifest, 200)
+    decision = manifest.decisions["fusion123"]
+    arrays = [network(sources[start : start + 20]) for start in range(0, 200, 20)]
+    fused = np.concatenate([part.probabilities["fusion123"] for part in arrays])
+    exact = (decide(fused, decision.array, manifest.labels) == targets).all(axis=1).mean()
+    expected = manifest.metrics["inner-report (fitted)"]["fusion123"]["exact_match"]
+    assert exact > expected - 0.08  # three standard errors of 200 photographs
+
+
+def packed_photographs(data: Path, manifest: Manifest, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sources and targets of some photographs of the packed data, read from its tar files without unpacking them."""
+    rows = {row["image"]: row["labels"] for row in csv.DictReader((data / "train.csv").open(encoding="utf-8"))}
+    sources, targets = [], []
+    with tarfile.open(sorted(data.glob("*.tar"))[0]) as archive:
+        for member in archive:
+            if not member.name.endswith(".jpg") or len(sources) == count:
+                continue
+            file = archive.extractfile(member)
+            assert file is not None
+            sources.append(read_source(file.read(), manifest.source_size).pixels)
+            targets.append(manifest.labels.encode(rows[Path(member.name).name].split()))
+    return np.stack(sources), np.stack(targets)
+
+
+def test_an_installation_without_the_model_says_so(
+    leaves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leafzoom.bundled._FILE", "gone.onnx")
+    photo = leaves / "train_images" / "leaf-00001.jpg"
+    for command in (("predict", photo), ("info",)):
+        assert "is not in this installation" in failure(run(*command), 1)
+    train = ("train", "--data", leaves, "--recipe", "default", "--out", tmp_path / "run", "--init", "bundled")
+    assert "is not in this installation" in failure(run(*train, *SET_TINY), 1)
 
 
 def test_models_that_are_none(trained: Path, tmp_path: Path) -> None:
@@ -437,7 +501,8 @@ def test_models_that_are_none(trained: Path, tmp_path: Path) -> None:
         (["--recipe", "default", "--set", "model.zoom=1"], 2, "unknown key model.zoom"),
         (["--recipe", "default", "--set", "model.zoom_bounds=[0.9,0.2]"], 2, "0 < least <= greatest <= 1"),
         (["--recipe", "default", "--split", "nothing", *SET_TINY], 2, "no split 'nothing'"),
-        (["--recipe", "default", "--init", "bundled", *SET_TINY], 1, "no model ships"),
+        (["--recipe", "default", "--init", "bundled", *SET_TINY], 1,
+         "scale1 (trained with tf_efficientnet_lite0)"),
         (["--recipe", "default", "--split", "paper-train", *SET_TINY], 1, "18632 rows"),
         (["--recipe", "default", "--set", "data.labels=['healthy', 'rust']", *SET_TINY], 1,
          "row 3: unknown label 'ring_spot'"),

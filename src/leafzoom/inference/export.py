@@ -30,11 +30,11 @@ from numpy.typing import NDArray
 from leafzoom.errors import ModelError
 from leafzoom.inference.network import BOX_OUTPUT, PROBABILITY_OUTPUT, Network, OnnxNetwork
 from leafzoom.inference.torch_network import TorchNetwork
-from leafzoom.manifest import METADATA_KEY
+from leafzoom.manifest import METADATA_KEY, Manifest
 from leafzoom.model.checkpoint import TENSORS_KEY, Checkpoint
 from leafzoom.storage import replacing
 
-__all__ = ["Parity", "export_onnx", "parity"]
+__all__ = ["Parity", "export_onnx", "parity", "write_manifest"]
 
 _OPSET = 18
 _BATCH = 16
@@ -164,6 +164,16 @@ def _store_half(model: onnx.ModelProto) -> dict[str, str]:
     del graph.node[:]
     graph.node.extend(nodes)
     return renamed
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Replace the manifest of an exported model; its weights stay to the bit."""
+    model = onnx.load(path)
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = manifest.to_json()
+    with replacing(path) as temporary:
+        onnx.save(model, temporary)
 
 
 def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parity:
