@@ -197,7 +197,9 @@ def train(
 @_data_options
 @click.option("--split", "split_name", default="all", show_default=True, help=f"What is read: {_SPLITS}.")
 @click.option("--head", "heads", multiple=True, help="Only this head (may be repeated).")
-@click.option("--out", type=_PATH, required=True, help="Folder for metrics.json and predictions.csv.")
+@click.option("--out", type=_PATH, required=True, help="Folder for index.html, metrics.json and predictions.csv.")
+@click.option("--zooms", type=click.IntRange(min=0), default=500, show_default=True,
+              help="Photographs that zoom value is measured on (0: not at all).")  # fmt: skip
 def evaluate(
     model: str,
     data: Path,
@@ -206,6 +208,7 @@ def evaluate(
     split_name: str,
     heads: tuple[str, ...],
     out: Path,
+    zooms: int,
 ) -> None:
     """Score every head of MODEL on labelled photographs.
 
@@ -215,10 +218,10 @@ def evaluate(
     with needs_extra("train", "leafzoom evaluate"):
         from leafzoom.dataset.split import evaluation_images, read_split
         from leafzoom.evaluation.evaluate import evaluate as evaluate_network
-        from leafzoom.evaluation.evaluate import write_evaluation
+        from leafzoom.evaluation.report import report
         from leafzoom.storage import make_folder
 
-    from leafzoom.inference.model_file import open_network, run_folder
+    from leafzoom.inference.model_file import open_network, run_folder, zooming_network
 
     network = open_network(model, prefer="torch")
     make_folder(out)
@@ -230,24 +233,22 @@ def evaluate(
     images = evaluation_images(cache, split_name, stored, manifest.data.get("split_digest"))
     overlap = len(set(images) & set(stored.train)) if stored else None
     evaluation = evaluate_network(network, cache, images, heads)
-    write_evaluation(
-        evaluation,
-        out,
-        {
-            "csv": cache.table.csv.name,
-            "split": split_name,
-            "photographs": len(images),
-            "trained_on": overlap,
-            "table_digest": cache.table.digest(),
-        },
-        {
-            "name": manifest.name,
-            "path": model,
-            "recipe": manifest.recipe.get("name"),
-            "trained_on": manifest.data.get("trained_on"),
-            "leafzoom": manifest.leafzoom_version,
-        },
-    )
+    dataset = {
+        "csv": cache.table.csv.name,
+        "split": split_name,
+        "photographs": len(images),
+        "trained_on": overlap,
+        "table_digest": cache.table.digest(),
+    }
+    described = {
+        "name": manifest.name,
+        "path": model,
+        "recipe": manifest.recipe.get("name"),
+        "trained_on": manifest.data.get("trained_on"),
+        "leafzoom": manifest.leafzoom_version,
+    }
+    zooming = zooming_network(model, network) if zooms else None
+    report(evaluation, cache, out, dataset, described, zooming=zooming, zooms=zooms)
     click.echo(
         f"{'head':<12} {'exact':>7} {'micro F1':>9} {'macro F1':>9} {'mAP':>7}   fitted: {'exact':>7} {'micro F1':>9}"
     )
@@ -257,7 +258,7 @@ def evaluate(
             f"{head:<12} {plain.exact_match:7.4f} {plain.micro.f1:9.4f} {plain.macro.f1:9.4f} {plain.map:7.4f}"
             f"           {fitted.exact_match:7.4f} {fitted.micro.f1:9.4f}"
         )
-    click.echo(f"{len(images)} photographs ({split_name}); metrics.json and predictions.csv in {out}")
+    click.echo(f"{len(images)} photographs ({split_name}); see {out / 'index.html'}")
     if overlap:
         _say(f"leafzoom: {overlap} of these photographs were trained on, so these figures flatter the model")
 

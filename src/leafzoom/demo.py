@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from leafzoom import __version__
 from leafzoom.errors import TrainingError, needs_extra
 
 with needs_extra("train", "leafzoom demo"):
@@ -13,12 +14,13 @@ with needs_extra("train", "leafzoom demo"):
     from leafzoom.dataset.split import training_split
     from leafzoom.dataset.synthetic import write_leaves
     from leafzoom.dataset.table import read_table
-    from leafzoom.evaluation.evaluate import evaluate, write_evaluation
+    from leafzoom.evaluation.evaluate import evaluate
+    from leafzoom.evaluation.report import report
     from leafzoom.inference.export import export_onnx
-    from leafzoom.inference.model_file import open_network
     from leafzoom.inference.network import OnnxNetwork
     from leafzoom.inference.picture import draw_prediction
     from leafzoom.inference.predictor import Prediction, Predictor
+    from leafzoom.inference.torch_network import TorchNetwork
     from leafzoom.model.checkpoint import load_checkpoint
     from leafzoom.recipe import load_recipe
     from leafzoom.storage import make_folder
@@ -49,7 +51,7 @@ def run_demo(out: Path, *, seed: int, say: Callable[[str], None], photographs: i
         raise TrainingError(f"{out} holds a demo already: choose another folder with --out")
     make_folder(out)
     recipe = load_recipe("demo", [f"seed={seed}"])
-    leaves, run, report = out / "leaves", out / "run", out / "report"
+    leaves, run, reported = out / "leaves", out / "run", out / "report"
     say(f"1/6 rendering {photographs} leaves into {leaves}")
     write_leaves(leaves, photographs, size=recipe.data.source_size, seed=seed)
     say(f"2/6 checking and decoding them into {out / 'cache'}")
@@ -59,14 +61,12 @@ def run_demo(out: Path, *, seed: int, say: Callable[[str], None], photographs: i
     checkpoint = train(cache, split, recipe, run, say=say)
     say(f"4/6 exporting to {run / 'model.onnx'}, compared with the checkpoint")
     export_onnx(load_checkpoint(checkpoint), run / "model.onnx", cache.sources[:32])
-    say(f"5/6 evaluating on {len(split.report)} leaves that nothing was chosen on, into {report}")
-    evaluation = evaluate(open_network(str(run), prefer="torch"), cache, split.report)
-    write_evaluation(
-        evaluation,
-        report,
-        {"name": "rendered leaves", "split": "inner-report", "photographs": len(split.report), "seed": seed},
-        {"name": "demo", "recipe": recipe.name},
-    )
+    say(f"5/6 evaluating on {len(split.report)} leaves that nothing was chosen on, into {reported / 'index.html'}")
+    network = TorchNetwork(load_checkpoint(checkpoint))
+    evaluation = evaluate(network, cache, split.report)
+    dataset = {"csv": "rendered leaves", "split": "inner-report", "photographs": len(split.report), "seed": seed}
+    described = {"name": "demo", "recipe": recipe.name, "trained_on": len(split.train), "leafzoom": __version__}
+    report(evaluation, cache, reported, dataset, described, zooming=network.network)
     for head, metrics in evaluation.heads.items():
         say(f"    {head:<10} exact match {metrics.exact_match:.3f}, micro F1 {metrics.micro.f1:.3f}")
     photo, picture = leaves / "train_images" / split.report[-1], out / "diagnosis.png"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from leafzoom.errors import DataError
 
-__all__ = ["LabelSet", "decide", "log_odds"]
+__all__ = ["LabelSet", "combination_probabilities", "decide", "log_odds"]
 
 _EPSILON = 1e-7
 
@@ -97,3 +97,24 @@ def decide(
     allowed = np.array(labels.combinations, np.uint8).reshape(-1, len(labels.names))
     evidence = log_odds(probabilities) - log_odds(thresholds)
     return np.asarray(allowed[np.argmax(evidence @ allowed.T.astype(np.float64), axis=1)])
+
+
+def combination_probabilities(
+    probabilities: NDArray[np.floating], temperature: float, labels: LabelSet
+) -> NDArray[np.float64]:
+    """The calibrated probability of every combination that occurs, as if no other could.
+
+    Each label's log-odds, divided by the temperature, are summed over the labels of a combination; the softmax over
+    the combinations follows.
+
+    Args:
+        probabilities: [N, L] in 0..1.
+        temperature: above 0, as fitted on `inner-select`.
+        labels: with C combinations.
+
+    Returns:
+        [N, C]; rows sum to 1.
+    """
+    combinations = np.array(labels.combinations, np.float64).reshape(-1, len(labels.names))
+    evidence = log_odds(probabilities) @ combinations.T / temperature
+    return np.asarray(np.exp(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True)))

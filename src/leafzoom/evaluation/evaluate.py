@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from leafzoom.dataset.cache import Cache
 from leafzoom.errors import DataError, UsageError
 from leafzoom.evaluation.bootstrap import interval, resample_scores
+from leafzoom.evaluation.zoom_value import ZoomValue
 from leafzoom.inference.network import Network
 from leafzoom.labels import decide
 from leafzoom.manifest import Manifest
@@ -136,8 +137,15 @@ def uncertainty(evaluation: Evaluation) -> dict[str, Any]:
     return found
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path, dataset: dict[str, Any], model: dict[str, Any]) -> None:
-    """Write `metrics.json` and `predictions.csv` into a folder.
+def write_evaluation(
+    evaluation: Evaluation,
+    sure: dict[str, Any],
+    folder: Path,
+    dataset: dict[str, Any],
+    model: dict[str, Any],
+    zoom: ZoomValue | None = None,
+) -> None:
+    """Write `metrics.json` (with what `uncertainty` gave, and zoom value) and `predictions.csv` into a folder.
 
     Raises:
         LeafzoomError: the folder cannot be written.
@@ -151,7 +159,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path, dataset: dict[str, An
             "model": model,
             "heads": {head: metrics.to_dict() for head, metrics in evaluation.heads.items()},
             "heads_fitted": {head: metrics.to_dict() for head, metrics in evaluation.heads_fitted.items()},
-            **uncertainty(evaluation),
+            **sure,
+            **({"zoom_value": asdict(zoom)} if zoom else {}),
         },
     )
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leafzoom.bundled import bundled_model
 from leafzoom.errors import ModelError, needs_extra
 from leafzoom.inference.network import Network, OnnxNetwork
 
-__all__ = ["checkpoint_path", "open_network", "run_folder"]
+if TYPE_CHECKING:
+    from leafzoom.model.fusion import FusedRACNN
+
+__all__ = ["checkpoint_path", "open_network", "run_folder", "zooming_network"]
 
 
 def open_network(model: str, *, prefer: str = "onnx") -> Network:
@@ -41,6 +45,24 @@ def open_network(model: str, *, prefer: str = "onnx") -> Network:
         from leafzoom.model.checkpoint import load_checkpoint
 
     return TorchNetwork(load_checkpoint(path))
+
+
+def zooming_network(model: str, network: Network) -> FusedRACNN | None:
+    """The same network in PyTorch, to be given other boxes; None if an exported model does not hold its weights.
+
+    Args:
+        model: as `open_network` was given.
+        network: what it gave.
+    """
+    from leafzoom.inference.torch_network import TorchNetwork
+    from leafzoom.model.checkpoint import load_checkpoint
+
+    if isinstance(network, TorchNetwork):
+        return network.network
+    try:
+        return TorchNetwork(load_checkpoint(bundled_model() if model == "bundled" else Path(model))).network
+    except ModelError:
+        return None
 
 
 def run_folder(model: str) -> Path | None:

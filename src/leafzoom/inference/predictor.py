@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from leafzoom.errors import DataError, PhotoError
 from leafzoom.inference.network import Network, NetworkArrays
-from leafzoom.labels import decide, log_odds
+from leafzoom.labels import combination_probabilities, decide
 from leafzoom.photo import SUFFIXES, Source, read_source
 
 __all__ = ["FailedPhoto", "Prediction", "Predictor", "ScalePrediction", "find_photos", "photo_box"]
@@ -104,9 +104,8 @@ class Predictor:
         manifest = self.network.manifest
         fused, decision = arrays.probabilities[manifest.head], manifest.decisions[manifest.head]
         answers = decide(fused, decision.array, manifest.labels)
-        combinations = np.array(manifest.labels.combinations, np.float64)
-        evidence = log_odds(fused) @ combinations.T / decision.temperature
-        shares = np.exp(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True))
+        combinations = np.array(manifest.labels.combinations)
+        shares = combination_probabilities(fused, decision.temperature, manifest.labels)
         predictions = []
         for row, (name, source) in enumerate(zip(names, sources, strict=True)):
             scales = tuple(

@@ -74,26 +74,29 @@ def decode_boxes(
 
 def encode_boxes(
     centres: Tensor,
-    tl: float,
+    tl: float | Tensor,
     view_size: int,
     bounds: tuple[float, float],
     centre_range: Literal["largest", "own"],
 ) -> Tensor:
-    """Targets for the APN's warm-up: the legal proposals nearest to wanted centres, of a wanted size.
+    """The legal proposals nearest to wanted centres, of a wanted size (the targets of the APN's warm-up).
 
     Args:
         centres: [B, 2], x and y in pixels of the view.
-        tl: the wanted size, from -1 (least) to 1 (greatest).
+        tl: the wanted size, from -1 (least) to 1 (greatest): one for all, or [B, 1].
         view_size, bounds, centre_range: as `decode_boxes`.
 
     Returns:
         [B, 3] in -1..1; `decode_boxes` maps them to the wanted centres, clamped into the legal range.
     """
     low, high = (view_size * bound / 2 for bound in bounds)
-    reach = view_size / 2 - (high if centre_range == "largest" else low + (tl + 1) * (high - low) / 2)
-    offset = centres - view_size / 2
-    places = (offset / reach).clamp(-1, 1) if reach > 0 else torch.zeros_like(offset)
-    return torch.cat([places, torch.full_like(places[:, :1], tl)], dim=1)
+    size = torch.as_tensor(tl, dtype=centres.dtype, device=centres.device).expand(len(centres), 1)
+    half_side = torch.full_like(size, high) if centre_range == "largest" else low + (size + 1) * ((high - low) / 2)
+    reach = view_size / 2 - half_side
+    # A box as large as the view has one legal centre.
+    places = (centres - view_size / 2) / reach.clamp(min=torch.finfo(centres.dtype).tiny)
+    places = torch.where(reach > 0, places.clamp(-1, 1), torch.zeros_like(places))
+    return torch.cat([places, size], dim=1)
 
 
 def response_maxima(features: Tensor, view_size: int) -> Tensor:
