@@ -194,7 +194,8 @@ def _head_row(evaluation: Evaluation, sure: dict[str, Any], head: str) -> dict[s
 def _differences(sure: dict[str, Any]) -> list[dict[str, str]]:
     """The last fusion against every other head, and each scale against the first."""
     found = sure["differences"]
-    pairs = [pair for pair in found["heads"] if pair.startswith("fusion") or pair.endswith(" - scale1")]
+    last = list(sure["intervals"]["heads"])[-1]
+    pairs = [pair for pair in found["heads"] if pair.startswith(last) or pair.endswith(" - scale1")]
     return [
         {
             "pair": pair.replace(" - ", " \N{MINUS SIGN} "),
