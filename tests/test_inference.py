@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -304,6 +305,44 @@ def test_evaluation_says_what_was_trained_on(trained: Path, leaves: Path, tmp_pa
     onnx.save(model, moved)
     line = failure(run("evaluate", moved, "--data", leaves, "--split", "inner-report", "--out", tmp_path / "x"), 1)
     assert "trained with another split" in line
+
+
+def test_compare_draws_curves_and_pairs_differences(trained: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(trained, other, ignore=shutil.ignore_patterns("states"))
+    rows = list(csv.reader((trained / "selection.csv").open()))
+    place = rows[0].index("fusion123_healthy")
+    for row in rows[1:4]:  # three answers of one head turned round
+        row[place] = str(-float(row[place]))
+    with (other / "selection.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    assert run("compare", trained, other, "--out", tmp_path / "out").exit_code == 0
+    found = json.loads((tmp_path / "out" / "compare.json").read_text())
+    scores = {(row["run"], row["head"]): row for row in found["scores"]}
+    assert found["runs"] == ["run", "other"]
+    stored = json.loads((trained / "run.json").read_text())["metrics"]["inner-select"]
+    for head in HEADS:
+        assert scores["run", head]["exact_match"] == pytest.approx(stored[head]["exact_match"])
+        assert scores["run", head]["micro_f1"] == pytest.approx(stored[head]["micro_f1"])
+        assert "difference" not in scores["run", head]
+    assert scores["other", "scale1"]["difference"] == 0
+    assert scores["other", "scale1"]["difference_interval"] == [0, 0]
+    changed = scores["other", "fusion123"]
+    assert changed["difference"] == pytest.approx(changed["exact_match"] - scores["run", "fusion123"]["exact_match"])
+    assert changed["micro_f1"] != scores["run", "fusion123"]["micro_f1"]
+    page = (tmp_path / "out" / "index.html").read_text()
+    for part in ("scale 2 (figure 7)", "scale 3 (figure 8)", "figures 9 and 10", "figure 11", "figure 12", "other"):
+        assert part in page
+    assert not re.search(r'<script|<link|src="(?!data:)', page)
+    # An unfinished run has curves alone; what is no run says so.
+    (other / "selection.csv").unlink()
+    assert run("compare", other, "--out", tmp_path / "alone").exit_code == 0
+    assert "No run has finished yet" in (tmp_path / "alone" / "index.html").read_text()
+    assert "run.json is missing" in failure(run("compare", tmp_path, "--out", tmp_path / "x"), 1)
+    (other / "selection.csv").write_text("image,labels,scale1_healthy\na.jpg,healthy,many\n")
+    assert "selection.csv cannot be read" in failure(run("compare", other, "--out", tmp_path / "x"), 1)
+    (other / "log.csv").write_text("epoch,key,value\n1,nothing,1\n")
+    assert "the run is damaged" in failure(run("compare", other, "--out", tmp_path / "x"), 1)
 
 
 def test_odd_evaluations(trained: Path, leaves: Path, tmp_path: Path) -> None:

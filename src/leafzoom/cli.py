@@ -264,6 +264,21 @@ def evaluate(
 
 
 @cli.command()
+@click.argument("runs", nargs=-1, required=True, type=_PATH)
+@click.option("--out", type=_PATH, required=True, help="Folder for index.html and compare.json.")
+def compare(runs: tuple[Path, ...], out: Path) -> None:
+    """Draw the paper's figures 7-12 over RUNS, with their final scores and paired differences to the first.
+
+    \b
+    Example: leafzoom compare runs/narrow-sigmoid runs/narrow-relu runs/paper --out comparison
+    """
+    with needs_extra("train", "leafzoom compare"):
+        from leafzoom.evaluation.compare import compare_runs
+
+    click.echo(f"see {compare_runs(list(runs), out)}")
+
+
+@cli.command()
 @click.argument("photos", nargs=-1, required=True, type=_PATH)
 @click.option("--model", default="bundled", show_default=True, help="A run, an .onnx or .safetensors file.")
 @click.option("--format", "form", default="table", show_default=True,

@@ -6,17 +6,19 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from leafzoom.labels import LabelSet
 
-__all__ = ["calibration", "confusion", "precision_recall", "zoom_value_bars"]
+__all__ = ["Curve", "calibration", "confusion", "curves", "precision_recall", "zoom_value_bars"]
 
 _COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#D55E00")
 _STYLE: dict[Any, Any] = {
@@ -33,6 +35,18 @@ _STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
 }
 _BINS = 10
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a figure over epochs: raw and smoothed values, which colour, and whether it is dashed."""
+
+    name: str
+    epochs: list[int]
+    raw: list[float]
+    smooth: list[float]
+    colour: int
+    dashed: bool
 
 
 def precision_recall(
@@ -138,6 +152,20 @@ def zoom_value_bars(
         axes.set_ylabel(value)
         axes.legend(fontsize=8.5, frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, 1.2))
         return _svg(figure, "The same classifiers given other boxes")
+
+
+def curves(drawn: Sequence[Curve], title: str, along: str) -> str:
+    """Values over epochs: raw ones faint, smoothed ones strong."""
+    with _figure(5.6, 3.4) as figure:
+        axes = figure.add_subplot()
+        for curve in drawn:
+            colour, line = _COLOURS[curve.colour % len(_COLOURS)], "--" if curve.dashed else "-"
+            axes.plot(curve.epochs, curve.raw, "o-", color=colour, alpha=0.3, linewidth=1, markersize=3)
+            axes.plot(curve.epochs, curve.smooth, line, color=colour, linewidth=1.8, label=curve.name)
+        axes.set_xlabel(along)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(fontsize=8, frameon=False)
+        return _svg(figure, title)
 
 
 @contextmanager

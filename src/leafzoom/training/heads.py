@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 
 from leafzoom.labels import LabelSet
@@ -17,12 +22,26 @@ from leafzoom.model.build import build_fusions
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import FusionRecipe
+from leafzoom.storage import write_text
 from leafzoom.training.batches import Photographs
 from leafzoom.training.decision_fit import fit_decision
 from leafzoom.training.fusion_fit import fit_lbfgs, fit_sgd
 from leafzoom.training.selection import read_backbone, read_scales
 
-__all__ = ["fit_heads"]
+__all__ = ["FittedHeads", "fit_heads", "write_selection"]
+
+
+@dataclass(frozen=True)
+class FittedHeads:
+    """The whole network in eval(), every head's decision, figures on the selection part, and its logits there.
+
+    `logits`: {head: [n, L]}; those of a fusion that was fitted on the selection part are out of fold.
+    """
+
+    network: FusedRACNN
+    decisions: dict[str, Decision]
+    metrics: dict[str, Any]
+    logits: dict[str, NDArray[np.float32]]
 
 
 def fit_heads(
@@ -36,7 +55,7 @@ def fit_heads(
     train_part: Photographs,
     select_part: Photographs,
     seed: int,
-) -> tuple[FusedRACNN, dict[str, Decision], dict[str, Any]]:
+) -> FittedHeads:
     """Fit the fusions, then every head's thresholds and temperature.
 
     A fusion that was fitted on the selection part is judged there by its out-of-fold logits.
@@ -51,9 +70,6 @@ def fit_heads(
         train_part: what `fit = "sgd"` learns from.
         select_part: what `fit = "lbfgs"`, thresholds and temperatures learn from.
         seed: of the run.
-
-    Returns:
-        The whole network in eval(), {head: decision}, and figures on the selection part.
     """
     fusions = tuple(build_fusions(recipe, racnn))
     read = read_scales(fabric, racnn, select_part, fusions, mirrors=mirrors)
@@ -78,7 +94,19 @@ def fit_heads(
         scored = score(targets, z > 0, 1 / (1 + np.exp(-z.astype(np.float64))), labels.names)
         figures[head] = {"exact_match": scored.exact_match, "micro_f1": scored.micro.f1, "macro_f1": scored.macro.f1}
     network = FusedRACNN(racnn, fusions, mirrors).to(fabric.device).eval()
-    return network, decisions, {"inner-select": figures, "fusion_fit": fits}
+    return FittedHeads(network, decisions, {"inner-select": figures, "fusion_fit": fits}, heads)
+
+
+def write_selection(path: Path, heads: FittedHeads, photographs: Photographs, labels: LabelSet) -> None:
+    """Write a row a photograph of the selection part: its labels and every head's logits, for comparing runs."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "labels", *(f"{head}_{label}" for head in heads.logits for label in labels.names)])
+    for place, row in enumerate(photographs.rows):
+        logits = [f"{value:.5g}" for z in heads.logits.values() for value in z[place]]
+        given = " ".join(labels.decode(photographs.targets[row]))
+        writer.writerow([photographs.images[row], given, *logits])
+    write_text(path, text.getvalue())
 
 
 def _mean_classifier(racnn: RACNN, fusion: Fusion) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ from leafzoom.recipe import Recipe, recipe_to_dict
 from leafzoom.storage import make_folder, sha256_of, write_json, write_text
 from leafzoom.training.batches import Photographs, batch_count
 from leafzoom.training.evolution import draw_zooms, write_film
-from leafzoom.training.heads import fit_heads
+from leafzoom.training.heads import fit_heads, write_selection
 from leafzoom.training.memory import MemoryWatch
 from leafzoom.training.optimization import Optimization
 from leafzoom.training.phases import (
@@ -406,7 +406,7 @@ class _Run:
         started = time.perf_counter()
         self.say("fusion and thresholds")
         with MemoryWatch(self.fabric.device) as watch:
-            network, decisions, metrics = fit_heads(
+            heads = fit_heads(
                 self.fabric,
                 self.racnn,
                 self.backbone,
@@ -418,8 +418,9 @@ class _Run:
                 seed=self.recipe.seed,
             )
         self.progress.remember("fusion", watch)
-        tensors = {**self._backbone_tensors(), **network_tensors(network)}
-        save_checkpoint(path, tensors, self._manifest(decisions, metrics))
+        tensors = {**self._backbone_tensors(), **network_tensors(heads.network)}
+        write_selection(self.out / "selection.csv", heads, self.select_part, self.labels)
+        save_checkpoint(path, tensors, self._manifest(heads.decisions, heads.metrics))
         write_film(self.out / "zooms", self.out / "attention.gif")
         seconds = {**self.progress.seconds, "fusion": time.perf_counter() - started}
         machine = {
@@ -434,9 +435,9 @@ class _Run:
             "seconds": seconds,
             "memory": self.progress.memory,
             "machine": machine,
-            "metrics": metrics,
+            "metrics": heads.metrics,
         }
         write_json(self.out / "run.json", done)
-        for head, figures in metrics["inner-select"].items():
+        for head, figures in heads.metrics["inner-select"].items():
             self.say(f"{head}: inner-select " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items()))
         return path
