@@ -28,6 +28,8 @@ TINY = (
     "fine_tuning.batch_size=12",
     "fine_tuning.epochs=2",
     "warm_up.batch_size=12",
+    "alternation.rounds=1",
+    "alternation.classifier_epochs=2",
     "alternation.batch_size=12",
 )
 

@@ -11,7 +11,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +30,7 @@ from leafzoom.bundled import bundled_model
 from leafzoom.cli import cli
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
-from leafzoom.errors import ModelError
+from leafzoom.errors import DataError, ModelError, PhotoError
 from leafzoom.inference import export as export_module
 from leafzoom.inference.export import export_onnx, parity
 from leafzoom.inference.formats import write_predictions
@@ -418,6 +421,72 @@ def test_a_model_whose_export_changed_its_weights_starts_no_training(cache: Cach
         load_checkpoint(tmp_path / "cut.onnx")
 
 
+def test_load_gives_a_callable_on_any_photo(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    model = leafzoom.load(trained)
+    path = leaves / "train_images" / "leaf-00003.jpg"
+    image = Image.open(path)
+    expected = model(path)
+    assert isinstance(expected, Prediction)
+    for photo in (str(path), path.read_bytes(), bytearray(path.read_bytes()), image, np.asarray(image)):
+        found = model(photo)
+        assert (found.labels, found.probabilities, found.scales) == (
+            expected.labels, expected.probabilities, expected.scales
+        )  # fmt: skip
+    assert model(path.read_bytes()).photo == "photo 1"
+    assert expected.to_dict()["photo"] == str(path)
+    assert expected == model(path)
+    expected.save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as saved:
+        assert np.array_equal(np.asarray(saved), np.asarray(model(np.asarray(image)).plot()))
+    folder = list(model(leaves / "train_images"))
+    assert [Path(found.photo).name for found in folder] == [f"leaf-{place:05d}.jpg" for place in range(60)]
+    assert folder[3] == expected
+    with pytest.raises(PhotoError, match=r"nothing\.jpg does not exist"):
+        model("nothing.jpg")
+    with pytest.raises(PhotoError, match=r"uint8 \[H, W, 3\].*not float64 \(4, 4\)"):
+        model(np.zeros((4, 4)))
+    (failed,) = model([5])  # type: ignore[list-item]
+    assert isinstance(failed, FailedPhoto)
+    assert "not int" in failed.error
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="has no photo"):
+        model(tmp_path / "none")
+
+
+def test_a_stream_reads_only_a_little_ahead_and_can_be_left(trained: Path, leaves: Path) -> None:
+    path, taken = leaves / "train_images" / "leaf-00003.jpg", []
+
+    def endless() -> Iterator[Path]:
+        while True:
+            taken.append(1)
+            yield path
+
+    stream = leafzoom.load(trained, batch_size=4, workers=2)(endless())
+    first = next(stream)
+    assert isinstance(first, Prediction)
+    assert len(taken) <= 4 + 4 + 2 * 2
+    stream.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("leafzoom-decode")]
+
+
+def test_threads_share_a_predictor(trained: Path, leaves: Path) -> None:
+    model = leafzoom.load(trained)
+    paths = sorted((leaves / "train_images").iterdir())[:12]
+    expected = [model(path) for path in paths]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(model, paths * 3)) == expected * 3
+
+
+def test_turned_images_are_turned_back(trained: Path, leaves: Path) -> None:
+    """A Pillow image with an orientation in its EXIF is the photo that it shows."""
+    path = leaves / "train_images" / "leaf-00003.jpg"
+    upright = Image.open(path)
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6
+    model = leafzoom.load(trained)
+    assert model(turned).scales == model(np.asarray(upright)).scales
+
+
 def test_csv_neutralises_formulas() -> None:
     text = io.StringIO()
     write_predictions([FailedPhoto("=cmd|' /C calc'!A0", "@sum")], "csv", text, ["a"])
@@ -581,7 +650,7 @@ def test_full_disk_while_a_run_is_written(leaves: Path, tmp_path: Path, monkeypa
 
 
 def test_public_names() -> None:
-    assert leafzoom.__all__ == ["__version__"]
+    assert leafzoom.__all__ == ["__version__", "load"]
 
 
 def test_prediction_needs_no_torch(trained: Path, leaves: Path) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "leafzoom"
 ORDER = [
-    ["__init__"],
     ["errors"],
     ["bundled", "labels", "storage"],
     ["recipe"],
@@ -23,7 +22,7 @@ ORDER = [
     ["inference"],
     ["evaluation"],
     ["demo"],
-    ["cli"],
+    ["cli", "__init__"],
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
 TORCH_FREE = ["errors", "bundled", "labels", "storage", "photo", "manifest", "metrics", "cli", "inference/network",

@@ -312,9 +312,9 @@ def predict(photos: tuple[Path, ...], model: str, form: str, out: Path | None) -
         results = list(bar)
     write_predictions(results, form, sys.stdout, predictor.network.manifest.labels.names)
     if out:
-        for photo, result, name in zip(found, results, picture_names(found, out), strict=True):
+        for result, name in zip(results, picture_names(found, out), strict=True):
             if not isinstance(result, FailedPhoto):
-                draw_prediction(photo, result, out / name)
+                draw_prediction(result, out / name)
     failed = [result for result in results if isinstance(result, FailedPhoto)]
     for failure in failed if form == "table" else ():
         click.echo(f"leafzoom: {failure.error}", err=True)

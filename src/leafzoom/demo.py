@@ -18,8 +18,7 @@ with needs_extra("train", "leafzoom demo"):
     from leafzoom.evaluation.report import report
     from leafzoom.inference.export import export_onnx
     from leafzoom.inference.network import OnnxNetwork
-    from leafzoom.inference.picture import draw_prediction
-    from leafzoom.inference.predictor import Prediction, Predictor
+    from leafzoom.inference.predictor import Predictor
     from leafzoom.inference.torch_network import TorchNetwork
     from leafzoom.model.checkpoint import load_checkpoint
     from leafzoom.recipe import load_recipe
@@ -71,8 +70,7 @@ def run_demo(out: Path, *, seed: int, say: Callable[[str], None], photographs: i
         say(f"    {head:<10} exact match {metrics.exact_match:.3f}, micro F1 {metrics.micro.f1:.3f}")
     photo, picture = leaves / "train_images" / split.report[-1], out / "diagnosis.png"
     say(f"6/6 diagnosing {photo} into {picture}")
-    prediction = next(Predictor(OnnxNetwork(run / "model.onnx"))([photo]))
-    assert isinstance(prediction, Prediction)
-    draw_prediction(photo, prediction, picture)
+    prediction = Predictor(OnnxNetwork(run / "model.onnx"))(photo)
+    prediction.save(picture)
     say(f"    it says {', '.join(prediction.labels)}; done in {time.perf_counter() - started:.0f} s")
     return picture

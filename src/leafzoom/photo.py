@@ -30,6 +30,7 @@ __all__ = [
     "MAX_PIXELS",
     "PREPROCESSING",
     "SUFFIXES",
+    "Photo",
     "Source",
     "read_photo",
     "read_source",
@@ -69,30 +70,61 @@ class Source:
     photo_size: tuple[int, int]
 
 
-def read_source(photo: Path | bytes, size: int) -> Source:
+Photo = Path | bytes | Image.Image | NDArray[np.uint8]
+"""A photo: a file, its content, a Pillow image (turned upright by its EXIF), or an upright array, uint8, [H, W, 3]
+(RGB) or [H, W] (grey)."""
+
+
+def read_source(photo: Photo, size: int) -> Source:
     """Decode a photo, turn it upright and squash it to `size` x `size`, antialiased (Pillow's bilinear).
 
     A JPEG much larger than the source is decoded at a reduced scale, never below twice the source's side.
 
     Args:
-        photo: a file, or its content.
+        photo: a file, its content, a Pillow image or an array.
         size: S, the side of the source in pixels.
 
     Raises:
         PhotoError: not a readable JPEG, PNG, WebP or MPO, too large, or cut off.
     """
-    image, photo_size = _decode(photo, at_least=2 * size)
+    image, photo_size = _opened(photo, at_least=2 * size)
     squashed = image.resize((size, size), Image.Resampling.BILINEAR)
     return Source(np.asarray(squashed, np.uint8), photo_size)
 
 
-def read_photo(photo: Path | bytes) -> Image.Image:
+def read_photo(photo: Photo) -> Image.Image:
     """The photo at full resolution, upright, RGB.
 
     Raises:
         PhotoError: as `read_source`.
     """
-    return _decode(photo, at_least=None)[0]
+    return _opened(photo, at_least=None)[0]
+
+
+def _opened(photo: Photo, *, at_least: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    """The upright RGB picture and the full upright size, whatever kind of photo it is."""
+    if isinstance(photo, Path | bytes):
+        return _decode(photo, at_least=at_least)
+    if isinstance(photo, np.ndarray):
+        if photo.dtype != np.uint8 or not (photo.ndim == 2 or (photo.ndim == 3 and photo.shape[2] == 3)):
+            raise PhotoError(
+                f"an array has to be uint8 [H, W, 3] (RGB) or [H, W] (grey), not {photo.dtype} {photo.shape}"
+            )
+        photo = Image.fromarray(photo)
+    if not isinstance(photo, Image.Image):
+        raise PhotoError(f"a photo is a path, bytes, a Pillow image or an array, not {type(photo).__name__}")
+    if not (photo.width and photo.height) or photo.width * photo.height > MAX_PIXELS:
+        raise PhotoError(
+            f"the photo has {photo.width} x {photo.height} pixels and at most {MAX_PIXELS / 1e6:.0f} million are read"
+        )
+    try:
+        turn = _TURNS.get(photo.getexif().get(_ORIENTATION, 1))
+        upright = _rgb(photo if turn is None else photo.transpose(turn))
+    except MemoryError:
+        raise
+    except Exception as error:  # a lazily loaded Pillow image may fail in any way only now
+        raise PhotoError(f"the photo cannot be decoded ({error}): it is damaged or cut off") from error
+    return upright, upright.size
 
 
 def _decode(photo: Path | bytes, *, at_least: int | None) -> tuple[Image.Image, tuple[int, int]]:

@@ -7,30 +7,39 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from leafzoom.errors import PhotoError
 from leafzoom.inference.predictor import Prediction
 from leafzoom.photo import BOX_COLOURS, read_photo
 from leafzoom.storage import replacing
 
-__all__ = ["draw_prediction", "picture_names"]
+__all__ = ["draw_prediction", "picture_names", "picture_of"]
 
 _HEIGHT = 420
 _GAP = 12
 _TEXT = 26
 
 
-def draw_prediction(photo: Path, prediction: Prediction, path: Path) -> None:
-    """Write a PNG: the photo with its boxes, then each zoom, with what each scale said.
-
-    Args:
-        photo: the file.
-        prediction: its diagnosis.
-        path: of the PNG.
+def draw_prediction(prediction: Prediction, path: Path) -> None:
+    """Write `picture_of` as a PNG.
 
     Raises:
         PhotoError: the photo cannot be read.
         LeafzoomError: the picture cannot be written.
     """
-    image = read_photo(photo)
+    sheet = picture_of(prediction)
+    with replacing(path) as temporary:
+        sheet.save(temporary, "PNG")
+
+
+def picture_of(prediction: Prediction) -> Image.Image:
+    """The photo with its boxes, then each zoom, with what each scale said, RGB.
+
+    Raises:
+        PhotoError: the photo cannot be read.
+    """
+    if prediction.original is None:
+        raise PhotoError(f"{prediction.photo}: this prediction was made without its photo, so it cannot be drawn")
+    image = read_photo(prediction.original)
     tiles = [_scaled(image)]
     pen = ImageDraw.Draw(tiles[0])
     factor = tiles[0].width / image.width
@@ -54,8 +63,7 @@ def draw_prediction(photo: Path, prediction: Prediction, path: Path) -> None:
             text = f"{label.replace('_', ' ')} {scale.probabilities[label]:.0%}"
             pen.text((x, _GAP + _TEXT + _HEIGHT + 4 + line * 20), text, fill="black", font=small)
         x += tile.width + _GAP
-    with replacing(path) as temporary:
-        sheet.save(temporary, "PNG")
+    return sheet
 
 
 def picture_names(photos: Sequence[Path], folder: Path) -> list[str]:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from leafzoom.errors import DataError, PhotoError
 from leafzoom.inference.network import Network, NetworkArrays
 from leafzoom.labels import combination_probabilities, decide
-from leafzoom.photo import SUFFIXES, Source, read_source
+from leafzoom.photo import SUFFIXES, Photo, Source, read_source
 
 __all__ = ["FailedPhoto", "Prediction", "Predictor", "ScalePrediction", "find_photos", "photo_box"]
 
 _BATCH = 16
+
+OnePhoto = str | Photo | bytearray
+"""A `Photo`, or a path as a string."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,28 @@ class Prediction:
     verdict: Literal["diagnosis", "unsure", "not_a_leaf"]
     confidence: float
     model: str
+    original: Photo | None = field(default=None, repr=False, compare=False)
+
+    def plot(self) -> Image.Image:
+        """A picture: the photo with the boxes that were looked into, then each zoom, with what each scale said.
+
+        Raises:
+            PhotoError: the photo's file cannot be read any more.
+        """
+        from leafzoom.inference.picture import picture_of
+
+        return picture_of(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write what `plot` shows as a PNG.
+
+        Raises:
+            PhotoError: as `plot`.
+            LeafzoomError: the file cannot be written.
+        """
+        from leafzoom.inference.picture import draw_prediction
+
+        draw_prediction(self, Path(path))
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `predict --format json`."""
@@ -72,42 +100,88 @@ class FailedPhoto:
 
 
 class Predictor:
-    """Diagnoses photos with a network. Holds no state between calls."""
+    """Diagnoses photos with a network. Holds no state between calls, and serves any number of threads at once.
 
-    def __init__(self, network: Network) -> None:
+    Args:
+        network: what `open_network` gives.
+        batch_size: photos that the network is given together.
+        workers: threads that decode photos ahead of the network; by default a thread a core, four at the most.
+    """
+
+    def __init__(self, network: Network, *, batch_size: int = _BATCH, workers: int | None = None) -> None:
         self.network = network
+        self.batch_size = batch_size
+        self.workers = workers or min(4, os.cpu_count() or 1)
 
-    def __call__(self, photos: Iterable[Path]) -> Iterator[Prediction | FailedPhoto]:
-        """The diagnosis of each photo, in order; a photo that can't be read gives a `FailedPhoto`."""
-        batch: list[tuple[Path, Source | str]] = []
-        for photo in photos:
-            try:
-                batch.append((photo, read_source(photo, self.network.manifest.source_size)))
-            except PhotoError as error:
-                batch.append((photo, str(error)))
-            if len(batch) == _BATCH:
-                yield from self._predict(batch)
-                batch = []
-        yield from self._predict(batch)
+    @overload
+    def __call__(self, photos: OnePhoto) -> Prediction: ...  # type: ignore[overload-overlap]
 
-    def _predict(self, batch: list[tuple[Path, Source | str]]) -> Iterator[Prediction | FailedPhoto]:
-        readable = [source for _, source in batch if isinstance(source, Source)]
+    @overload
+    def __call__(self, photos: Iterable[OnePhoto]) -> Iterator[Prediction | FailedPhoto]: ...
+
+    def __call__(self, photos: OnePhoto | Iterable[OnePhoto]) -> Prediction | Iterator[Prediction | FailedPhoto]:
+        """The diagnosis of one photo, or of each photo of a folder or an iterable, in order, as they are ready.
+
+        Args:
+            photos: a path, the bytes of a file, a Pillow image or an array (see `Photo`); a folder; or an iterable of
+                these.
+
+        Returns:
+            Of one photo its `Prediction`. Of a folder or an iterable an iterator; a photo that can't be read gives a
+            `FailedPhoto` there, and the others go on.
+
+        Raises:
+            PhotoError: the one photo cannot be read.
+            DataError: a folder without a photo.
+        """
+        if isinstance(photos, str):
+            photos = Path(photos)
+        if isinstance(photos, Path) and photos.is_dir():
+            return self.stream(find_photos([photos]))
+        if isinstance(photos, Path | bytes | bytearray | Image.Image | np.ndarray):
+            (result,) = self.stream([photos])
+            if isinstance(result, FailedPhoto):
+                raise PhotoError(result.error)
+            return result
+        return self.stream(photos)
+
+    def stream(self, photos: Iterable[OnePhoto]) -> Iterator[Prediction | FailedPhoto]:
+        """The diagnosis of each photo of an iterable, in order; the next ones are decoded meanwhile."""
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="leafzoom-decode") as pool:
+            waiting: deque[tuple[str, Photo, Future[Source | str]]] = deque()
+            batch: list[tuple[str, Photo, Source | str]] = []
+            for number, photo in enumerate(photos, start=1):
+                name, kept = _named_photo(photo, number)
+                waiting.append((name, kept, pool.submit(_read, kept, self.network.manifest.source_size)))
+                if len(waiting) >= self.batch_size + 2 * self.workers:
+                    batch.append(_taken(waiting))
+                if len(batch) == self.batch_size:
+                    yield from self._predict(batch)
+                    batch = []
+            while waiting:
+                batch.append(_taken(waiting))
+                if len(batch) == self.batch_size:
+                    yield from self._predict(batch)
+                    batch = []
+            yield from self._predict(batch)
+
+    def _predict(self, batch: list[tuple[str, Photo, Source | str]]) -> Iterator[Prediction | FailedPhoto]:
+        readable = [(name, photo, source) for name, photo, source in batch if isinstance(source, Source)]
         results: Iterator[Prediction] = iter(())
         if readable:
-            arrays = self.network(np.stack([source.pixels for source in readable]))
-            names = [str(photo) for photo, source in batch if isinstance(source, Source)]
-            results = iter(self._diagnoses(names, readable, arrays))
-        for photo, source in batch:
-            yield FailedPhoto(str(photo), source) if isinstance(source, str) else next(results)
+            arrays = self.network(np.stack([source.pixels for _, _, source in readable]))
+            results = iter(self._diagnoses(readable, arrays))
+        for name, _, source in batch:
+            yield FailedPhoto(name, source) if isinstance(source, str) else next(results)
 
-    def _diagnoses(self, names: list[str], sources: list[Source], arrays: NetworkArrays) -> list[Prediction]:
+    def _diagnoses(self, photos: list[tuple[str, Photo, Source]], arrays: NetworkArrays) -> list[Prediction]:
         manifest = self.network.manifest
         fused, decision = arrays.probabilities[manifest.head], manifest.decisions[manifest.head]
         answers = decide(fused, decision.array, manifest.labels)
         combinations = np.array(manifest.labels.combinations)
         shares = combination_probabilities(fused, decision.temperature, manifest.labels)
         predictions = []
-        for row, (name, source) in enumerate(zip(names, sources, strict=True)):
+        for row, (name, photo, source) in enumerate(photos):
             scales = tuple(
                 ScalePrediction(
                     scale,
@@ -126,12 +200,34 @@ class Predictor:
                     verdict="diagnosis",
                     confidence=round(float(shares[row, place]), 6),
                     model=manifest.name,
+                    original=photo,
                 )
             )
         return predictions
 
     def _named(self, row: NDArray[np.float32]) -> dict[str, float]:
         return {n: round(float(p), 6) for n, p in zip(self.network.manifest.labels.names, row, strict=True)}
+
+
+def _named_photo(photo: OnePhoto, number: int) -> tuple[str, Photo]:
+    """What a photo is called in results, and the photo; one without a name is called by its place in the stream."""
+    if isinstance(photo, str | Path):
+        return str(photo), Path(photo)
+    return f"photo {number}", bytes(photo) if isinstance(photo, bytearray) else photo
+
+
+def _read(photo: Photo, size: int) -> Source | str:
+    """The source of a photo, or why there is none."""
+    try:
+        return read_source(photo, size)
+    except PhotoError as error:
+        return str(error)
+
+
+def _taken(waiting: deque[tuple[str, Photo, Future[Source | str]]]) -> tuple[str, Photo, Source | str]:
+    """The first photo of the queue, decoded."""
+    name, photo, future = waiting.popleft()
+    return name, photo, future.result()
 
 
 def photo_box(
