@@ -153,7 +153,7 @@ def test_evaluate_writes_the_contract(trained: Path, leaves: Path, tmp_path: Pat
     result = run("evaluate", trained, "--data", leaves, "--split", "inner-report", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert set(metrics) == {"dataset", "model", "heads", "heads_fitted"}
+    assert set(metrics) == {"dataset", "model", "heads", "heads_fitted", "intervals", "differences", "zoom_value"}
     assert list(metrics["heads"]) == list(metrics["heads_fitted"]) == HEADS
     fused = metrics["heads"]["fusion123"]
     assert fused["threshold"] == 0.5
