@@ -31,6 +31,7 @@ TINY = (
     "alternation.rounds=1",
     "alternation.classifier_epochs=2",
     "alternation.batch_size=12",
+    "alternation.classifier.learning_rate=5e-3",  # that 16 steps of it show in the losses
 )
 
 
