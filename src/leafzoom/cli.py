@@ -216,6 +216,7 @@ def evaluate(
     Example: leafzoom evaluate runs/first --data plant-pathology-2021 --split inner-report --out report
     """
     with needs_extra("train", "leafzoom evaluate"):
+        from leafzoom.dataset.lesions import read_lesions
         from leafzoom.dataset.split import evaluation_images, read_split
         from leafzoom.evaluation.evaluate import evaluate as evaluate_network
         from leafzoom.evaluation.report import report
@@ -227,6 +228,7 @@ def evaluate(
     make_folder(out)
     cache = _cache(data, csv_file, cache_folder, network.manifest.source_size)
     cache.table.require_clean()
+    lesions = read_lesions(data)
     run = run_folder(model)
     manifest = network.manifest
     stored = read_split(run / "split.json") if run else None
@@ -248,7 +250,8 @@ def evaluate(
         "leafzoom": manifest.leafzoom_version,
     }
     zooming = zooming_network(model, network) if zooms else None
-    report(evaluation, cache, out, dataset, described, zooming=zooming, zooms=zooms)
+    film = run / "attention.gif" if run and (run / "attention.gif").is_file() else None
+    report(evaluation, cache, out, dataset, described, zooming=zooming, zooms=zooms, lesions=lesions, film=film)
     click.echo(
         f"{'head':<12} {'exact':>7} {'micro F1':>9} {'macro F1':>9} {'mAP':>7}   fitted: {'exact':>7} {'micro F1':>9}"
     )

@@ -91,7 +91,8 @@ class ModelRecipe:
     scales that are copies of it train without (less than half the time of a step on a CPU).
     `zoom_bounds` are the least and the greatest side of a box as fractions of the view's side. See DESIGN.md,
     "The paper, read correctly", for `zoom_from` (4), `centre_range` (1), `crop_mask` (3), `surrogate` and
-    `surrogate_scale` (5) and the `apn_` keys (8).
+    `surrogate_scale` (5) and the `apn_` keys (8). `apn_normalise = "places"`: the APN reads where each channel of its
+    map differs from its mean over the places, on one scale.
     """
 
     backbone: str = "tf_efficientnet_lite0"
@@ -109,6 +110,7 @@ class ModelRecipe:
     border: Annotated[float, Field(ge=0.05, le=0.45)] = 0.25
     apn_hidden: _Positive = 64
     apn_activation: Literal["sigmoid", "relu"] = "sigmoid"
+    apn_normalise: Literal["none", "places"] = "none"
     apn_stage: Literal["last", "stride16"] = "last"
 
     @model_validator(mode="after")
@@ -152,13 +154,16 @@ class FineTuningRecipe:
 
 @dataclass(frozen=True, config=_STRICT)
 class WarmUpRecipe:
-    """The APNs learn the place of the largest response (smooth L1), before they learn from the ranking loss.
+    """The APNs learn a place (smooth L1), before they learn from the ranking loss.
 
-    `size_target` is what the box's size learns, from -1 (least) to 1 (greatest; the authors').
+    `target`: the place of the largest `response` of the map (the paper), or the centre of the class `activation`
+    maps of the photograph's labels. `size_target` is what the box's size learns, from -1 (least) to 1 (greatest; the
+    authors').
     """
 
     epochs: _Count = 1
     batch_size: _Positive = 32
+    target: Literal["response", "activation"] = "response"
     size_target: Annotated[float, Field(ge=-1, le=1)] = 1.0
     optimizer: OptimizerRecipe = OptimizerRecipe(learning_rate=1e-3, weight_decay=0.0)
 
@@ -170,8 +175,9 @@ class AlternationRecipe:
 
     `patience` counts classifier phases without a better selection loss (0: never stop early); the best state
     after a classifier phase is kept. `objective = "joint"` is the shared loss and optimizer of §3.3.3 that
-    failed: every epoch one phase for everything. `held_stages`: the stem and so many first stages of every
-    EfficientNet stay as fine-tuning left them.
+    failed: every epoch one phase for everything. `apn_objective`: what an APN phase learns from, the `ranking` loss
+    (the paper), or the warm-up's distance to the centre of the class `activation` maps, as the classifiers now have
+    them. `held_stages`: the stem and so many first stages of every EfficientNet stay as fine-tuning left them.
     """
 
     rounds: _Count = 1
@@ -180,6 +186,7 @@ class AlternationRecipe:
     objective: Literal["alternate", "joint"] = "alternate"
     classifier_epochs: _Count = 1
     held_stages: _Count = 0
+    apn_objective: Literal["ranking", "activation"] = "ranking"
     margin: Annotated[float, Field(ge=0, le=1)] = 0.05
     ranking_labels: Literal["present", "all"] = "present"
     ranking_reduction: Literal["sum", "mean"] = "mean"

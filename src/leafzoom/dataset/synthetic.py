@@ -1,8 +1,9 @@
 """Rendered leaves: for tests, for the demo and for a first try without any data.
 
-A leaf with veins on a cluttered background carries no lesion (`healthy`) or a cluster of small spots of one
-kind or two: `ring_spot` (a pale ring around a dark centre) and `solid_spot` (a dark disc), of the same mean
-colour, so that the kind shows only in detail. Each cluster's box is known.
+A leaf with veins among blurred others carries no lesion (`healthy`) or one patch of small spots, of one kind or of
+both mixed: `ring_spot` (a dark centre, a pale ring) and `solid_spot` (a disc of the ring spot's mean colour). Where a
+leaf shows them from afar the two kinds look the same, as sizes and shades vary more than what is left of the
+difference: the kind shows only in detail, and every patch's box is known.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ __all__ = ["SYNTHETIC_LABELS", "SyntheticLeaf", "render_leaves", "write_leaves"]
 SYNTHETIC_LABELS = ("healthy", "ring_spot", "solid_spot")
 _COMBINATIONS = (("healthy",), ("ring_spot",), ("solid_spot",), ("ring_spot", "solid_spot"))
 _OVERSAMPLE = 2
-_PALE, _DARK, _SOLID = (196, 172, 120), (70, 44, 26), (124, 98, 62)
+_PALE, _DARK = np.array((184, 160, 112)), np.array((66, 44, 30))
+_CORE = 0.62  # the dark centre's radius, of the spot's
+_SOLID = _PALE * (1 - _CORE**2) + _DARK * _CORE**2  # what a ring spot is from afar
+_REACH = 0.05  # of a patch around its centre, as a share of the photograph's side
 
 Point = tuple[float, float]
 
@@ -33,7 +37,7 @@ Point = tuple[float, float]
 class SyntheticLeaf:
     """A rendered photograph.
 
-    `pixels`: uint8 [S, S, 3]. `lesions`: a box (x0, y0, x1, y1) in pixels for each cluster of spots.
+    `pixels`: uint8 [S, S, 3]. `lesions`: a box (x0, y0, x1, y1) in pixels for each patch of spots.
     """
 
     pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -77,117 +81,138 @@ def write_leaves(folder: Path, count: int, *, size: int, seed: int) -> Path:
 def _render(labels: tuple[str, ...], size: int, random: np.random.Generator) -> SyntheticLeaf:
     """One leaf, drawn at twice the size and averaged down."""
     side = size * _OVERSAMPLE
-    canvas = _background(side, random)
-    centre = (side * random.uniform(0.44, 0.56), side * random.uniform(0.44, 0.56))
-    length, width = side * random.uniform(0.40, 0.47), side * random.uniform(0.24, 0.32)
-    angle = random.uniform(0, 2 * math.pi)
-    _draw_leaf(canvas, centre, length, width, angle, random)
-    lesions = []
-    taken: list[Point] = []
-    for kind in labels:
-        if kind != "healthy":
-            spot = _free_place(centre, length, width, angle, taken, side, random)
-            taken.append(spot)
-            lesions.append(_draw_cluster(canvas, kind, spot, side, random))
-    small = canvas.resize((size, size), Image.Resampling.BOX)
-    noise = random.normal(0, 4, (size, size, 1))
-    pixels = np.clip(np.asarray(small, np.float64) * random.uniform(0.85, 1.1) + noise, 0, 255).astype(np.uint8)
+    canvas = _background(size, random).resize((side, side))  # out of focus: half the pixels hold it all
+    leaf = _Leaf.draw(side, random)
+    _draw_leaf(canvas, leaf, random)
+    kinds = [label for label in labels if label != "healthy"]
+    lesions = [_draw_patch(canvas, kinds, _place_on(leaf, random), random)] if kinds else []
+    small = np.asarray(canvas.resize((size, size), Image.Resampling.BOX), np.float64)
+    light = _light(size, random)[:, :, None]
+    pixels = np.clip(small * light + random.normal(0, 4, (size, size, 1)), 0, 255).astype(np.uint8)
     boxes = tuple(tuple(edge / _OVERSAMPLE for edge in box) for box in lesions)
     return SyntheticLeaf(pixels, labels, boxes)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class _Leaf:
+    """A leaf's place on the canvas: the blade's middle, half its length and width in pixels, and where it points."""
+
+    centre: Point
+    length: float
+    width: float
+    angle: float
+
+    @classmethod
+    def draw(cls, side: int, random: np.random.Generator) -> _Leaf:
+        """The leaf in focus, near the middle of the photograph."""
+        return cls(
+            (side * random.uniform(0.43, 0.57), side * random.uniform(0.43, 0.57)),
+            side * random.uniform(0.40, 0.47),
+            side * random.uniform(0.26, 0.33),
+            random.uniform(0, 2 * math.pi),
+        )
+
+    def at(self, along: float, across: float) -> Point:
+        """A point of the blade on the canvas: along the midrib, -1 (stalk) to 1 (tip), and across, -1 to 1."""
+        x, y = along * self.length, across * self.half_width(along)
+        cosine, sine = math.cos(self.angle), math.sin(self.angle)
+        return self.centre[0] + x * cosine - y * sine, self.centre[1] + x * sine + y * cosine
+
+    def half_width(self, along: float) -> float:
+        """Half the blade's width, in pixels."""
+        return self.width * math.sqrt(max(0.0, 1 - along * along)) * (1 - 0.25 * along)
+
+    def outline(self) -> list[Point]:
+        """The serrated edge."""
+        places = np.linspace(-1, 1, 90)
+        teeth = 1 + 0.04 * np.sin(places * 70)
+        upper = [self.at(place, tooth) for place, tooth in zip(places, teeth, strict=True)]
+        lower = [self.at(place, -tooth) for place, tooth in zip(places, teeth, strict=True)]
+        return upper + lower[::-1]
+
+
 def _background(side: int, random: np.random.Generator) -> Image.Image:
-    """Blurred foliage, twigs and light."""
+    """Foliage, twigs and light, out of focus."""
     tones = np.array([(46, 66, 32), (84, 104, 56), (120, 108, 78), (150, 160, 150), (36, 44, 28)])
-    canvas = Image.new("RGB", (side, side), tuple(int(v) for v in tones[random.integers(len(tones))]))
+    canvas = Image.new("RGB", (side, side), _rgb(tones[random.integers(len(tones))]))
     pen = ImageDraw.Draw(canvas)
-    for _ in range(60):
+    for _ in range(40):
         x, y = random.uniform(-0.1, 1.1, 2) * side
         rx, ry = random.uniform(0.03, 0.2, 2) * side
-        tone = np.clip(tones[random.integers(len(tones))] + random.normal(0, 14, 3), 0, 255)
-        pen.ellipse((x - rx, y - ry, x + rx, y + ry), fill=tuple(int(v) for v in tone))
+        pen.ellipse((x - rx, y - ry, x + rx, y + ry), fill=_rgb(tones[random.integers(5)] + random.normal(0, 14, 3)))
     for _ in range(4):
         ends = [tuple(point) for point in random.uniform(0, side, (2, 2))]
         pen.line(ends, fill=(78, 60, 44), width=max(2, int(side * random.uniform(0.006, 0.02))))
-    return canvas.filter(ImageFilter.GaussianBlur(side * random.uniform(0.004, 0.02)))
+    for _ in range(int(random.integers(3, 7))):
+        x, y = random.uniform(-0.1, 1.1, 2) * side
+        length = side * random.uniform(0.18, 0.4)
+        leaf = _Leaf((x, y), length, length * random.uniform(0.5, 0.7), random.uniform(0, 2 * math.pi))
+        green = _green(random) * random.uniform(0.55, 0.9)
+        pen.polygon(leaf.outline(), fill=_rgb(green))
+        pen.line([leaf.at(-1, 0), leaf.at(1, 0)], fill=_rgb(green * 1.2), width=max(1, side // 64))
+    return canvas.filter(ImageFilter.GaussianBlur(side * random.uniform(0.006, 0.018)))
 
 
-def _at(centre: Point, angle: float, along: float, across: float) -> Point:
-    """A point of the leaf's own axes (along the midrib, across it) on the canvas."""
-    cosine, sine = math.cos(angle), math.sin(angle)
-    return centre[0] + along * cosine - across * sine, centre[1] + along * sine + across * cosine
-
-
-def _half_width(place: float, width: float) -> float:
-    """Half the leaf's width at a place along the midrib, -1 (stalk) to 1 (tip)."""
-    return width * math.sqrt(max(0.0, 1 - place * place)) * (1 - 0.25 * place)
-
-
-def _draw_leaf(
-    canvas: Image.Image, centre: Point, length: float, width: float, angle: float, random: np.random.Generator
-) -> None:
-    """The blade with a serrated edge, midrib and side veins."""
+def _draw_leaf(canvas: Image.Image, leaf: _Leaf, random: np.random.Generator) -> None:
+    """The blade, its midrib and side veins, and specks that are no lesions."""
     pen = ImageDraw.Draw(canvas)
-    green = np.array([random.uniform(60, 95), random.uniform(115, 150), random.uniform(38, 66)])
-    fill, vein = (tuple(int(v) for v in green * factor) for factor in (1.0, 1.25))
-    places = np.linspace(-1, 1, 90)
-    teeth = 1 + 0.04 * np.sin(places * 70)
-    upper = [
-        _at(centre, angle, place * length, _half_width(place, width) * tooth)
-        for place, tooth in zip(places, teeth, strict=True)
-    ]
-    lower = [_at(centre, angle, p * length, -_half_width(p, width) * t) for p, t in zip(places, teeth, strict=True)]
-    pen.polygon(upper + lower[::-1], fill=fill)
+    green = _green(random)
+    vein = _rgb(green * 1.25)
+    pen.polygon(leaf.outline(), fill=_rgb(green))
     unit = canvas.width / 512
-    stalk = [_at(centre, angle, -1.25 * length, 0), _at(centre, angle, 0.97 * length, 0)]
-    pen.line(stalk, fill=vein, width=max(1, round(4 * unit)))
+    pen.line([leaf.at(-1.25, 0), leaf.at(0.97, 0)], fill=vein, width=max(1, round(4 * unit)))
     for place in np.linspace(-0.8, 0.7, 8):
         for sign in (-1, 1):
-            root = _at(centre, angle, place * length, 0)
-            reach = sign * 0.85 * _half_width(min(place + 0.25, 0.95), width)
-            pen.line(
-                [root, _at(centre, angle, (place + 0.25) * length, reach)],
-                fill=vein,
-                width=max(1, round(2 * unit)),
-            )
+            rib = [leaf.at(place, 0), leaf.at(min(place + 0.25, 0.95), sign * 0.85)]
+            pen.line(rib, fill=vein, width=max(1, round(2 * unit)))
+    for _ in range(int(random.integers(6, 16))):
+        (x, y), r = leaf.at(random.uniform(-0.9, 0.9), random.uniform(-0.9, 0.9)), random.uniform(1, 2.5) * unit
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=_rgb(green * random.choice([0.75, 1.35])))
 
 
-def _free_place(
-    centre: Point,
-    length: float,
-    width: float,
-    angle: float,
-    taken: list[Point],
-    side: int,
-    random: np.random.Generator,
-) -> Point:
-    """A place well inside the blade, away from other clusters."""
-    spot = centre
-    for _ in range(50):
-        along = random.uniform(-0.7, 0.7)
-        across = random.uniform(-0.65, 0.65) * _half_width(along, width)
-        spot = _at(centre, angle, along * length, across)
-        if all(math.dist(spot, other) > 0.25 * side for other in taken):
-            break
-    return spot
+def _place_on(leaf: _Leaf, random: np.random.Generator) -> Point:
+    """A place for a patch, anywhere on the blade but its edge."""
+    return leaf.at(random.uniform(-0.8, 0.8), random.uniform(-0.7, 0.7))
 
 
-def _draw_cluster(
-    canvas: Image.Image, kind: str, spot: Point, side: int, random: np.random.Generator
+def _draw_patch(
+    canvas: Image.Image, kinds: list[str], place: Point, random: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """Six to nine spots of one kind around a place; their box on the canvas."""
+    """Eight to twelve spots around a place, of these kinds in turn; their box on the canvas.
+
+    Sizes and shades differ from patch to patch and from spot to spot, whatever the kind.
+    """
+    side = canvas.width
     pen = ImageDraw.Draw(canvas)
-    reach = 0.06 * side
+    reach, spots = _REACH * side, int(random.integers(8, 13))
+    radius, shade = side * random.uniform(0.006, 0.008), random.uniform(0.8, 1.2)
     box = (math.inf, math.inf, -math.inf, -math.inf)
-    for _ in range(int(random.integers(6, 10))):
-        x, y = np.array(spot) + random.uniform(-reach, reach, 2)
-        r = side * random.uniform(0.012, 0.018)
+    for turn in range(spots):
+        x, y = np.array(place) + random.uniform(-reach, reach, 2)
+        r, tint = radius * random.uniform(0.85, 1.15), shade * random.uniform(0.9, 1.1)
         edges = (x - r, y - r, x + r, y + r)
-        if kind == "ring_spot":
-            pen.ellipse(edges, fill=_PALE)
-            pen.ellipse((x - 0.72 * r, y - 0.72 * r, x + 0.72 * r, y + 0.72 * r), fill=_DARK)
-            pen.ellipse((x - 0.3 * r, y - 0.3 * r, x + 0.3 * r, y + 0.3 * r), fill=_PALE)
+        if kinds[turn % len(kinds)] == "ring_spot":
+            pen.ellipse(edges, fill=_rgb(_PALE * tint))
+            core = r * _CORE
+            pen.ellipse((x - core, y - core, x + core, y + core), fill=_rgb(_DARK * tint))
         else:
-            pen.ellipse(edges, fill=_SOLID)
+            pen.ellipse(edges, fill=_rgb(_SOLID * tint))
         box = (min(box[0], edges[0]), min(box[1], edges[1]), max(box[2], edges[2]), max(box[3], edges[3]))
     return box
+
+
+def _light(size: int, random: np.random.Generator) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Light from one side, [size, size], about 1."""
+    angle, slope = random.uniform(0, 2 * math.pi), random.uniform(0, 0.25)
+    place = np.linspace(-1, 1, size)
+    return random.uniform(0.85, 1.1) * (
+        1 + slope * (math.cos(angle) * place[None, :] + math.sin(angle) * place[:, None])
+    )
+
+
+def _green(random: np.random.Generator) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.array([random.uniform(60, 95), random.uniform(115, 150), random.uniform(38, 66)])
+
+
+def _rgb(colour: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[int, ...]:
+    return tuple(int(value) for value in np.clip(colour, 0, 255))

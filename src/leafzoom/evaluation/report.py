@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
+from numpy.typing import NDArray
 
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import subset
@@ -45,8 +48,10 @@ def report(
     *,
     zooming: FusedRACNN | None = None,
     zooms: int = 500,
-) -> None:
-    """Write `metrics.json`, `predictions.csv` and `index.html`.
+    lesions: Mapping[str, NDArray[np.float64]] | None = None,
+    film: Path | None = None,
+) -> ZoomValue | None:
+    """Write `metrics.json`, `predictions.csv` and `index.html`, and give the zoom value that they hold.
 
     Args:
         evaluation: of photographs of the cache.
@@ -55,6 +60,8 @@ def report(
         dataset, model: what the report says of them.
         zooming: the network, if it can be given other boxes, for the zoom value.
         zooms: how many photographs that is measured on.
+        lesions: known ones, {image: [m, 4]} in photo pixels, for the pointing game.
+        film: of the run's attention, a GIF, if there is one.
 
     Raises:
         LeafzoomError: the folder cannot be written.
@@ -65,10 +72,18 @@ def report(
         chosen = set(subset(cache.table.take(evaluation.images), zooms))
         order = [place for place, image in enumerate(evaluation.images) if image in chosen]
         rows = {image: row for row, image in enumerate(cache.table.images)}
-        sources = cache.sources[[rows[evaluation.images[place]] for place in order]]
-        zoom = zoom_value(zooming, sources, evaluation.targets[order])
+        looked_at = [rows[evaluation.images[place]] for place in order]
+        known = [_shares(lesions or {}, cache, row) for row in looked_at]
+        zoom = zoom_value(zooming, cache.sources[looked_at], evaluation.targets[order], lesions=known)
     write_evaluation(evaluation, sure, folder, dataset, model, zoom)
-    write_report(evaluation, sure, zoom, cache.table, folder / "index.html", dataset, model)
+    write_report(evaluation, sure, zoom, cache.table, folder / "index.html", dataset, model, film=film)
+    return zoom
+
+
+def _shares(lesions: Mapping[str, NDArray[np.float64]], cache: Cache, row: int) -> NDArray[np.float64]:
+    """The known lesions of a row of the cache, [m, 4], as shares of the photo's sides."""
+    boxes = lesions.get(cache.table.images[row], np.zeros((0, 4)))
+    return boxes / np.tile(cache.photo_sizes[row], 2)
 
 
 def write_report(
@@ -79,6 +94,8 @@ def write_report(
     path: Path,
     dataset: dict[str, Any],
     model: dict[str, Any],
+    *,
+    film: Path | None = None,
 ) -> None:
     """Write `index.html`.
 
@@ -89,6 +106,7 @@ def write_report(
         table: where the photographs' files are.
         path: of the page.
         dataset, model: as in `metrics.json`.
+        film: of the run's attention, a GIF.
 
     Raises:
         LeafzoomError: the page cannot be written.
@@ -134,6 +152,7 @@ def write_report(
             {"title": _GROUPS[group][0], "note": _GROUPS[group][1], "exhibits": exhibits}
             for group, exhibits in _gallery(evaluation, table, shares, confidence).items()
         ],
+        film=base64.b64encode(film.read_bytes()).decode("ascii") if film else None,
         licence=manifest.licence,
     )
     write_text(path, page)
@@ -224,6 +243,11 @@ def _zoom(zoom: ZoomValue) -> dict[str, Any]:
             }
             for kind, gain in zoom.gain.items()
         ],
+        "pointing": [
+            {"kind": kind, "cells": [f"{s:.3f}" for s in zooms.values()]} for kind, zooms in zoom.pointing.items()
+        ],
+        "pointing_photographs": zoom.pointing_photographs,
+        "scales": list(next(iter(zoom.pointing.values()), ())),
     }
 
 

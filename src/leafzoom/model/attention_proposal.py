@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AttentionProposal", "decode_boxes", "encode_boxes", "response_maxima"]
+__all__ = ["AttentionProposal", "activation_centres", "decode_boxes", "encode_boxes", "response_maxima"]
 
 
 class AttentionProposal(nn.Module):
@@ -25,10 +25,22 @@ class AttentionProposal(nn.Module):
         map_size: side of that map in cells.
         hidden: units between the two linear layers.
         activation: of those units.
+        normalise: `none` (the paper), or `places`: each channel without its mean over the places, the whole divided
+            by its root mean square, so that what is read is where a channel differs. An EfficientNet's map has values
+            of tens, which saturate the units behind it: all boxes are alike then.
     """
 
-    def __init__(self, *, channels: int, map_size: int, hidden: int, activation: Literal["sigmoid", "relu"]) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        map_size: int,
+        hidden: int,
+        activation: Literal["sigmoid", "relu"],
+        normalise: Literal["none", "places"] = "none",
+    ) -> None:
         super().__init__()
+        self.normalise = normalise
         self.layers = nn.Sequential(
             nn.Flatten(),
             nn.Linear(channels * map_size * map_size, hidden),
@@ -39,6 +51,9 @@ class AttentionProposal(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Proposals [B, 3] in -1..1 (tx, ty, tl) from a feature map [B, C, M, M]."""
+        if self.normalise == "places":
+            features = features - features.mean(dim=(2, 3), keepdim=True)
+            features = features / features.square().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12).sqrt()
         proposals: Tensor = self.layers(features)
         return proposals
 
@@ -113,3 +128,34 @@ def response_maxima(features: Tensor, view_size: int) -> Tensor:
     enlarged = nn.functional.interpolate(response, (view_size, view_size), mode="bilinear", align_corners=False)
     place = enlarged.flatten(1).argmax(dim=1)
     return torch.stack([place % view_size, place // view_size], dim=1).to(features.dtype) + 0.5
+
+
+def activation_centres(activations: Tensor, targets: Tensor, view_size: int) -> Tensor:
+    """Where the evidence for a photograph's labels is: the centre of mass of its class activation maps.
+
+    Of the sum of the maps of the labels that are present, only what is above the map's mean counts, squared. Unlike
+    the response's maximum this is the classifier's own evidence, and lies between cells where two share it.
+
+    Args:
+        activations: [B, L, M, M], see `Backbone.class_activations`.
+        targets: [B, L], 0 or 1; a photograph without labels is asked about all of them.
+        view_size: side of the view in pixels.
+
+    Returns:
+        [B, 2], x and y in pixels of the view; the view's centre where the map is flat.
+
+    >>> map = torch.zeros(1, 1, 4, 4)
+    >>> map[0, 0, 1, 2:] = 1.0
+    >>> activation_centres(map, torch.ones(1, 1), 64).tolist()
+    [[48.0, 24.0]]
+    """
+    asked = targets.to(activations.dtype)
+    asked = torch.where(asked.sum(dim=1, keepdim=True) > 0, asked, torch.ones_like(asked))
+    evidence = torch.einsum("blhw,bl->bhw", activations, asked).float()
+    evidence = evidence - evidence.mean(dim=(1, 2), keepdim=True)
+    evidence = evidence / evidence.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(evidence.dtype).tiny)
+    mass = evidence.clamp(min=0).square()
+    mass = torch.where(mass.sum(dim=(1, 2), keepdim=True) > 0, mass, torch.ones_like(mass))
+    mass = mass / mass.sum(dim=(1, 2), keepdim=True)
+    place = (torch.arange(mass.shape[-1], dtype=mass.dtype, device=mass.device) + 0.5) * (view_size / mass.shape[-1])
+    return torch.stack([(mass.sum(dim=1) * place).sum(dim=1), (mass.sum(dim=2) * place).sum(dim=1)], dim=1)

@@ -96,6 +96,26 @@ class Backbone(nn.Module):
         descriptor = self.network.forward_head(maps, pre_logits=True)
         return descriptor, self.network.get_classifier()(descriptor)
 
+    def class_activations(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """The APN's map [B, C, M, M], and how much each place of the last map speaks for each label, [B, L, N, N].
+
+        A class activation map (Zhou et al. 2016): the linear layer applied to every place of the map that is pooled
+        before it, without its bias, so that its mean over places and the bias are the logit (without dropout).
+
+        Raises:
+            RecipeError: the network does more between pooling and the linear layer (VGG).
+        """
+        last, for_apn = self.features(views)
+        if self.is_efficientnet:
+            last = self.network.bn2(self.network.conv_head(last))
+        weight = self.classifier_layer().weight
+        if last.shape[1] != weight.shape[1]:
+            raise RecipeError(
+                f"warm_up.target, alternation.apn_objective: {self.name} has no class activation maps (its linear "
+                "layer does not read the pooled map): use 'response' and 'ranking'"
+            )
+        return for_apn, torch.einsum("bchw,lc->blhw", last, weight)
+
     def forward(self, views: Tensor) -> Look:
         """Look at views [B, 3, V, V], normalised as the network wants."""
         last, for_apn = self.features(views)

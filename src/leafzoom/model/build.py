@@ -51,7 +51,11 @@ def build_racnn(recipe: Recipe, labels: int) -> RACNN:
     channels, map_size = backbones[0].map_shape(model.input_size)
     apns = [
         AttentionProposal(
-            channels=channels, map_size=map_size, hidden=model.apn_hidden, activation=model.apn_activation
+            channels=channels,
+            map_size=map_size,
+            hidden=model.apn_hidden,
+            activation=model.apn_activation,
+            normalise=model.apn_normalise,
         )
         for _ in range(model.scales - 1)
     ]

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from leafzoom.model.attention_proposal import encode_boxes, response_maxima
+from leafzoom.model.attention_proposal import activation_centres, encode_boxes, response_maxima
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.losses import classification_loss, ranking_loss
 from leafzoom.model.racnn import RACNN, Glimpse
@@ -74,13 +74,23 @@ class FineTuningPhase:
 
 
 class WarmUpPhase:
-    """The APNs learn the place of the largest response of the map that they read (§3.3.2)."""
+    """The APNs learn a place in the view that they read: the largest response of the map (§3.3.2), or the centre of
+    the class activation maps of the photograph's labels.
+    """
 
     name = "apn"
 
-    def __init__(self, racnn: RACNN, optimization: Optimization, backward: Backward, *, size_target: float) -> None:
+    def __init__(
+        self,
+        racnn: RACNN,
+        optimization: Optimization,
+        backward: Backward,
+        *,
+        target: Literal["response", "activation"],
+        size_target: float,
+    ) -> None:
         self.racnn, self.optimization, self.backward = racnn, optimization, backward
-        self.size_target = size_target
+        self.target, self.size_target = target, size_target
 
     def begin(self) -> None:
         """Train the APNs alone."""
@@ -88,21 +98,15 @@ class WarmUpPhase:
         self.racnn.apns.requires_grad_(True).train()
 
     def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """One step on the smooth L1 distance to the response's maximum."""
+        """One step on the smooth L1 distance to the place that is wanted."""
         racnn = self.racnn
         sources = racnn.normalise(pictures)
         glimpse = racnn.first_glimpse(sources)
         logged = {}
         for scale in range(len(racnn.apns)):
             with torch.no_grad():
-                features = racnn.look(scale, glimpse).features
-            wanted = encode_boxes(
-                response_maxima(features.float(), racnn.input_size),
-                self.size_target,
-                racnn.input_size,
-                racnn.zoom_bounds,
-                racnn.centre_range,
-            )
+                features, centres = self._wanted(scale, glimpse, targets)
+            wanted = encode_boxes(centres, self.size_target, racnn.input_size, racnn.zoom_bounds, racnn.centre_range)
             proposals = racnn.propose(scale, features)
             loss = nn.functional.smooth_l1_loss(proposals, wanted)
             self.backward(loss)
@@ -112,6 +116,17 @@ class WarmUpPhase:
                     glimpse = racnn.zoom(sources, glimpse, proposals.detach())
         self.optimization.step()
         return logged
+
+    def _wanted(self, scale: int, glimpse: Glimpse, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The map that the APN reads, and the centres [B, 2] that it is to learn."""
+        racnn = self.racnn
+        if self.target == "response":
+            features = racnn.look(scale, glimpse).features
+            return features, response_maxima(features.float(), racnn.input_size)
+        backbone = racnn.backbones[scale]
+        assert isinstance(backbone, Backbone)
+        features, activations = backbone.class_activations(glimpse.view)
+        return features, activation_centres(activations, targets, racnn.input_size)
 
 
 class ClassifierPhase:

@@ -237,10 +237,10 @@ class _Run:
         """What a backbone cannot do is said before hours of training, not after."""
         trial = build_backbone(self.recipe.model, len(self.labels.names))
         trial.hold_stages(self.recipe.alternation.held_stages)
+        if "activation" in (self.recipe.warm_up.target, self.recipe.alternation.apn_objective):
+            trial.class_activations(torch.zeros(2, 3, self.recipe.model.input_size, self.recipe.model.input_size))
         if self.recipe.model.batch_norm == "fold":
             trial.fold_batch_norm()
-
-    # The stages.
 
     def _start_stage(self, number: int) -> None:
         """What comes before a stage's first batch: after fine-tuning, the backbone is copied into every scale."""
@@ -281,11 +281,13 @@ class _Run:
         )  # fmt: skip
 
     def _warm_up(self) -> Stage:
-        """The APNs, from the response maxima."""
+        """The APNs, from response maxima or class activation maps."""
         recipe = self.recipe.warm_up
         steps = recipe.epochs * self._steps(recipe.batch_size)
         optimization = Optimization(list(self.racnn.apns), recipe.optimizer, steps)
-        phase = WarmUpPhase(self.racnn, optimization, self.fabric.backward, size_target=recipe.size_target)
+        phase = WarmUpPhase(
+            self.racnn, optimization, self.fabric.backward, target=recipe.target, size_target=recipe.size_target
+        )
         return Stage(
             "warm_up", [phase] * recipe.epochs, self.racnn, {"apn": optimization}, self._measure_scales,
             recipe.batch_size,
@@ -311,7 +313,11 @@ class _Run:
         turn: list[Phase] = [
             ClassifierPhase(self.racnn, classifier, backward, held_stages=recipe.held_stages)
         ] * recipe.classifier_epochs
-        phases = turn + [ApnPhase(self.racnn, apn, backward, **ranking), *turn] * recipe.rounds
+        apn_phase: Phase = ApnPhase(self.racnn, apn, backward, **ranking)
+        if recipe.apn_objective == "activation":
+            size = self.recipe.warm_up.size_target
+            apn_phase = WarmUpPhase(self.racnn, apn, backward, target="activation", size_target=size)
+        phases = turn + [apn_phase, *turn] * recipe.rounds
         if joint:
             phases = [JointPhase(self.racnn, [classifier, apn], backward, **ranking)] * epochs
         return Stage(
