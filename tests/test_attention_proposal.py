@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from leafzoom.inference.predictor import photo_box
 from leafzoom.model.attention_crop import compose_boxes
-from leafzoom.model.attention_proposal import AttentionProposal, decode_boxes, encode_boxes, response_maxima
+from leafzoom.model.attention_proposal import (
+    AttentionProposal,
+    activation_centres,
+    decode_boxes,
+    encode_boxes,
+    response_maxima,
+)
 
 UNIT = st.floats(-1, 1, width=32)
 BOUNDS = st.tuples(st.floats(0.05, 1), st.floats(0.05, 1)).map(sorted).filter(lambda b: b[0] < 1)
@@ -108,3 +114,38 @@ def test_apn_reads_any_map_and_stays_in_range() -> None:
         proposals = apn(torch.randn(6, 4, 3, 3) * 100)
         assert proposals.shape == (6, 3)
         assert proposals.abs().max() <= 1
+
+
+def test_activation_centre_weighs_labels_and_cells() -> None:
+    """Against a slow sum over cells, in float64."""
+    generator = torch.Generator().manual_seed(1)
+    maps = torch.randn(5, 3, 4, 4, dtype=torch.float64, generator=generator).transpose(2, 3)
+    targets = torch.tensor([[1, 0, 0], [0, 1, 1], [1, 1, 1], [0, 0, 0], [0, 0, 1]])
+    centres = activation_centres(maps, targets, 64)
+    for row in range(5):
+        signed = [[0.0] * 4 for _ in range(4)]
+        for label in range(3):
+            for y in range(4):
+                for x in range(4):
+                    value = float(maps[row, label, y, x])
+                    signed[y][x] += value if targets[row, label] else -value
+        mean = sum(map(sum, signed)) / 16
+        mass = [[max(value - mean, 0.0) ** 2 for value in line] for line in signed]
+        total = sum(map(sum, mass))
+        x = sum(mass[j][i] * (i + 0.5) * 16 for j in range(4) for i in range(4)) / total
+        y = sum(mass[j][i] * (j + 0.5) * 16 for j in range(4) for i in range(4)) / total
+        assert centres[row].tolist() == pytest.approx([x, y], rel=1e-4)
+
+
+def test_activation_centre_of_a_flat_map_is_the_middle() -> None:
+    assert activation_centres(torch.full((1, 2, 3, 3), 7.0), torch.ones(1, 2), 96).tolist() == [[48.0, 48.0]]
+
+
+def test_normalised_apn_reads_where_not_how_much() -> None:
+    apn = AttentionProposal(channels=4, map_size=3, hidden=5, activation="relu", normalise="places")
+    features = torch.randn(6, 4, 3, 3)
+    louder = 40 * features + torch.randn(6, 4, 1, 1) * 100  # each channel's level says what is there, not where
+    torch.testing.assert_close(apn(louder), apn(features), rtol=1e-3, atol=1e-4)
+    assert bool(torch.isfinite(apn(torch.zeros(2, 4, 3, 3))).all())
+    plain = AttentionProposal(channels=4, map_size=3, hidden=5, activation="sigmoid")
+    assert not torch.allclose(plain(louder), plain(features), atol=1e-2)

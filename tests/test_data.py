@@ -17,6 +17,7 @@ from conftest import needs_shared
 from leafzoom.dataset import cache as cache_module
 from leafzoom.dataset.audit import duplicate_groups, near_duplicates
 from leafzoom.dataset.cache import Cache, build_cache, open_cache
+from leafzoom.dataset.lesions import read_lesions
 from leafzoom.dataset.split import (
     Split,
     evaluation_images,
@@ -530,9 +531,44 @@ def test_rendered_leaves_are_the_same_each_time_and_know_their_lesions() -> None
     first, second = (list(render_leaves(8, size=96, seed=3)) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         assert np.array_equal(a.pixels, b.pixels)
-        assert len(a.lesions) == len([label for label in a.labels if label != "healthy"])
+        assert len(a.lesions) == (a.labels != ("healthy",))
+        assert all(0 < x0 < x1 < 96 and 0 < y0 < y1 < 96 for x0, y0, x1, y1 in a.lesions)
         assert set(a.labels) <= set(SYNTHETIC_LABELS)
     assert not np.array_equal(first[0].pixels, next(render_leaves(1, size=96, seed=4)).pixels)
+
+
+def test_the_kinds_of_lesion_look_alike_from_afar_and_differ_close_by() -> None:
+    """Over many leaves of each kind: the patch's mean colour is the same, its contrast in detail is not."""
+    means: dict[str, list[float]] = {"ring_spot": [], "solid_spot": []}
+    details: dict[str, list[float]] = {"ring_spot": [], "solid_spot": []}
+    for leaf in render_leaves(160, size=384, seed=5):
+        if len(leaf.labels) == 1 and leaf.lesions:
+            x0, y0, x1, y1 = (round(edge) for edge in leaf.lesions[0])
+            patch = leaf.pixels[y0:y1, x0:x1].mean(axis=2)
+            means[leaf.labels[0]].append(patch.mean())
+            details[leaf.labels[0]].append(np.abs(np.diff(patch, axis=1)).mean())
+    spread = np.std(means["ring_spot"] + means["solid_spot"])
+    assert abs(np.mean(means["ring_spot"]) - np.mean(means["solid_spot"])) < 0.5 * spread
+    assert np.mean(details["ring_spot"]) > 1.3 * np.mean(details["solid_spot"])
+
+
+def test_known_lesions(tmp_path: Path, leaves: Path) -> None:
+    assert read_lesions(tmp_path) == {}
+    found = read_lesions(leaves)
+    assert len(found) == 45  # three of four combinations have some
+    assert all(boxes.shape == (1, 4) for boxes in found.values())
+    for content, says in (
+        ("image,x0,y0,x1\n", "has no column y1"),
+        ("image,x0,y0,x1,y1\na.jpg,1,2,3,4\nb.jpg,1,2,x,4\n", "row 3: x0, y0, x1 and y1 have to be numbers"),
+        ("image,x0,y0,x1,y1\na.jpg,5,2,3,4\n", "row 2: 5, 2, 3, 4 is no box"),
+        ("image,x0,y0,x1,y1\na.jpg,1,2\n", "row 2"),
+    ):
+        (tmp_path / "lesions.csv").write_text(content)
+        with pytest.raises(DataError, match=says):
+            read_lesions(tmp_path)
+    (tmp_path / "lesions.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_lesions(tmp_path)
 
 
 def test_decision_is_a_combination_that_occurs() -> None:

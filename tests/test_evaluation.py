@@ -11,6 +11,7 @@ import torch
 
 from conftest import TINY
 from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.lesions import read_lesions
 from leafzoom.dataset.split import Split
 from leafzoom.evaluation.evaluate import evaluate
 from leafzoom.evaluation.figures import calibration, confusion
@@ -41,7 +42,7 @@ def network(*changes: str) -> FusedRACNN:
 
 
 @pytest.fixture
-def page(cache: Cache, split: Split, tmp_path: Path) -> str:
+def page(leaves: Path, cache: Cache, split: Split, tmp_path: Path) -> str:
     """The report of an untrained network."""
     recipe = load_recipe("default", TINY)
     manifest = Manifest(
@@ -51,7 +52,12 @@ def page(cache: Cache, split: Split, tmp_path: Path) -> str:
     loaded = TorchNetwork(load_checkpoint(tmp_path / "x.safetensors"))
     evaluation = evaluate(loaded, cache, split.train[:20])
     dataset = {"csv": "<b>leaves</b>", "split": "inner-train", "photographs": 20, "trained_on": 20}
-    report(evaluation, cache, tmp_path / "report", dataset, {"name": "x"}, zooming=loaded.network, zooms=8)
+    film = tmp_path / "film.gif"
+    film.write_bytes(b"GIF89a")
+    report(
+        evaluation, cache, tmp_path / "report", dataset, {"name": "x"}, zooming=loaded.network, zooms=8,
+        lesions=read_lesions(leaves), film=film,
+    )  # fmt: skip
     return (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
 
 
@@ -60,6 +66,7 @@ def test_the_page_needs_nothing_else_and_holds_everything(page: str) -> None:
     for part in (
         "What each look says", "Zoom value", "on 8 of these photographs", "By label", "samples average",
         "Precision and recall", "What is said when it should be something else", "How sure it is", "Suspect labels",
+        "Does it look at the lesions?", "data:image/gif;base64,R0lGODlh",
         "20 of these photographs were trained on", "ring spot", "&lt;b&gt;leaves",
     ):  # fmt: skip
         assert part in page, part
@@ -122,6 +129,24 @@ def test_zoom_value_of_a_centred_network_is_none(cache: Cache) -> None:
     value = zoom_value(fused, np.asarray(cache.sources[:12]), targets)
     assert value.exact_match["learned"] == value.exact_match["centre"]
     assert all(gain == {"difference": 0, "interval": [0, 0]} for gain in value.gain["centre"].values())
+
+
+def test_pointing_game_asks_whose_centre_lies_on_a_lesion(cache: Cache) -> None:
+    fused = network()
+    targets = np.eye(3, dtype=int)[np.arange(12) % 3]
+    middle, corner, nothing = (
+        np.array([[0.45, 0.45, 0.55, 0.55]]),
+        np.array([[0.0, 0.0, 0.02, 0.02]]),
+        np.zeros((0, 4)),
+    )
+    two = np.concatenate([corner, middle])
+    lesions = [middle, corner, nothing, two] * 3
+    value = zoom_value(fused, np.asarray(cache.sources[:12]), targets, lesions=lesions)
+    assert value.pointing_photographs == 9
+    assert value.pointing["centre"] == {"scale2": pytest.approx(2 / 3), "scale3": pytest.approx(2 / 3)}
+    everywhere = zoom_value(fused, np.asarray(cache.sources[:12]), targets, lesions=[np.array([[0.0, 0, 1, 1]])] * 12)
+    assert {s for scores in everywhere.pointing.values() for s in scores.values()} == {1.0}
+    assert zoom_value(fused, np.asarray(cache.sources[:12]), targets).pointing == {}
 
 
 def test_calibration_error_is_the_mean_gap() -> None:

@@ -195,3 +195,14 @@ def test_heads_are_means_over_mirror_images(mirrors: int, axes: list[tuple[int, 
         torch.testing.assert_close(together.logits[head], expected, rtol=1e-4, atol=1e-5)
     for ours, first in zip(together.boxes, one_by_one[0].boxes, strict=True):
         torch.testing.assert_close(ours, first)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18"])
+def test_class_activations_average_to_the_logits(name: str) -> None:
+    backbone = Backbone(name=name, labels=6, drop_rate=0.2).eval()
+    views = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    for_apn, activations = backbone.class_activations(views)
+    look = backbone(views)
+    torch.testing.assert_close(for_apn, look.features)
+    logits = activations.mean(dim=(2, 3)) + backbone.classifier_layer().bias
+    torch.testing.assert_close(logits, look.logits, rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -174,14 +175,37 @@ def test_an_apn_learns_from_its_own_pair_alone() -> None:
         assert torch.equal(tensor, steps[1][name]), name
 
 
-def test_warm_up_moves_boxes_to_the_response_maximum() -> None:
-    racnn = small_racnn()
-    phase = WarmUpPhase(racnn, optimization(list(racnn.apns), "adamw", 0.01), torch.Tensor.backward, size_target=1.0)
+@pytest.mark.parametrize("target", ["response", "activation"])
+def test_warm_up_moves_boxes_to_its_target(target: Literal["response", "activation"]) -> None:
+    racnn = small_racnn("model.apn_normalise=places", "model.apn_activation=relu", "model.apn_hidden=32")
+    apns = optimization(list(racnn.apns), "adamw", 0.01)
+    phase = WarmUpPhase(racnn, apns, torch.Tensor.backward, target=target, size_target=1.0)
     phase.begin()
     before = snapshot(racnn)
     losses = [float(phase.step(*batch())["loss_apn1"]) for _ in range(60)]
     assert {name.split(".")[0] for name in changed(before, racnn)} == {"apns"}
     assert losses[-1] < 0.1 * losses[0]
+
+
+def test_apn_phases_can_follow_class_activations(cache: Cache, split: Split, tmp_path: Path) -> None:
+    changes = ["warm_up.target=activation", "alternation.apn_objective=activation", "model.apn_normalise=places"]
+    run = tmp_path / "run"
+    train(cache, split, load_recipe("default", [*TINY, *changes]), run, say=silent)
+    keys = [row["key"] for row in csv.DictReader((run / "log.csv").open()) if "/apn/train" in row["key"]]
+    assert keys == [f"{stage}/apn/train_loss_apn{n}" for stage in ("warm_up", "alternation") for n in (1, 2)]
+    manifest = load_checkpoint(run / "model.safetensors").manifest
+    assert manifest.recipe["model"]["apn_normalise"] == "places"
+
+
+def test_class_activations_that_a_backbone_lacks_are_said_at_once(cache: Cache, split: Split, tmp_path: Path) -> None:
+    changes = [
+        "warm_up.target=activation",
+        "model.backbone=vgg11",
+        "alternation.held_stages=0",
+        "model.batch_norm=keep",
+    ]
+    with pytest.raises(RecipeError, match="vgg11 has no class activation maps"):
+        train(cache, split, load_recipe("default", [*TINY, *changes]), tmp_path / "run", say=silent)
 
 
 def test_fine_tuning_changes_the_plain_backbone_alone() -> None:
@@ -620,7 +644,7 @@ def test_vgg19_takes_a_step_of_every_phase() -> None:
         ClassifierPhase(
             racnn, Optimization(list(racnn.backbones), recipe.alternation.classifier, 1), torch.Tensor.backward
         ),
-        WarmUpPhase(racnn, optimization(list(racnn.apns)), torch.Tensor.backward, size_target=1.0),
+        WarmUpPhase(racnn, optimization(list(racnn.apns)), torch.Tensor.backward, target="response", size_target=1.0),
         ranking_phase(racnn),
     ):
         before = snapshot(racnn)

@@ -25,5 +25,9 @@ if __name__ == "__main__":
         cache = build_cache(read_table(leaves), folder / "cache", 96, workers=1)
         train(cache, training_split(cache, "inner-train"), load_recipe("default", TINY), folder / "run")
         with (folder / "run" / "log.csv").open() as file:
-            rows = [[r["key"], round(float(r["value"]), 6)] for r in csv.DictReader(file) if "/train_" in r["key"] and "loss" in r["key"]]
+            rows = [
+                [r["key"], round(float(r["value"]), 6)]
+                for r in csv.DictReader(file)
+                if "/train_" in r["key"] and "loss" in r["key"]
+            ]
     (Path(__file__).parent / "tiny-losses.json").write_text(json.dumps(rows, indent=1) + "\n")

@@ -83,7 +83,8 @@ def report(
 def _shares(lesions: Mapping[str, NDArray[np.float64]], cache: Cache, row: int) -> NDArray[np.float64]:
     """The known lesions of a row of the cache, [m, 4], as shares of the photo's sides."""
     boxes = lesions.get(cache.table.images[row], np.zeros((0, 4)))
-    return boxes / np.tile(cache.photo_sizes[row], 2)
+    shares: NDArray[np.float64] = boxes / np.tile(cache.photo_sizes[row], 2)
+    return shares
 
 
 def write_report(
@@ -127,7 +128,7 @@ def write_report(
         (resources.files("leafzoom.evaluation") / "report.html").read_text(encoding="utf-8")
     )
     page = template.render(
-        title=f"{manifest.name} on {dataset['split']}",
+        title=f"{model.get('name', manifest.name)} on {dataset['split']}",
         photographs=len(evaluation.images),
         dataset=dataset,
         model=model,

@@ -133,12 +133,13 @@ def response_maxima(features: Tensor, view_size: int) -> Tensor:
 def activation_centres(activations: Tensor, targets: Tensor, view_size: int) -> Tensor:
     """Where the evidence for a photograph's labels is: the centre of mass of its class activation maps.
 
-    Of the sum of the maps of the labels that are present, only what is above the map's mean counts, squared. Unlike
-    the response's maximum this is the classifier's own evidence, and lies between cells where two share it.
+    The maps of the labels that are present count for a place, those of the others against it. Of the sum only what is
+    above its mean counts, squared. Unlike the response's maximum this is the classifier's own evidence, and it lies
+    between cells where two share it.
 
     Args:
         activations: [B, L, M, M], see `Backbone.class_activations`.
-        targets: [B, L], 0 or 1; a photograph without labels is asked about all of them.
+        targets: [B, L], 0 or 1.
         view_size: side of the view in pixels.
 
     Returns:
@@ -149,9 +150,8 @@ def activation_centres(activations: Tensor, targets: Tensor, view_size: int) -> 
     >>> activation_centres(map, torch.ones(1, 1), 64).tolist()
     [[48.0, 24.0]]
     """
-    asked = targets.to(activations.dtype)
-    asked = torch.where(asked.sum(dim=1, keepdim=True) > 0, asked, torch.ones_like(asked))
-    evidence = torch.einsum("blhw,bl->bhw", activations, asked).float()
+    sign = 2 * targets.to(activations.dtype) - 1
+    evidence = torch.einsum("blhw,bl->bhw", activations, sign).float()
     evidence = evidence - evidence.mean(dim=(1, 2), keepdim=True)
     evidence = evidence / evidence.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(evidence.dtype).tiny)
     mass = evidence.clamp(min=0).square()

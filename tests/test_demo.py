@@ -1,0 +1,31 @@
+"""The demo: every step of the tour, small."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY
+from leafzoom.demo import run_demo
+from leafzoom.errors import TrainingError
+
+
+def test_the_tour(tmp_path: Path) -> None:
+    said: list[str] = []
+    out = tmp_path / "demo"
+    picture = run_demo(out, seed=1, say=said.append, photographs=60, changes=TINY)
+    assert picture.is_file()
+    assert [line[:3] for line in said if line[1:2] == "/"] == [f"{step}/6" for step in range(1, 7)]
+    page = (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Does it look at the lesions?" in page
+    assert "How it learned where to look" in page
+    figures = json.loads((out / "demo.json").read_text())
+    assert figures["seed"] == 1
+    assert figures["photographs"] == 6
+    assert set(figures["exact_match"]) == {"backbone", "scale1", "scale2", "scale3", "fusion12", "fusion123"}
+    assert set(figures["pointing"]["learned"]) == {"scale2", "scale3"}
+    assert (out / "run" / "model.onnx").is_file()
+    with pytest.raises(TrainingError, match="holds a demo already"):
+        run_demo(out, seed=1, say=said.append, photographs=60, changes=TINY)
