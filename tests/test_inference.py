@@ -84,6 +84,30 @@ def test_prepare(leaves: Path, tmp_path: Path) -> None:
     assert report["photographs"] == 60
     assert report["combinations"]["healthy"] == 15
     assert report["problems"] == report["near_duplicates"] == []
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert page.count('<figure><img src="data:image/jpeg;base64,') == 24
+    assert page.count("<b>ring spot + solid spot</b>") == 6  # every combination in turn
+    assert "By combination of labels" in page
+    assert "Rows that cannot be used" not in page
+
+
+def test_prepare_shows_pairs_that_disagree(leaves: Path, tmp_path: Path) -> None:
+    """Once the same picture twice with one label, once with two."""
+    (tmp_path / "images").mkdir()
+    rows = ["image,labels"]
+    for number, (photo, label) in enumerate([(1, "a"), (1, "a"), (2, "a"), (2, "b<"), (3, "")]):
+        name = f"{number}.jpg"
+        shutil.copy(leaves / "train_images" / f"leaf-{photo:05d}.jpg", tmp_path / "images" / name)
+        rows.append(f"{name},{label}")
+    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    result = run("prepare", "--data", tmp_path, "--out", tmp_path / "report")
+    assert "2 pairs of near-duplicates, 1 of them with different labels" in result.output
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert page.count('<span class="bad">') == 2
+    first, second = page.index("row 4, 2.jpg"), page.index("row 2, 0.jpg")
+    assert first < second  # those that disagree come first
+    assert "b&lt;" in page
+    assert "b<" not in page
 
 
 def test_prepare_names_every_bad_row(tmp_path: Path) -> None:
@@ -98,6 +122,9 @@ def test_prepare_names_every_bad_row(tmp_path: Path) -> None:
     assert "3 rows of" in result.stderr
     report = json.loads((tmp_path / "report" / "prepare.json").read_text())
     assert [problem["row"] for problem in report["problems"]] == [3, 4, 5]
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    for row in (3, 4, 5):
+        assert f"<tr><td>{row}</td>" in page
     (tmp_path / "a.png").unlink()
     nothing = run("prepare", "--data", tmp_path, "--out", tmp_path / "none")
     assert nothing.exit_code == 1

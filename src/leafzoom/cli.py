@@ -87,7 +87,7 @@ def demo(out: Path, seed: int) -> None:
 
 @cli.command()
 @_data_options
-@click.option("--out", type=_PATH, help="Folder for the report (prepare.json).")
+@click.option("--out", type=_PATH, help="Folder for the report (index.html and prepare.json).")
 @click.option("--source-size", type=click.IntRange(32, 2048), default=256, show_default=True, help="Side in pixels.")
 def prepare(data: Path, csv_file: Path | None, cache_folder: Path | None, out: Path | None, source_size: int) -> None:
     """Check every photograph, find duplicates, build the cache.
@@ -97,6 +97,7 @@ def prepare(data: Path, csv_file: Path | None, cache_folder: Path | None, out: P
     """
     with needs_extra("train", "leafzoom prepare"):
         from leafzoom.dataset.audit import near_duplicates
+        from leafzoom.evaluation.dataset_page import combination_counts, write_dataset_page
         from leafzoom.storage import make_folder, write_json
 
     if out:
@@ -106,11 +107,8 @@ def prepare(data: Path, csv_file: Path | None, cache_folder: Path | None, out: P
     pairs = near_duplicates(cache.sources)
     conflicts = [pair for pair in pairs if pair.conflicting(table)]
     click.echo(f"{len(table)} photographs in {table.csv}, cached in {cache.folder}")
-    counts: dict[str, int] = {}
-    for row in table.rows:
-        combination = " ".join(sorted(row.labels))
-        counts[combination] = counts.get(combination, 0) + 1
-    for combination, count in sorted(counts.items(), key=lambda item: -item[1]):
+    counts = combination_counts([row.labels for row in table.rows])
+    for combination, count in counts.items():
         click.echo(f"  {count:6} {combination or '(no label)'}")
     click.echo(f"{len(pairs)} pairs of near-duplicates, {len(conflicts)} of them with different labels")
     if out:
@@ -135,7 +133,8 @@ def prepare(data: Path, csv_file: Path | None, cache_folder: Path | None, out: P
                 ],
             },
         )
-        click.echo(f"report in {out / 'prepare.json'}")
+        write_dataset_page(cache, pairs, out / "index.html")
+        click.echo(f"report in {out / 'index.html'} and {out / 'prepare.json'}")
     if table.problems:
         for problem in table.problems:
             click.echo(f"leafzoom: {problem}", err=True)

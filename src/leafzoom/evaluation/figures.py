@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from leafzoom.labels import LabelSet
 
-__all__ = ["Curve", "calibration", "confusion", "curves", "precision_recall", "zoom_value_bars"]
+__all__ = ["Curve", "bars", "calibration", "confusion", "curves", "precision_recall", "zoom_value_bars"]
 
 _COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#D55E00")
 _STYLE: dict[Any, Any] = {
@@ -47,6 +47,22 @@ class Curve:
     smooth: list[float]
     colour: int
     dashed: bool
+
+
+def bars(counts: Mapping[str, int], title: str) -> str:
+    """A bar a name, with its count at its end, in the order given from the top."""
+    names = [_words(name) for name in counts]
+    with _figure(5.6, 0.7 + 0.3 * len(names)) as figure:
+        axes = figure.add_subplot()
+        drawn = axes.barh(range(len(names)), list(counts.values()), color=_COLOURS[0], height=0.72)
+        axes.bar_label(drawn, [f"{count:,}" for count in counts.values()], padding=4, fontsize=9, color="#333")
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.margins(x=0.14)
+        axes.set_title(title, fontsize=10, loc="left", color="#333")
+        axes.xaxis.set_visible(False)
+        axes.spines["bottom"].set_visible(False)
+        return _svg(figure, title)
 
 
 def precision_recall(
