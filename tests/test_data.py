@@ -29,7 +29,7 @@ from leafzoom.dataset.split import (
 from leafzoom.dataset.synthetic import SYNTHETIC_LABELS, render_leaves
 from leafzoom.dataset.table import Row, Table, read_table
 from leafzoom.errors import DataError, LeafzoomError, PhotoError, RecipeError, UsageError
-from leafzoom.labels import LabelSet, decide
+from leafzoom.labels import Decision, LabelSet, decide
 from leafzoom.photo import read_photo, read_source
 from leafzoom.recipe import load_recipe, recipe_from_dict, recipe_names, recipe_to_dict
 
@@ -573,13 +573,13 @@ def test_known_lesions(tmp_path: Path, leaves: Path) -> None:
 
 def test_decision_is_a_combination_that_occurs() -> None:
     labels = LabelSet(("complex", "healthy", "scab"), ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1)))
-    half = np.full(3, 0.5)
+    half = Decision((0.5, 0.5, 0.5))
     p = np.array([[0.1, 0.2, 0.3], [0.9, 0.8, 0.1], [0.7, 0.6, 0.8], [0.55, 0.1, 0.9]])
     assert decide(p, half, labels).tolist() == [[0, 0, 1], [1, 0, 0], [1, 0, 1], [1, 0, 1]]
-    stricter = np.array([0.6, 0.5, 0.5])
+    stricter = Decision((0.6, 0.5, 0.5))
     assert decide(p, stricter, labels)[3].tolist() == [0, 0, 1]
     may_be_empty = LabelSet(("a", "b"), ((0, 0), (1, 0)))
-    assert decide(np.array([[0.4, 0.9]]), np.full(2, 0.5), may_be_empty).tolist() == [[0, 0]]
+    assert decide(np.array([[0.4, 0.9]]), Decision((0.5, 0.5)), may_be_empty).tolist() == [[0, 0]]
     with pytest.raises(DataError, match="unknown label 'blotch'"):
         labels.encode(["blotch"])
 

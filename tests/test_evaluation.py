@@ -19,8 +19,8 @@ from leafzoom.evaluation.gallery import choose
 from leafzoom.evaluation.report import report
 from leafzoom.evaluation.zoom_value import KINDS, zoom_value
 from leafzoom.inference.torch_network import TorchNetwork
-from leafzoom.labels import LabelSet, combination_probabilities
-from leafzoom.manifest import Decision, Manifest
+from leafzoom.labels import Decision, LabelSet, combination_probabilities
+from leafzoom.manifest import Manifest
 from leafzoom.model.attention_proposal import AttentionProposal
 from leafzoom.model.build import build_fusions, build_racnn
 from leafzoom.model.checkpoint import load_checkpoint, network_tensors, save_checkpoint
@@ -169,5 +169,11 @@ def test_confusion_names_every_combination_and_the_unknown() -> None:
 def test_combination_probabilities_are_a_softmax() -> None:
     probabilities = np.array([[0.2, 0.8, 0.6]])
     odds = np.log(probabilities / (1 - probabilities))[0]
+    old = Decision((0.5, 0.9, 0.5), 2.0)  # without interactions the thresholds are the answer's alone
     expected = np.exp(np.array([odds[0], odds[1], odds[2], odds[1] + odds[2]]) / 2)
-    np.testing.assert_allclose(combination_probabilities(probabilities, 2.0, LABELS)[0], expected / expected.sum())
+    np.testing.assert_allclose(combination_probabilities(probabilities, old, LABELS)[0], expected / expected.sum())
+    new = Decision((0.5, 0.9, 0.5), 2.0, (0.0, 0.0, 0.3, -1.0))
+    shifted = odds - np.log([1, 9, 1])
+    scores = np.array([shifted[0], shifted[1], shifted[2], shifted[1] + shifted[2]]) / 2 + [0, 0, 0.3, -1]
+    expected = np.exp(scores) / np.exp(scores).sum()
+    np.testing.assert_allclose(combination_probabilities(probabilities, new, LABELS)[0], expected)

@@ -39,8 +39,8 @@ from leafzoom.inference.network import NetworkArrays, OnnxNetwork
 from leafzoom.inference.picture import picture_names
 from leafzoom.inference.predictor import FailedPhoto, Prediction, Predictor, find_photos
 from leafzoom.inference.torch_network import TorchNetwork
-from leafzoom.labels import LabelSet, decide
-from leafzoom.manifest import METADATA_KEY, Decision, Manifest
+from leafzoom.labels import Decision, LabelSet, decide
+from leafzoom.manifest import METADATA_KEY, Manifest
 from leafzoom.model.build import build_fusions, build_racnn
 from leafzoom.model.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from leafzoom.model.fusion import FusedRACNN
@@ -198,7 +198,7 @@ def test_evaluate_writes_the_contract(trained: Path, leaves: Path, tmp_path: Pat
     targets = np.array([[int(name in row["labels"].split()) for name in names] for row in rows])
     assert fused["exact_match"] == pytest.approx(((p > 0.5) == targets).all(axis=1).mean())
     decision = OnnxNetwork(trained / "model.onnx").manifest.decisions["fusion123"]
-    answers = decide(p, decision.array, OnnxNetwork(trained / "model.onnx").manifest.labels)
+    answers = decide(p, decision, OnnxNetwork(trained / "model.onnx").manifest.labels)
     assert metrics["heads_fitted"]["fusion123"]["exact_match"] == pytest.approx(
         (answers == targets).all(axis=1).mean()
     )
@@ -565,7 +565,7 @@ def test_the_shipped_model_on_real_photographs() -> None:
     decision = manifest.decisions["fusion123"]
     arrays = [network(sources[start : start + 20]) for start in range(0, 200, 20)]
     fused = np.concatenate([part.probabilities["fusion123"] for part in arrays])
-    exact = (decide(fused, decision.array, manifest.labels) == targets).all(axis=1).mean()
+    exact = (decide(fused, decision, manifest.labels) == targets).all(axis=1).mean()
     expected = manifest.metrics["inner-report (fitted)"]["fusion123"]["exact_match"]
     assert exact > expected - 0.08  # three standard errors of 200 photographs
 

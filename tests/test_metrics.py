@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import classification_report, f1_score
 
 from leafzoom.evaluation.bootstrap import interval, resample_scores
-from leafzoom.labels import LabelSet, decide
+from leafzoom.labels import Decision, LabelSet, combination_probabilities, decide
 from leafzoom.metrics import score
 from leafzoom.training.decision_fit import fit_decision
 
@@ -83,12 +83,54 @@ def test_fitted_decision_beats_one_half_and_calibrates() -> None:
     logits = 3 * true_logits - np.array([0, 6.0, 0])
     decision = fit_decision(logits, rows, labels)
     p = 1 / (1 + np.exp(-logits))
-    fitted = (decide(p, decision.array, labels) == rows).all(axis=1).mean()
-    plain = (decide(p, np.full(3, 0.5), labels) == rows).all(axis=1).mean()
+    fitted = (decide(p, decision, labels) == rows).all(axis=1).mean()
+    plain = (decide(p, Decision((0.5,) * 3), labels) == rows).all(axis=1).mean()
     assert fitted > plain + 0.02
     assert decision.thresholds[1] < 0.3
     assert abs(decision.thresholds[0] - 0.5) < 0.3
-    assert 1.0 < decision.temperature < 3.0
+    assert 0.8 < decision.temperature < 3.0
+    # Calibrated: what is said with p per cent is right that often.
+    shares = combination_probabilities(p, decision, labels)
+    sure = shares.max(axis=1)
+    right = (np.array(labels.combinations)[shares.argmax(axis=1)] == rows).all(axis=1)
+    for low, high in ((0.4, 0.7), (0.7, 0.9), (0.9, 1.0)):
+        within = (sure > low) & (sure <= high)
+        assert abs(right[within].mean() - sure[within].mean()) < 0.06
+
+
+def test_labels_that_hold_together_are_told_together() -> None:
+    """Where a is seen, c nearly always is, though c's own evidence is faint: the interaction knows."""
+    random = np.random.default_rng(1)
+    labels = LabelSet(("a", "b", "c"), ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1)))
+    rows = np.array(labels.combinations, np.uint8)[random.choice(4, 3000, p=[0.03, 0.45, 0.07, 0.45])]
+    logits = (rows * 2.0 - 1) * np.array([2, 2, 0.4]) + random.normal(size=rows.shape)
+    decision = fit_decision(logits[:1500], rows[:1500], labels)
+    p = 1 / (1 + np.exp(-logits[1500:]))
+    thresholds_alone = Decision(decision.thresholds, decision.temperature)
+    fitted = (decide(p, decision, labels) == rows[1500:]).all(axis=1).mean()
+    assert fitted > (decide(p, thresholds_alone, labels) == rows[1500:]).all(axis=1).mean() + 0.02
+    assert decision.interactions[3] > decision.interactions[0] + 1
+
+
+def test_few_photographs_move_a_decision_little() -> None:
+    labels = LabelSet(("a", "b"), ((1, 0), (0, 1)))
+    decision = fit_decision(np.array([[3.0, -3.0]]), np.array([[0, 1]]), labels)
+    assert max(abs(t - 0.5) for t in decision.thresholds) < 0.35
+    assert max(map(abs, decision.interactions)) < 0.7
+    nothing = fit_decision(np.zeros((2, 2)), np.array([[1, 1], [0, 0]]), labels)
+    assert nothing == Decision((0.5, 0.5), 1.0, (0.0, 0.0))
+
+
+def test_an_answer_that_is_partly_right_counts() -> None:
+    """0.40 a, 0.35 a and b, 0.25 b: a is the likeliest, a and b the best answer."""
+    labels = LabelSet(("a", "b"), ((1, 0), (1, 1), (0, 1)))
+    wanted = np.array([0.40, 0.35, 0.25])
+    decision = Decision((0.5, 0.5), 1.0, tuple(np.log(wanted)))
+    p = np.array([[0.5, 0.5]])
+    np.testing.assert_allclose(combination_probabilities(p, decision, labels)[0], wanted)
+    assert decide(p, decision, labels).tolist() == [[1, 1]]
+    surer = Decision((0.5, 0.5), 1.0, tuple(np.log([0.7, 0.2, 0.1])))
+    assert decide(p, surer, labels).tolist() == [[1, 0]]
 
 
 def test_bootstrap_intervals_are_the_binomials_and_differences_are_paired() -> None:

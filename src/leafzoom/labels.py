@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from leafzoom.errors import DataError
+from leafzoom.errors import DataError, ModelError
 
-__all__ = ["LabelSet", "combination_probabilities", "decide", "log_odds"]
+__all__ = ["Decision", "LabelSet", "combination_probabilities", "decide", "log_odds"]
 
 _EPSILON = 1e-7
 
@@ -73,48 +73,81 @@ def log_odds(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(np.log(p) - np.log1p(-p))
 
 
-def decide(
-    probabilities: NDArray[np.floating], thresholds: NDArray[np.floating], labels: LabelSet
-) -> NDArray[np.uint8]:
-    """The most probable combination that occurs, each label measured from its own threshold.
+@dataclass(frozen=True)
+class Decision:
+    """How a head's probabilities become an answer.
 
-    With z = log-odds(p) - log-odds(threshold), the combination c that maximises the sum of z over the labels
-    in c is the maximum of the product of p (label in c) and 1 - p (label not in c), shifted so that a label
-    alone is as likely as not at its threshold. The empty answer is given only where the data has it.
+    `thresholds`: one a label, in 0..1. `temperature`: log-odds are divided by it. `interactions`: log-odds that each
+    combination has beyond what its labels say one by one, in the order of `LabelSet.combinations`; older models have
+    none.
+
+    Raises:
+        ModelError: a threshold outside 0..1, a temperature that is not positive, an interaction that is not finite.
+    """
+
+    thresholds: tuple[float, ...]
+    temperature: float = 1.0
+    interactions: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not all(0 < threshold < 1 for threshold in self.thresholds) or not self.temperature > 0:
+            raise ModelError(f"thresholds lie between 0 and 1 and a temperature above 0, not as in {self}")
+        if not np.isfinite(self.interactions).all():
+            raise ModelError(f"interactions are finite numbers, not as in {self}")
+
+
+def decide(probabilities: NDArray[np.floating], decision: Decision, labels: LabelSet) -> NDArray[np.uint8]:
+    """The best answer among the combinations that occur; the empty one only where the data has it.
+
+    With interactions, the combination of the greatest expected worth under `combination_probabilities`: an answer is
+    worth the mean of exact match (once) and its F1 with the truth (twice), so being partly right counts. Without, the
+    most probable combination, with each label's log-odds measured from its own threshold.
 
     Args:
         probabilities: [N, L] in 0..1.
-        thresholds: [L] in 0..1.
+        decision: thresholds, temperature and interactions.
         labels: whose `combinations` are allowed.
 
     Returns:
         [N, L], 0 or 1.
 
     >>> two = LabelSet(("healthy", "scab"), ((1, 0), (0, 1)))
-    >>> decide(np.array([[0.2, 0.4], [0.9, 0.8]]), np.array([0.5, 0.5]), two).tolist()
+    >>> decide(np.array([[0.2, 0.4], [0.9, 0.8]]), Decision((0.5, 0.5)), two).tolist()
     [[0, 1], [1, 0]]
     """
     allowed = np.array(labels.combinations, np.uint8).reshape(-1, len(labels.names))
-    evidence = log_odds(probabilities) - log_odds(thresholds)
-    return np.asarray(allowed[np.argmax(evidence @ allowed.T.astype(np.float64), axis=1)])
+    if not decision.interactions:
+        evidence = log_odds(probabilities) - log_odds(np.array(decision.thresholds))
+        return np.asarray(allowed[np.argmax(evidence @ allowed.T.astype(np.float64), axis=1)])
+    size = allowed.sum(axis=1, dtype=np.float64)
+    shared = allowed.astype(np.float64) @ allowed.T
+    both = size[:, None] + size[None]
+    f1 = np.where(both > 0, 2 * shared / np.maximum(both, 1), 1.0)
+    worth = (np.eye(len(allowed)) + 2 * f1) / 3
+    return np.asarray(allowed[np.argmax(combination_probabilities(probabilities, decision, labels) @ worth, axis=1)])
 
 
 def combination_probabilities(
-    probabilities: NDArray[np.floating], temperature: float, labels: LabelSet
+    probabilities: NDArray[np.floating], decision: Decision, labels: LabelSet
 ) -> NDArray[np.float64]:
     """The calibrated probability of every combination that occurs, as if no other could.
 
-    Each label's log-odds, divided by the temperature, are summed over the labels of a combination; the softmax over
-    the combinations follows.
+    Each label's log-odds, measured from its threshold and divided by the temperature, are summed over the labels of a
+    combination, its interaction is added, and the softmax over the combinations follows. Without interactions the
+    thresholds are left out: they were fitted for the answer alone then.
 
     Args:
         probabilities: [N, L] in 0..1.
-        temperature: above 0, as fitted on `inner-select`.
+        decision: as fitted on `inner-select`.
         labels: with C combinations.
 
     Returns:
         [N, C]; rows sum to 1.
     """
     combinations = np.array(labels.combinations, np.float64).reshape(-1, len(labels.names))
-    evidence = log_odds(probabilities) @ combinations.T / temperature
-    return np.asarray(np.exp(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True)))
+    evidence = log_odds(probabilities)
+    if decision.interactions:
+        evidence = evidence - log_odds(np.array(decision.thresholds))
+    scores = evidence @ combinations.T / decision.temperature
+    scores = scores + np.array(decision.interactions) if decision.interactions else scores
+    return np.asarray(np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)))

@@ -10,14 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from leafzoom.errors import ModelError
-from leafzoom.labels import LabelSet
+from leafzoom.labels import Decision, LabelSet
 from leafzoom.photo import PREPROCESSING
 
-__all__ = ["FORMAT_VERSION", "LICENCE", "METADATA_KEY", "Decision", "Manifest"]
+__all__ = ["FORMAT_VERSION", "LICENCE", "METADATA_KEY", "Manifest"]
 
 FORMAT_VERSION = 1
 METADATA_KEY = "leafzoom"
@@ -28,30 +25,6 @@ LICENCE = (
 
 
 @dataclass(frozen=True)
-class Decision:
-    """How a head's probabilities become an answer.
-
-    `thresholds`: one a label, in 0..1 (see `labels.decide`). `temperature`: the log-odds are divided by it
-    before the answer's confidence is computed; fitted on `inner-select`.
-
-    Raises:
-        ModelError: a threshold outside 0..1 or a temperature that is not positive.
-    """
-
-    thresholds: tuple[float, ...]
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not all(0 < threshold < 1 for threshold in self.thresholds) or not self.temperature > 0:
-            raise ModelError(f"thresholds lie between 0 and 1 and a temperature above 0, not as in {self}")
-
-    @property
-    def array(self) -> NDArray[np.float64]:
-        """The thresholds as an array [L]."""
-        return np.array(self.thresholds)
-
-
-@dataclass(frozen=True)
 class Manifest:
     """A model file's metadata.
 
@@ -59,7 +32,7 @@ class Manifest:
     `data`: what it was trained on (photographs by part, digest). `metrics`: {part: {head: {name: value}}}.
 
     Raises:
-        ModelError: a head whose thresholds don't fit the labels.
+        ModelError: a head whose thresholds or interactions don't fit the labels.
     """
 
     labels: LabelSet
@@ -82,6 +55,11 @@ class Manifest:
                 raise ModelError(
                     f"head {head} has {len(decision.thresholds)} thresholds for {len(self.labels.names)} labels: "
                     "the model file is damaged, export it again"
+                )
+            if decision.interactions and len(decision.interactions) != len(self.labels.combinations):
+                raise ModelError(
+                    f"head {head} has {len(decision.interactions)} interactions for {len(self.labels.combinations)} "
+                    "combinations of labels: the model file is damaged, export it again"
                 )
 
     @property
@@ -115,7 +93,7 @@ class Manifest:
                 tuple(tuple(row) for row in content["labels"]["combinations"]),
             )
             decisions = {
-                head: Decision(tuple(value["thresholds"]), value["temperature"])
+                head: Decision(tuple(value["thresholds"]), value["temperature"], tuple(value.get("interactions", ())))
                 for head, value in content["decisions"].items()
             }
             return cls(**{**_known(content), "labels": labels, "decisions": decisions})

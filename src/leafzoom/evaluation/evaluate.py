@@ -80,7 +80,7 @@ def evaluate(network: Network, cache: Cache, images: tuple[str, ...], heads: tup
     probabilities = {head: np.concatenate(values) for head, values in parts.items()}
     names = manifest.labels.names
     answers = {head: p > _THRESHOLD for head, p in probabilities.items()}
-    fitted = {h: decide(p, manifest.decisions[h].array, manifest.labels) for h, p in probabilities.items()}
+    fitted = {h: decide(p, manifest.decisions[h], manifest.labels) for h, p in probabilities.items()}
     thresholds = {h: dict(zip(names, manifest.decisions[h].thresholds, strict=True)) for h in probabilities}
     return Evaluation(
         images=images,
@@ -171,7 +171,7 @@ def _predictions(evaluation: Evaluation) -> str:
     heads = evaluation.probabilities
     last = next(reversed(heads))
     decision = evaluation.manifest.decisions[last]
-    answers = decide(heads[last], decision.array, names)
+    answers = decide(heads[last], decision, names)
     columns = ["image", "labels", f"predicted_{last}"]
     columns += [f"{head}_{name}" for head in heads for name in names.names]
     for scale in range(1, len(evaluation.boxes) + 1):

@@ -116,9 +116,7 @@ def write_report(
     head = next(reversed(evaluation.probabilities))
     fitted, intervals = evaluation.heads_fitted[head], sure["intervals"]["heads_fitted"][head]
     answers = evaluation.answers_fitted[head]
-    shares = combination_probabilities(
-        evaluation.probabilities[head], manifest.decisions[head].temperature, manifest.labels
-    )
+    shares = combination_probabilities(evaluation.probabilities[head], manifest.decisions[head], manifest.labels)
     place = {combination: index for index, combination in enumerate(manifest.labels.combinations)}
     confidence = shares[np.arange(len(answers)), [place[tuple(row)] for row in answers.tolist()]]
     right = (answers == evaluation.targets).all(axis=1)

@@ -177,9 +177,9 @@ class Predictor:
     def _diagnoses(self, photos: list[tuple[str, Photo, Source]], arrays: NetworkArrays) -> list[Prediction]:
         manifest = self.network.manifest
         fused, decision = arrays.probabilities[manifest.head], manifest.decisions[manifest.head]
-        answers = decide(fused, decision.array, manifest.labels)
+        answers = decide(fused, decision, manifest.labels)
         combinations = np.array(manifest.labels.combinations)
-        shares = combination_probabilities(fused, decision.temperature, manifest.labels)
+        shares = combination_probabilities(fused, decision, manifest.labels)
         predictions = []
         for row, (name, photo, source) in enumerate(photos):
             scales = tuple(

@@ -1,67 +1,69 @@
-"""Thresholds and calibration of a head, fitted on the selection part."""
+"""A head's decision, fitted on the selection part: thresholds, interactions of labels, calibration."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
+from scipy.special import expit
 
-from leafzoom.labels import LabelSet
-from leafzoom.manifest import Decision
+from leafzoom.labels import Decision, LabelSet
 
 __all__ = ["fit_decision"]
 
-_GRID = np.round(np.arange(-2.0, 2.01, 0.1), 1)  # log-odds of the thresholds that are tried
-_SWEEPS = 3
-_PULL = 0.002  # towards 0.5, for each unit of log-odds: a threshold moves only for what it gains
+_SPREAD = 0.77  # of the prior of thresholds and interactions around 0, in log-odds
+_TEMPERATURES = (0.2, 5.0)
+_EDGE = 1e-4  # no threshold is nearer to 0 or 1
+
+Array = NDArray[np.float64]
 
 
 def fit_decision(logits: NDArray[np.floating], targets: NDArray[np.uint8], labels: LabelSet) -> Decision:
-    """Thresholds that maximise the mean of exact match, micro and macro F1; a temperature that calibrates.
+    """The thresholds, interactions and temperature under which the right combinations are most likely.
 
-    The thresholds are tried one label after the other with the decision that `predict` makes (see
-    `labels.decide`). The temperature maximises the likelihood of the right combination among those that occur.
+    A softmax over the combinations that occur: each label's logit minus its threshold, divided by the temperature and
+    summed over the combination's labels, plus the combination's interaction (labels hold together more or less often
+    than one by one: `complex` and another). Convex but for the temperature, with normal priors on thresholds and
+    interactions, so that few photographs move them little.
+
+    Measured on 1,677 photographs that chose, ten-fold: exact match 0.880 against 0.871 for thresholds alone that
+    maximise exact match and F1 directly, micro F1 0.895 against 0.893 (fusion123 of the first model that shipped).
 
     Args:
         logits: [n, L], on photographs that the head was not trained on.
-        targets: [n, L].
-        labels: with the combinations that occur.
+        targets: [n, L]; photographs whose combination is not among `labels.combinations` are left out.
+        labels: with the C combinations that occur.
     """
     allowed = np.array(labels.combinations, np.float64)
-    z = np.asarray(logits, np.float64)
-    shift = np.zeros(len(labels.names))
-    for _ in range(_SWEEPS):
-        for label in range(len(shift)):
-            tried = []
-            for value in _GRID:
-                shift[label] = value
-                answers = allowed[np.argmax((z - shift) @ allowed.T, axis=1)]
-                tried.append(_quality(answers, targets) - _PULL * abs(value))
-            shift[label] = _GRID[int(np.argmax(tried))]
-    thresholds = tuple(float(t) for t in 1 / (1 + np.exp(-shift)))
-    return Decision(thresholds, _temperature(z, targets, allowed))
-
-
-def _quality(answers: NDArray[np.float64], targets: NDArray[np.uint8]) -> float:
-    """The mean of exact match, micro F1 and macro F1."""
-    exact = (answers == targets).all(axis=1).mean()
-    hits, total = (answers * targets).sum(axis=0), answers.sum(axis=0) + targets.sum(axis=0)
-    micro = 2 * hits.sum() / max(total.sum(), 1)
-    macro = np.mean(2 * hits / np.maximum(total, 1))
-    return float(exact + micro + macro) / 3
-
-
-def _temperature(z: NDArray[np.float64], targets: NDArray[np.uint8], allowed: NDArray[np.float64]) -> float:
-    """The temperature that makes the right combination most likely, within 0.2 to 5."""
     right = (targets[:, None, :] == allowed[None]).all(axis=2)
     known = right.any(axis=1)
+    count, width = allowed.shape
     if not known.any():
-        return 1.0
-    evidence, place = z[known] @ allowed.T, right[known].argmax(axis=1)
+        return Decision((0.5,) * width, 1.0, (0.0,) * count)
+    z, place = np.asarray(logits, np.float64)[known], right[known].argmax(axis=1)
+    evidence, rows = z @ allowed.T, np.arange(len(z))
+    prior = 1 / (_SPREAD**2 * len(z))
 
-    def loss(log_temperature: float) -> float:
-        scaled = evidence / np.exp(log_temperature)
-        chosen = scaled[np.arange(len(place)), place]
-        return float(np.mean(np.logaddexp.reduce(scaled, axis=1) - chosen))
+    def loss(flat: Array) -> tuple[float, Array]:
+        shift, interactions, sharpness = flat[:width], flat[width:-1], np.exp(flat[-1])
+        scores = evidence * sharpness - allowed @ shift + interactions
+        total = np.logaddexp.reduce(scores, axis=1)
+        slope = np.exp(scores - total[:, None])
+        slope[rows, place] -= 1
+        slope /= len(z)
+        value = float((total - scores[rows, place]).mean()) + prior / 2 * float(np.square(flat[:-1]).sum())
+        by_combination = slope.sum(axis=0)
+        gradient = np.concatenate(
+            [
+                -by_combination @ allowed + prior * shift,
+                by_combination + prior * interactions,
+                [float((slope * evidence).sum()) * sharpness],
+            ]
+        )
+        return value, gradient
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(5)), method="bounded").x))
+    bounds = [(None, None)] * (width + count) + [(-np.log(_TEMPERATURES[1]), -np.log(_TEMPERATURES[0]))]
+    found = minimize(loss, np.zeros(width + count + 1), jac=True, method="L-BFGS-B", bounds=bounds).x
+    temperature = float(np.exp(-found[-1]))
+    thresholds = np.clip(expit(found[:width] * temperature), _EDGE, 1 - _EDGE)
+    return Decision(tuple(map(float, thresholds)), temperature, tuple(map(float, found[width:-1])))

@@ -14,8 +14,7 @@ from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leafzoom.labels import LabelSet
-from leafzoom.manifest import Decision
+from leafzoom.labels import Decision, LabelSet
 from leafzoom.metrics import score
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_fusions

@@ -32,7 +32,8 @@ from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split, subset
 from leafzoom.errors import TrainingError
-from leafzoom.manifest import Decision, Manifest
+from leafzoom.labels import Decision
+from leafzoom.manifest import Manifest
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import (
     build_backbone,
