@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from conftest import needs_shared
 from leafzoom.dataset import cache as cache_module
+from leafzoom.dataset import synthetic
 from leafzoom.dataset.audit import duplicate_groups, near_duplicates
 from leafzoom.dataset.cache import Cache, build_cache, open_cache
 from leafzoom.dataset.lesions import read_lesions
@@ -537,38 +538,60 @@ def test_rendered_leaves_are_the_same_each_time_and_know_their_lesions() -> None
     assert not np.array_equal(first[0].pixels, next(render_leaves(1, size=96, seed=4)).pixels)
 
 
+def spot(kind: str, scale: float, seed: int) -> np.ndarray:
+    """A patch of spots of one kind on plain green, drawn as in a leaf, averaged down `scale` times: grey levels."""
+    canvas = Image.new("RGB", (768, 768), (80, 130, 50))
+    synthetic._draw_patch(canvas, [kind], (384, 384), np.random.default_rng(seed))
+    patch = canvas.crop((288, 288, 480, 480))
+    side = round(192 / scale)
+    return np.asarray(patch.resize((side, side), Image.Resampling.BOX), np.float64).mean(axis=2)
+
+
 def test_the_kinds_of_lesion_look_alike_from_afar_and_differ_close_by() -> None:
-    """Over many leaves of each kind: the patch's mean colour is the same, its contrast in detail is not."""
-    means: dict[str, list[float]] = {"ring_spot": [], "solid_spot": []}
-    details: dict[str, list[float]] = {"ring_spot": [], "solid_spot": []}
-    for leaf in render_leaves(160, size=384, seed=5):
-        if len(leaf.labels) == 1 and leaf.lesions:
-            x0, y0, x1, y1 = (round(edge) for edge in leaf.lesions[0])
-            patch = leaf.pixels[y0:y1, x0:x1].mean(axis=2)
-            means[leaf.labels[0]].append(patch.mean())
-            details[leaf.labels[0]].append(np.abs(np.diff(patch, axis=1)).mean())
-    spread = np.std(means["ring_spot"] + means["solid_spot"])
-    assert abs(np.mean(means["ring_spot"]) - np.mean(means["solid_spot"])) < 0.5 * spread
-    assert np.mean(details["ring_spot"]) > 1.3 * np.mean(details["solid_spot"])
+    """The same patches drawn as both kinds: at the first look's 96 px (an eighth) nearly the same, at 384 px not."""
+    alike, apart, means = [], [], []
+    for seed in range(40):
+        afar, near = ([spot(kind, scale, seed) for kind in SYNTHETIC_LABELS[1:]] for scale in (8, 2))
+        lesion = np.abs(afar[1] - afar[1][0, 0]).max()  # how much a spot stands out from the green, from afar
+        alike.append(np.abs(afar[0] - afar[1]).mean() / lesion)
+        apart.append(np.abs(near[0] - near[1]).mean() / lesion)
+        means.append((afar[0].mean() - afar[1].mean()) / lesion)
+    assert abs(np.mean(means)) < 0.005  # the same light in all
+    assert np.mean(apart) > 2.5 * np.mean(alike)
 
 
-def test_known_lesions(tmp_path: Path, leaves: Path) -> None:
-    assert read_lesions(tmp_path) == {}
-    found = read_lesions(leaves)
+def test_known_lesions(tmp_path: Path, leaves: Path, cache: Cache) -> None:
+    assert read_lesions(tmp_path, cache) == {}
+    found = read_lesions(leaves, cache)
     assert len(found) == 45  # three of four combinations have some
     assert all(boxes.shape == (1, 4) for boxes in found.values())
+    spaced = "image, x0, y0, x1, y1\n leaf-00001.jpg , 1, 2, 30, 40\nleaf-00001.jpg,0,0,96,96\n\n"
+    (tmp_path / "lesions.csv").write_text(spaced)
+    assert read_lesions(tmp_path, cache)["leaf-00001.jpg"].tolist() == [[1, 2, 30, 40], [0, 0, 96, 96]]
+    good = "image,x0,y0,x1,y1\nleaf-00001.jpg,1,2,3,4\n"
     for content, says in (
         ("image,x0,y0,x1\n", "has no column y1"),
-        ("image,x0,y0,x1,y1\na.jpg,1,2,3,4\nb.jpg,1,2,x,4\n", "row 3: x0, y0, x1 and y1 have to be numbers"),
-        ("image,x0,y0,x1,y1\na.jpg,5,2,3,4\n", "row 2: 5, 2, 3, 4 is no box"),
-        ("image,x0,y0,x1,y1\na.jpg,1,2\n", "row 2"),
+        (good + "leaf-00002.jpg,1,2,x,4\n", "row 3: x0, y0, x1 and y1 have to be numbers"),
+        (good + "leaf-00002.jpg,5,2,3,4\n", "row 3: 5, 2, 3, 4 is no box"),
+        (good + "leaf-00002.jpg,1,2,inf,4\n", "row 3: 1, 2, inf, 4 is no box"),
+        (good + "leaf-00002.jpg,1,2\n", "row 3: x0, y0, x1 and y1 have to be numbers"),
+        (good + "leaf-00002.png,1,2,3,4\n", "row 3: no photograph 'leaf-00002.png' in the table"),
+        (good + ",1,2,3,4\n", "row 3: no photograph ''"),
+        (good + "leaf-00002.jpg,1,2,97,4\n", "row 3: 1, 2, 97, 4 is not inside leaf-00002.jpg, which has 96 x 96"),
     ):
         (tmp_path / "lesions.csv").write_text(content)
         with pytest.raises(DataError, match=says):
-            read_lesions(tmp_path)
+            read_lesions(tmp_path, cache)
     (tmp_path / "lesions.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="cannot be read"):
-        read_lesions(tmp_path)
+        read_lesions(tmp_path, cache)
+
+
+def test_lesions_are_not_taken_for_the_table_of_labels(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "my-leaves.csv").write_text("image,labels\na.png,scab\n")
+    (tmp_path / "lesions.csv").write_text("image,x0,y0,x1,y1\na.png,1,2,3,4\n")
+    assert read_table(tmp_path).images == ("a.png",)
 
 
 def test_decision_is_a_combination_that_occurs() -> None:

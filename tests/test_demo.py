@@ -26,6 +26,7 @@ def test_the_tour(tmp_path: Path) -> None:
     assert figures["photographs"] == 6
     assert set(figures["exact_match"]) == {"backbone", "scale1", "scale2", "scale3", "fusion12", "fusion123"}
     assert set(figures["pointing"]["learned"]) == {"scale2", "scale3"}
+    assert set(figures["zoom_value"]) == {"learned", "centre", "random", "response"}
     assert (out / "run" / "model.onnx").is_file()
     with pytest.raises(TrainingError, match="holds a demo already"):
         run_demo(out, seed=1, say=said.append, photographs=60, changes=TINY)

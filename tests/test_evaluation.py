@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from leafzoom.dataset.split import Split
 from leafzoom.evaluation.evaluate import evaluate
 from leafzoom.evaluation.figures import calibration, confusion
 from leafzoom.evaluation.gallery import choose
-from leafzoom.evaluation.report import report
+from leafzoom.evaluation.report import _shares, report
 from leafzoom.evaluation.zoom_value import KINDS, zoom_value
 from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.labels import Decision, LabelSet, combination_probabilities
@@ -56,7 +57,7 @@ def page(leaves: Path, cache: Cache, split: Split, tmp_path: Path) -> str:
     film.write_bytes(b"GIF89a")
     report(
         evaluation, cache, tmp_path / "report", dataset, {"name": "x"}, zooming=loaded.network, zooms=8,
-        lesions=read_lesions(leaves), film=film,
+        lesions=read_lesions(leaves, cache), film=film,
     )  # fmt: skip
     return (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
 
@@ -108,8 +109,9 @@ def test_zoom_value_gives_each_kind_its_boxes(cache: Cache, monkeypatch: pytest.
     value = zoom_value(fused, sources, targets)
     assert set(value.exact_match) == set(KINDS)
     assert set(value.exact_match["centre"]) == {"scale2", "scale3", "fusion12", "fusion123"}
-    for kind in KINDS[1:]:  # the first zoom's boxes have the learned size, wherever they are
-        torch.testing.assert_close(boxes[kind][0][:, 2], boxes["learned"][0][:, 2])
+    for kind in KINDS[1:]:  # both zooms' boxes have the learned sizes, wherever they are
+        for place in (0, 1):
+            torch.testing.assert_close(boxes[kind][place][:, 2], boxes["learned"][place][:, 2])
     assert not boxes["centre"][0][:, :2].any()
     assert boxes["random"][0][:, :2].std() > 0.3
     assert (boxes["response"][0][:, :2] != boxes["learned"][0][:, :2]).any()
@@ -131,22 +133,53 @@ def test_zoom_value_of_a_centred_network_is_none(cache: Cache) -> None:
     assert all(gain == {"difference": 0, "interval": [0, 0]} for gain in value.gain["centre"].values())
 
 
-def test_pointing_game_asks_whose_centre_lies_on_a_lesion(cache: Cache) -> None:
+def test_pointing_game_asks_whose_centre_lies_on_a_lesion(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lesions tight around the learned centres, and the same with x and y exchanged."""
     fused = network()
-    targets = np.eye(3, dtype=int)[np.arange(12) % 3]
-    middle, corner, nothing = (
-        np.array([[0.45, 0.45, 0.55, 0.55]]),
-        np.array([[0.0, 0.0, 0.02, 0.02]]),
-        np.zeros((0, 4)),
+    sources, targets = np.asarray(cache.sources[:12]), np.eye(3, dtype=int)[np.arange(12) % 3]
+    boxes: list[torch.Tensor] = []
+    zoom = type(fused.racnn).zoom
+
+    def spy(self, *given):  # type: ignore[no-untyped-def]
+        glimpse = zoom(self, *given)
+        boxes.append(glimpse.boxes)
+        return glimpse
+
+    monkeypatch.setattr("leafzoom.evaluation.zoom_value._BATCH", 12)
+    monkeypatch.setattr(type(fused.racnn), "zoom", spy)
+    zoom_value(fused, sources, targets)
+    centres = boxes[1][:, :2].numpy() / 96  # of the second learned zoom, the first kind to be looked with
+    assert np.abs(centres[:, 0] - centres[:, 1]).min() > 0.002
+    tight = [np.array([[x - 0.001, y - 0.001, x + 0.001, y + 0.001]]) for x, y in centres]
+    found = zoom_value(fused, sources, targets, lesions=tight)
+    assert found.pointing["learned"]["scale3"] == 1
+    assert found.pointing_intervals["learned"]["scale3"] == pytest.approx([1, 1])
+    assert found.pointing["random"]["scale3"] < 0.1
+    assert found.pointing_gain["random"]["scale3"]["difference"] == pytest.approx(
+        1 - found.pointing["random"]["scale3"]
     )
-    two = np.concatenate([corner, middle])
-    lesions = [middle, corner, nothing, two] * 3
-    value = zoom_value(fused, np.asarray(cache.sources[:12]), targets, lesions=lesions)
-    assert value.pointing_photographs == 9
-    assert value.pointing["centre"] == {"scale2": pytest.approx(2 / 3), "scale3": pytest.approx(2 / 3)}
-    everywhere = zoom_value(fused, np.asarray(cache.sources[:12]), targets, lesions=[np.array([[0.0, 0, 1, 1]])] * 12)
-    assert {s for scores in everywhere.pointing.values() for s in scores.values()} == {1.0}
-    assert zoom_value(fused, np.asarray(cache.sources[:12]), targets).pointing == {}
+    turned = [box[:, [1, 0, 3, 2]] for box in tight]
+    assert zoom_value(fused, sources, targets, lesions=turned).pointing["learned"]["scale3"] == 0
+
+
+def test_random_boxes_hit_as_often_as_their_centres_range_says(cache: Cache) -> None:
+    fused = network()
+    sources, targets = np.asarray(cache.sources[:12]), np.eye(3, dtype=int)[np.arange(12) % 3]
+    left, nothing = np.array([[0.0, 0.0, 0.5, 1.0]]), np.zeros((0, 4))
+    value = zoom_value(fused, sources, targets, lesions=[left, nothing, np.concatenate([left, left])] * 4)
+    assert value.pointing_photographs == 8
+    for scale in ("scale2", "scale3"):
+        assert value.pointing["random"][scale] == pytest.approx(0.5, abs=0.04)  # 1,600 draws
+    assert value.pointing["centre"] == {"scale2": 1, "scale3": 1}
+    assert zoom_value(fused, sources, targets).pointing == {}
+
+
+def test_lesions_are_shares_of_each_photos_own_sides(cache: Cache) -> None:
+    """A photo that is wider than high."""
+    wide = replace(cache, photo_sizes=np.tile([300, 200], (len(cache.table), 1)))
+    name = cache.table.images[3]
+    assert _shares({name: np.array([[30.0, 20.0, 60.0, 100.0]])}, wide, 3).tolist() == [[0.1, 0.1, 0.2, 0.5]]
+    assert _shares({}, wide, 3).shape == (0, 4)
 
 
 def test_calibration_error_is_the_mean_gap() -> None:

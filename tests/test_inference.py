@@ -86,7 +86,8 @@ def test_prepare(leaves: Path, tmp_path: Path) -> None:
     assert report["problems"] == report["near_duplicates"] == []
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert page.count('<figure><img src="data:image/jpeg;base64,') == 24
-    assert page.count("<b>ring spot + solid spot</b>") == 6  # every combination in turn
+    assert page.count("<b>ring spot + solid spot</b>") == 6  # the combinations in turn
+    assert "45 known lesions on 45 photographs" in result.output
     assert "By combination of labels" in page
     assert "Rows that cannot be used" not in page
 
@@ -104,6 +105,7 @@ def test_prepare_shows_pairs_that_disagree(leaves: Path, tmp_path: Path) -> None
     assert "2 pairs of near-duplicates, 1 of them with different labels" in result.output
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert page.count('<span class="bad">') == 2
+    assert page.count("labelled differently</b>") == 1
     first, second = page.index("row 4, 2.jpg"), page.index("row 2, 0.jpg")
     assert first < second  # those that disagree come first
     assert "b&lt;" in page

@@ -201,6 +201,7 @@ def test_heads_are_means_over_mirror_images(mirrors: int, axes: list[tuple[int, 
 def test_class_activations_average_to_the_logits(name: str) -> None:
     backbone = Backbone(name=name, labels=6, drop_rate=0.2).eval()
     views = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    backbone.require_class_activations(64)
     for_apn, activations = backbone.class_activations(views)
     look = backbone(views)
     torch.testing.assert_close(for_apn, look.features)

@@ -197,15 +197,24 @@ def test_apn_phases_can_follow_class_activations(cache: Cache, split: Split, tmp
     assert manifest.recipe["model"]["apn_normalise"] == "places"
 
 
-def test_class_activations_that_a_backbone_lacks_are_said_at_once(cache: Cache, split: Split, tmp_path: Path) -> None:
-    changes = [
-        "warm_up.target=activation",
-        "model.backbone=vgg11",
-        "alternation.held_stages=0",
-        "model.batch_norm=keep",
-    ]
-    with pytest.raises(RecipeError, match="vgg11 has no class activation maps"):
+@pytest.mark.parametrize("name", ["vgg11", "convnext_atto"])
+def test_class_activations_that_a_backbone_lacks_are_said_at_once(
+    cache: Cache, split: Split, tmp_path: Path, name: str
+) -> None:
+    changes = ["warm_up.target=activation", f"model.backbone={name}", "alternation.held_stages=0"]
+    changes += ["model.batch_norm=keep"]
+    with pytest.raises(RecipeError, match=f"{name} has no class activation maps"):
         train(cache, split, load_recipe("default", [*TINY, *changes]), tmp_path / "run", say=silent)
+
+
+def test_a_map_of_one_place_cannot_be_normalised_over_places() -> None:
+    with pytest.raises(RecipeError, match="input_size 32 has one place"):
+        small_racnn("model.apn_normalise=places", "model.backbone=tf_efficientnet_lite0", "model.input_size=32")
+
+
+def test_joint_has_no_apn_phases_to_choose_for() -> None:
+    with pytest.raises(RecipeError, match="objective joint has no APN phases"):
+        load_recipe("joint-loss", ["alternation.apn_objective=activation"])
 
 
 def test_fine_tuning_changes_the_plain_backbone_alone() -> None:

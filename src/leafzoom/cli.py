@@ -97,6 +97,7 @@ def prepare(data: Path, csv_file: Path | None, cache_folder: Path | None, out: P
     """
     with needs_extra("train", "leafzoom prepare"):
         from leafzoom.dataset.audit import near_duplicates
+        from leafzoom.dataset.lesions import read_lesions
         from leafzoom.evaluation.dataset_page import combination_counts, write_dataset_page
         from leafzoom.storage import make_folder, write_json
 
@@ -105,12 +106,12 @@ def prepare(data: Path, csv_file: Path | None, cache_folder: Path | None, out: P
     cache = _cache(data, csv_file, cache_folder, source_size)
     table = cache.table
     pairs = near_duplicates(cache.sources)
-    conflicts = [pair for pair in pairs if pair.conflicting(table)]
+    conflicts = sum(pair.conflicting(table) for pair in pairs)
     click.echo(f"{len(table)} photographs in {table.csv}, cached in {cache.folder}")
     counts = combination_counts([row.labels for row in table.rows])
     for combination, count in counts.items():
         click.echo(f"  {count:6} {combination or '(no label)'}")
-    click.echo(f"{len(pairs)} pairs of near-duplicates, {len(conflicts)} of them with different labels")
+    click.echo(f"{len(pairs)} pairs of near-duplicates, {conflicts} of them with different labels")
     if out:
         write_json(
             out / "prepare.json",
@@ -127,7 +128,7 @@ def prepare(data: Path, csv_file: Path | None, cache_folder: Path | None, out: P
                         "labels": [" ".join(table.rows[i].labels) for i in (pair.first, pair.second)],
                         "rows": [table.rows[i].line for i in (pair.first, pair.second)],
                         "correlation": round(pair.correlation, 4),
-                        "conflicting": pair in conflicts,
+                        "conflicting": pair.conflicting(table),
                     }
                     for pair in pairs
                 ],
@@ -141,6 +142,9 @@ def prepare(data: Path, csv_file: Path | None, cache_folder: Path | None, out: P
         raise DataError(f"{len(table.problems)} rows of {table.csv} cannot be used (listed above): mend them")
     if not len(table):
         table.require_clean()
+    lesions = read_lesions(data, cache)
+    if lesions:
+        click.echo(f"{sum(map(len, lesions.values()))} known lesions on {len(lesions)} photographs")
 
 
 @cli.command()
@@ -211,6 +215,9 @@ def evaluate(
 ) -> None:
     """Score every head of MODEL on labelled photographs.
 
+    Where DIR/lesions.csv gives boxes of known lesions (image,x0,y0,x1,y1 in pixels of the upright photo), the
+    report says how often the network looks at them.
+
     \b
     Example: leafzoom evaluate runs/first --data plant-pathology-2021 --split inner-report --out report
     """
@@ -227,7 +234,7 @@ def evaluate(
     make_folder(out)
     cache = _cache(data, csv_file, cache_folder, network.manifest.source_size)
     cache.table.require_clean()
-    lesions = read_lesions(data)
+    lesions = read_lesions(data, cache)
     run = run_folder(model)
     manifest = network.manifest
     stored = read_split(run / "split.json") if run else None
@@ -249,7 +256,7 @@ def evaluate(
         "leafzoom": manifest.leafzoom_version,
     }
     zooming = zooming_network(model, network) if zooms else None
-    film = run / "attention.gif" if run and (run / "attention.gif").is_file() else None
+    film = run / "attention.gif" if run else None
     report(evaluation, cache, out, dataset, described, zooming=zooming, zooms=zooms, lesions=lesions, film=film)
     click.echo(
         f"{'head':<12} {'exact':>7} {'micro F1':>9} {'macro F1':>9} {'mAP':>7}   fitted: {'exact':>7} {'micro F1':>9}"

@@ -86,15 +86,16 @@ def run_demo(
         {"csv": "rendered leaves", "split": "inner-report", "photographs": len(split.report), "seed": seed},
         {"name": "demo", "recipe": recipe.name, "trained_on": len(split.train), "leafzoom": __version__},
         zooming=network.network,
-        lesions=read_lesions(leaves),
+        lesions=read_lesions(leaves, cache),
         film=run / "attention.gif",
     )
-    assert zoom is not None
+    assert zoom is not None  # a network was given
 
     say(f"5/6 exporting to {run / 'model.onnx'}, compared with the checkpoint")
     export_onnx(load_checkpoint(checkpoint), run / "model.onnx", cache.sources[:32])
 
-    photo, picture = leaves / "train_images" / split.report[-1], out / "diagnosis.png"
+    mixed = [row.image for row in cache.table.take(split.report).rows if len(row.labels) > 1]
+    photo, picture = leaves / "train_images" / (mixed or split.report)[0], out / "diagnosis.png"
     say(f"6/6 diagnosing {photo} into {picture}")
     prediction = Predictor(OnnxNetwork(run / "model.onnx"))(photo)
     prediction.save(picture)
@@ -121,10 +122,11 @@ def _conclude(
             "exact_match_fitted": {head: m.exact_match for head, m in evaluation.heads_fitted.items()},
             "zoom_value": zoom.exact_match,
             "pointing": zoom.pointing,
+            "pointing_intervals": zoom.pointing_intervals,
             "pointing_photographs": zoom.pointing_photographs,
         },
     )
-    say(f"All labels right, first look alone: {exact['scale1']:.0%}; three looks fused ({last}): {exact[last]:.0%}.")
+    say(f"All labels right, first look alone: {exact['scale1']:.0%}; all looks fused ({last}): {exact[last]:.0%}.")
     boxes = ", ".join(f"{kind} {scores[last]:.0%}" for kind, scores in zoom.exact_match.items())
     say(f"The same classifiers with other boxes: {boxes}.")
     if deepest:

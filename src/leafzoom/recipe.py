@@ -193,6 +193,12 @@ class AlternationRecipe:
     classifier: OptimizerRecipe = OptimizerRecipe(learning_rate=5e-4)
     apn: OptimizerRecipe = OptimizerRecipe(learning_rate=1e-4, weight_decay=0.0)
 
+    @model_validator(mode="after")
+    def _objectives(self) -> AlternationRecipe:
+        if self.objective == "joint" and self.apn_objective != "ranking":
+            raise ValueError("objective joint has no APN phases: leave apn_objective at ranking")
+        return self
+
 
 @dataclass(frozen=True, config=_STRICT)
 class FusionRecipe:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from leafzoom.dataset.table import LESIONS_CSV
 from leafzoom.storage import make_folder, replacing, write_text
 
 __all__ = ["SYNTHETIC_LABELS", "SyntheticLeaf", "render_leaves", "write_leaves"]
@@ -26,6 +27,7 @@ SYNTHETIC_LABELS = ("healthy", "ring_spot", "solid_spot")
 _COMBINATIONS = (("healthy",), ("ring_spot",), ("solid_spot",), ("ring_spot", "solid_spot"))
 _OVERSAMPLE = 2
 _PALE, _DARK = np.array((184, 160, 112)), np.array((66, 44, 30))
+_SPOT_OVERSAMPLE = 4
 _CORE = 0.62  # the dark centre's radius, of the spot's
 _SOLID = _PALE * (1 - _CORE**2) + _DARK * _CORE**2  # what a ring spot is from afar
 _REACH = 0.05  # of a patch around its centre, as a share of the photograph's side
@@ -73,7 +75,7 @@ def write_leaves(folder: Path, count: int, *, size: int, seed: int) -> Path:
             Image.fromarray(leaf.pixels).save(temporary, "JPEG", quality=92)
         rows.writerow([name, " ".join(leaf.labels)])
         boxes.writerows([name, *(f"{edge:.1f}" for edge in box)] for box in leaf.lesions)
-    write_text(folder / "lesions.csv", lesions.getvalue())
+    write_text(folder / LESIONS_CSV, lesions.getvalue())
     write_text(folder / "train.csv", table.getvalue())
     return folder
 
@@ -183,22 +185,38 @@ def _draw_patch(
     Sizes and shades differ from patch to patch and from spot to spot, whatever the kind.
     """
     side = canvas.width
-    pen = ImageDraw.Draw(canvas)
     reach, spots = _REACH * side, int(random.integers(8, 13))
     radius, shade = side * random.uniform(0.006, 0.008), random.uniform(0.8, 1.2)
     box = (math.inf, math.inf, -math.inf, -math.inf)
     for turn in range(spots):
         x, y = np.array(place) + random.uniform(-reach, reach, 2)
         r, tint = radius * random.uniform(0.85, 1.15), shade * random.uniform(0.9, 1.1)
-        edges = (x - r, y - r, x + r, y + r)
-        if kinds[turn % len(kinds)] == "ring_spot":
-            pen.ellipse(edges, fill=_rgb(_PALE * tint))
-            core = r * _CORE
-            pen.ellipse((x - core, y - core, x + core, y + core), fill=_rgb(_DARK * tint))
-        else:
-            pen.ellipse(edges, fill=_rgb(_SOLID * tint))
+        edges = _draw_spot(canvas, kinds[turn % len(kinds)], (x, y), r, tint)
         box = (min(box[0], edges[0]), min(box[1], edges[1]), max(box[2], edges[2]), max(box[3], edges[3]))
     return box
+
+
+def _draw_spot(
+    canvas: Image.Image, kind: str, place: Point, r: float, tint: float
+) -> tuple[float, float, float, float]:
+    """One spot of radius r pixels; its box. Drawn by coverage, so that small discs have the area they should."""
+    x0, y0 = (math.floor(value - r) - 1 for value in place)
+    side = 2 * math.ceil(r) + 4
+    fine = _SPOT_OVERSAMPLE
+    grid = (np.arange(side * fine) + 0.5) / fine
+    distance = np.hypot(grid[None, :] + x0 - place[0], grid[:, None] + y0 - place[1])
+
+    def coverage(radius: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        inside = (distance < radius).reshape(side, fine, side, fine)
+        return np.asarray(inside.mean(axis=(1, 3))[:, :, None], np.float64)
+
+    region = (x0, y0, x0 + side, y0 + side)
+    pixels = np.asarray(canvas.crop(region), np.float64)
+    outer, core = (_PALE, _DARK) if kind == "ring_spot" else (_SOLID, _SOLID)
+    pixels = pixels + coverage(r) * (outer * tint - pixels)
+    pixels = pixels + coverage(r * _CORE) * (core - outer) * tint
+    canvas.paste(Image.fromarray(np.clip(pixels.round(), 0, 255).astype(np.uint8)), (x0, y0))
+    return place[0] - r, place[1] - r, place[0] + r, place[1] + r
 
 
 def _light(size: int, random: np.random.Generator) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

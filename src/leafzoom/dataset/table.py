@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from leafzoom.errors import DataError
 from leafzoom.labels import LabelSet
 
-__all__ = ["Problem", "Row", "Table", "find_csv", "read_table"]
+__all__ = ["LESIONS_CSV", "Problem", "Row", "Table", "find_csv", "read_table"]
 
+LESIONS_CSV = "lesions.csv"  # boxes, not labels: see `dataset/lesions.py`
 _FOLDERS = ("train_images", "images", ".")
 _MAX_LINE = 100_000
 
@@ -126,7 +127,7 @@ class Table:
 
 
 def find_csv(data: Path) -> Path:
-    """The CSV of a data folder: `train.csv`, else `labels.csv`, else the only one there.
+    """The CSV of a data folder: `train.csv`, else `labels.csv`, else the only one beside `lesions.csv`.
 
     Raises:
         DataError: no folder, no CSV, or several.
@@ -136,7 +137,7 @@ def find_csv(data: Path) -> Path:
     for name in ("train.csv", "labels.csv"):
         if (data / name).is_file():
             return data / name
-    found = sorted(data.glob("*.csv"))
+    found = sorted(path for path in data.glob("*.csv") if path.name != LESIONS_CSV)
     if len(found) != 1:
         came = f"{len(found)} of them" if found else "none"
         raise DataError(

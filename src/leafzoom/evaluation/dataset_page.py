@@ -51,8 +51,7 @@ def write_dataset_page(cache: Cache, pairs: Sequence[NearDuplicate], path: Path)
     table = cache.table
     labels = Counter(label for row in table.rows for label in row.labels)
     combinations = combination_counts([row.labels for row in table.rows])
-    conflicts = [pair for pair in pairs if pair.conflicting(table)]
-    shown = [*conflicts, *(pair for pair in pairs if pair not in conflicts)][:_PAIRS]
+    shown = sorted(pairs, key=lambda pair: not pair.conflicting(table))[:_PAIRS]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True)
     template = environment.from_string(
         (resources.files("leafzoom.evaluation") / "dataset_page.html").read_text(encoding="utf-8")
@@ -63,7 +62,7 @@ def write_dataset_page(cache: Cache, pairs: Sequence[NearDuplicate], path: Path)
         labels=len(labels),
         combinations=len(combinations),
         duplicates=len(pairs),
-        conflicts=len(conflicts),
+        conflicts=sum(pair.conflicting(table) for pair in pairs),
         label_figure=bars(dict(labels.most_common()), "By label") if labels else None,
         combination_figure=bars(
             {name.replace(" ", " + ") or "no label": count for name, count in combinations.items()},
@@ -75,13 +74,16 @@ def write_dataset_page(cache: Cache, pairs: Sequence[NearDuplicate], path: Path)
         pairs=[
             {
                 "two": [_photograph(cache, pair.first), _photograph(cache, pair.second)],
-                "conflicting": pair in conflicts,
+                "conflicting": pair.conflicting(table),
                 "correlation": f"{pair.correlation:.3f}",
             }
             for pair in shown
         ],
         problems=[{"row": p.line, "image": p.image, "what": p.what} for p in table.problems[:_PROBLEMS]],
         problem_count=len(table.problems),
+        counts=[
+            (name.replace(" ", " + ").replace("_", " ") or "no label", count) for name, count in combinations.items()
+        ],
     )
     write_text(path, page)
 
@@ -92,7 +94,7 @@ def _one_of_each(cache: Cache) -> list[int]:
     by_combination: dict[tuple[str, ...], list[int]] = {}
     for row in order:
         by_combination.setdefault(tuple(sorted(cache.table.rows[row].labels)), []).append(int(row))
-    groups = [by_combination[name] for name in sorted(by_combination)]
+    groups = sorted(by_combination.values(), key=len, reverse=True)
     most = max(map(len, groups), default=0)
     turns = (rows[turn] for turn in range(most) for rows in groups if turn < len(rows))
     return [row for row, _ in zip(turns, range(_BATCH), strict=False)]

@@ -35,6 +35,7 @@ _STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
 }
 _BINS = 10
+_MOST_BARS = 40
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ class Curve:
 
 
 def bars(counts: Mapping[str, int], title: str) -> str:
-    """A bar a name, with its count at its end, in the order given from the top."""
+    """A bar a name, with its count at its end, in the order given from the top; after 40 one for all others."""
+    if len(counts) > _MOST_BARS:
+        first = list(counts.items())[: _MOST_BARS - 1]
+        counts = dict(first) | {f"{len(counts) - len(first)} others": sum(counts.values()) - sum(c for _, c in first)}
     names = [_words(name) for name in counts]
     with _figure(5.6, 0.7 + 0.3 * len(names)) as figure:
         axes = figure.add_subplot()
@@ -203,4 +207,4 @@ def _svg(figure: Figure, title: str) -> str:
 
 
 def _words(label: str) -> str:
-    return label.replace("_", " ")
+    return label.replace("_", " ").replace("$", r"\$")  # matplotlib reads formulas between dollars

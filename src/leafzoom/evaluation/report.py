@@ -61,7 +61,7 @@ def report(
         zooming: the network, if it can be given other boxes, for the zoom value.
         zooms: how many photographs that is measured on.
         lesions: known ones, {image: [m, 4]} in photo pixels, for the pointing game.
-        film: of the run's attention, a GIF, if there is one.
+        film: of the run's attention, a GIF; left out where the file is missing.
 
     Raises:
         LeafzoomError: the folder cannot be written.
@@ -107,7 +107,7 @@ def write_report(
         table: where the photographs' files are.
         path: of the page.
         dataset, model: as in `metrics.json`.
-        film: of the run's attention, a GIF.
+        film: of the run's attention, a GIF; left out where the file is missing.
 
     Raises:
         LeafzoomError: the page cannot be written.
@@ -151,7 +151,7 @@ def write_report(
             {"title": _GROUPS[group][0], "note": _GROUPS[group][1], "exhibits": exhibits}
             for group, exhibits in _gallery(evaluation, table, shares, confidence).items()
         ],
-        film=base64.b64encode(film.read_bytes()).decode("ascii") if film else None,
+        film=base64.b64encode(film.read_bytes()).decode("ascii") if film and film.is_file() else None,
         licence=manifest.licence,
     )
     write_text(path, page)
@@ -243,11 +243,25 @@ def _zoom(zoom: ZoomValue) -> dict[str, Any]:
             for kind, gain in zoom.gain.items()
         ],
         "pointing": [
-            {"kind": kind, "cells": [f"{s:.3f}" for s in zooms.values()]} for kind, zooms in zoom.pointing.items()
+            {
+                "kind": kind,
+                "cells": [
+                    (f"{share:.3f} ({_interval(zoom.pointing_intervals[kind][scale])})", _gain(zoom, kind, scale))
+                    for scale, share in zooms.items()
+                ],
+            }
+            for kind, zooms in zoom.pointing.items()
         ],
         "pointing_photographs": zoom.pointing_photographs,
         "scales": list(next(iter(zoom.pointing.values()), ())),
     }
+
+
+def _gain(zoom: ZoomValue, kind: str, scale: str) -> str:
+    if kind not in zoom.pointing_gain:
+        return ""
+    gain = zoom.pointing_gain[kind][scale]
+    return f"{gain['difference']:+.3f} ({_interval(gain['interval'], '+')})"  # type: ignore[arg-type]
 
 
 def _label_table(evaluation: Evaluation, sure: dict[str, Any], head: str) -> dict[str, Any]:

@@ -6,14 +6,14 @@ boxes of the same size at the centre, at a random place, and at the response's m
 at every zoom, the second one inside the first. Without averaging over mirror images.
 
 Where lesions are known, the boxes play the pointing game as well (Zhang et al. 2016): how many of their centres lie
-on one.
+on one. What a random box would reach there is the mean of many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from leafzoom.evaluation.bootstrap import interval, resample_scores
-from leafzoom.model.attention_proposal import encode_boxes, response_maxima
+from leafzoom.evaluation.bootstrap import interval, resample_means, resample_scores
+from leafzoom.model.attention_crop import compose_boxes, whole_box
+from leafzoom.model.attention_proposal import decode_boxes, encode_boxes, response_maxima
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
 from leafzoom.model.racnn import RACNN, ScaleOutput
 
@@ -31,6 +32,7 @@ __all__ = ["KINDS", "ZoomValue", "zoom_value"]
 Kind = Literal["learned", "centre", "random", "response"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _BATCH = 16
+_DRAWS = 200  # random boxes a photograph, for the pointing game
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class ZoomValue:
     `exact_match`, `micro_f1`: {kind: {head: score}}. `intervals`: {kind: {head: [low, high]}} of the exact match.
     `gain`: {kind: {head: {"difference", "interval"}}}: exact match with the learned box minus that with this one,
     paired. `photographs`: how many. `pointing`: {kind: {scale: share}}: of the boxes in photographs with known
-    lesions, those whose centre lies on one; empty where no lesion is known. `pointing_photographs`: how many do.
+    lesions, those whose centre lies on one, with `pointing_intervals` and, paired, `pointing_gain` of the learned
+    boxes; empty where no lesion is known. `pointing_photographs`: how many have lesions.
     """
 
     exact_match: dict[str, dict[str, float]]
@@ -49,6 +52,8 @@ class ZoomValue:
     gain: dict[str, dict[str, dict[str, float | list[float]]]]
     photographs: int
     pointing: dict[str, dict[str, float]]
+    pointing_intervals: dict[str, dict[str, list[float]]]
+    pointing_gain: dict[str, dict[str, dict[str, float | list[float]]]]
     pointing_photographs: int
 
 
@@ -69,9 +74,11 @@ def zoom_value(
         lesions: for each photograph [m, 4], x0, y0, x1, y1 as shares of its sides; empty where none is known.
         seed: of the random boxes and of the bootstrap.
     """
-    looked = {kind: _answers(network, sources, kind, seed) for kind in KINDS}
-    answers = {kind: said for kind, (said, _) in looked.items()}
-    known = [place for place, boxes in enumerate(lesions) if len(boxes)]
+    learned = _pass(network, sources, "learned", (), seed)
+    passes = {"learned": learned} | {
+        kind: _pass(network, sources, kind, learned.sizes, seed) for kind in KINDS if kind != "learned"
+    }
+    answers = {kind: looked.answers for kind, looked in passes.items()}
     heads = list(answers["learned"])
     flat = {f"{kind} {head}": said for kind in KINDS for head, said in answers[kind].items()}
     resampled = resample_scores(targets, flat, seed=seed)
@@ -102,68 +109,143 @@ def zoom_value(
             for kind in KINDS[1:]
         },
         photographs=len(targets),
-        pointing={
-            kind: {scale: _hits(points, lesions, known) for scale, points in centres.items()}
-            for kind, (_, centres) in looked.items()
-        }
-        if known
-        else {},
-        pointing_photographs=len(known),
+        **_pointing(network.racnn, passes, lesions, seed),
     )
 
 
-def _hits(centres: NDArray[np.float64], lesions: Sequence[NDArray[np.float64]], known: list[int]) -> float:
-    """The share of the known photographs where the centre [n, 2] lies on a lesion."""
-    on = [
-        bool(((lesions[i][:, :2] <= centres[i]) & (centres[i] <= lesions[i][:, 2:])).all(axis=1).any()) for i in known
-    ]
-    return float(np.mean(on))
+@dataclass(frozen=True)
+class _Pass:
+    """All photographs looked at with one kind of box.
+
+    `answers`: of every zooming head, at threshold 0.5, {head: [n, L]}. `centres`: x and y as shares of the source's
+    side, {scale: [n, 2]}. `sizes`: every zoom's tl, [n, 1] in -1..1.
+    """
+
+    answers: dict[str, NDArray[np.bool_]]
+    centres: dict[str, NDArray[np.float64]]
+    sizes: tuple[Tensor, ...]
 
 
 @torch.inference_mode()
-def _answers(
-    network: FusedRACNN, sources: NDArray[np.uint8], kind: Kind, seed: int
-) -> tuple[dict[str, NDArray[np.bool_]], dict[str, NDArray[np.float64]]]:
-    """With one kind of box: every zooming head's answers at threshold 0.5, {head: [n, L]}, and where every zoom's
-    centre is, {scale: [n, 2]}, x and y as shares of the source's side.
-    """
+def _pass(network: FusedRACNN, sources: NDArray[np.uint8], kind: str, sizes: Sequence[Tensor], seed: int) -> _Pass:
+    """Look at all photographs; `sizes` are those of the learned boxes, which the other kinds take over."""
+    racnn = network.racnn
     generator = torch.Generator().manual_seed(seed)
     parts: dict[str, list[Tensor]] = {}
     centres: dict[str, list[Tensor]] = {}
+    taken: list[list[Tensor]] = [[] for _ in racnn.apns]
     for start in tqdm(range(0, len(sources), _BATCH), f"{kind} boxes", unit="batch", disable=None, leave=False):
-        batch = torch.from_numpy(np.array(sources[start : start + _BATCH])).to(network.racnn.mean.device)
-        pictures = batch.permute(0, 3, 1, 2).to(network.racnn.mean.dtype) / 255
-        outputs = list(_looks(network.racnn, pictures, kind, generator))
+        batch = torch.from_numpy(np.array(sources[start : start + _BATCH])).to(racnn.mean.device)
+        pictures = batch.permute(0, 3, 1, 2).to(racnn.mean.dtype) / 255
+        wanted = [size[start : start + _BATCH] for size in sizes]
+        outputs, proposals = _looks(racnn, pictures, kind, wanted, generator)
         for scale, output in enumerate(outputs[1:], start=2):
             parts.setdefault(f"scale{scale}", []).append(output.logits)
-            centres.setdefault(f"scale{scale}", []).append(output.boxes[:, :2] / network.racnn.source_size)
+            centres.setdefault(f"scale{scale}", []).append(output.boxes[:, :2] / racnn.source_size)
+            taken[scale - 2].append(proposals[scale - 2][:, 2:])
         for fusion in network.fusions:
             assert isinstance(fusion, Fusion)
             parts.setdefault(fusion_head(fusion.scales), []).append(fusion(fusion.gather(outputs)))
-    said = {head: (torch.cat(logits) > 0).cpu().numpy() for head, logits in parts.items()}
-    return said, {scale: torch.cat(points).double().cpu().numpy() for scale, points in centres.items()}
+    return _Pass(
+        {head: (torch.cat(logits) > 0).cpu().numpy() for head, logits in parts.items()},
+        {scale: torch.cat(points).double().cpu().numpy() for scale, points in centres.items()},
+        tuple(torch.cat(zoom) for zoom in taken),
+    )
 
 
-def _looks(racnn: RACNN, pictures: Tensor, kind: Kind, generator: torch.Generator) -> Iterator[ScaleOutput]:
-    """All scales of pictures [B, 3, S, S] in 0..1, zoomed by one kind of box."""
+def _looks(
+    racnn: RACNN, pictures: Tensor, kind: str, sizes: Sequence[Tensor], generator: torch.Generator
+) -> tuple[list[ScaleOutput], list[Tensor]]:
+    """All scales of pictures [B, 3, S, S] in 0..1, zoomed by one kind of box, and every zoom's proposals."""
     sources = racnn.normalise(pictures)
     glimpse = racnn.first_glimpse(sources)
+    outputs, used = [], []
     for scale in range(racnn.scales):
         look = racnn.look(scale, glimpse)
-        yield ScaleOutput(look.logits, look.descriptor, glimpse.boxes)
+        outputs.append(ScaleOutput(look.logits, look.descriptor, glimpse.boxes))
         if scale < len(racnn.apns):
             proposals = racnn.propose(scale, look.features)
             if kind != "learned":
-                proposals = _same_size(racnn, proposals, look.features, kind, generator)
+                proposals = _elsewhere(racnn, sizes[scale], look.features, kind, generator)
+            used.append(proposals)
             glimpse = racnn.zoom(sources, glimpse, proposals)
+    return outputs, used
 
 
-def _same_size(racnn: RACNN, learned: Tensor, features: Tensor, kind: Kind, generator: torch.Generator) -> Tensor:
-    """Proposals [B, 3] of the learned boxes' size at another place."""
+def _elsewhere(racnn: RACNN, size: Tensor, features: Tensor, kind: str, generator: torch.Generator) -> Tensor:
+    """Proposals [B, 3] of the learned boxes' size [B, 1] at another place."""
     if kind == "response":
-        centres = response_maxima(features.float(), racnn.input_size).to(learned.dtype)
-        return encode_boxes(centres, learned[:, 2:], racnn.input_size, racnn.zoom_bounds, racnn.centre_range)
-    places = torch.zeros_like(learned[:, :2])
+        centres = response_maxima(features.float(), racnn.input_size).to(size.dtype)
+        return encode_boxes(centres, size, racnn.input_size, racnn.zoom_bounds, racnn.centre_range)
+    places = torch.zeros_like(size).expand(-1, 2)
     if kind == "random":
-        places = (2 * torch.rand(places.shape, generator=generator) - 1).to(learned)
-    return torch.cat([places, learned[:, 2:]], dim=1)
+        places = _anywhere(size, generator)
+    return torch.cat([places, size], dim=1)
+
+
+def _anywhere(size: Tensor, generator: torch.Generator) -> Tensor:
+    """Random tx and ty, [B, 2]."""
+    return (2 * torch.rand((len(size), 2), generator=generator) - 1).to(size)
+
+
+def _pointing(
+    racnn: RACNN, passes: dict[str, _Pass], lesions: Sequence[NDArray[np.float64]], seed: int
+) -> dict[str, Any]:
+    """The pointing game's fields of `ZoomValue`."""
+    known = [place for place, boxes in enumerate(lesions) if len(boxes)]
+    if not known:
+        return {"pointing": {}, "pointing_intervals": {}, "pointing_gain": {}, "pointing_photographs": 0}
+    on = [lesions[place] for place in known]
+    hits = {
+        kind: {scale: _hits(points[known], on) for scale, points in looked.centres.items()}
+        for kind, looked in passes.items()
+    }
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [
+        _random_centres(racnn, [size[known] for size in passes["learned"].sizes], generator) for _ in range(_DRAWS)
+    ]
+    for place, scale in enumerate(hits["random"]):
+        hits["random"][scale] = np.mean([_hits(points[place], on) for points in drawn], axis=0)
+    means = resample_means(
+        {f"{kind} {scale}": hit for kind, of in hits.items() for scale, hit in of.items()}, seed=seed
+    )
+    return {
+        "pointing": {kind: {scale: float(hit.mean()) for scale, hit in of.items()} for kind, of in hits.items()},
+        "pointing_intervals": {
+            kind: {scale: interval(means[f"{kind} {scale}"]) for scale in of} for kind, of in hits.items()
+        },
+        "pointing_gain": {
+            kind: {
+                scale: {
+                    "difference": float((hits["learned"][scale] - hit).mean()),
+                    "interval": interval(means[f"learned {scale}"] - means[f"{kind} {scale}"]),
+                }
+                for scale, hit in of.items()
+            }
+            for kind, of in hits.items()
+            if kind != "learned"
+        },
+        "pointing_photographs": len(known),
+    }
+
+
+def _random_centres(racnn: RACNN, sizes: list[Tensor], generator: torch.Generator) -> list[NDArray[np.float64]]:
+    """Centres of random boxes of these sizes, each inside the one before: [n, 2] a zoom, as shares of the side."""
+    boxes = whole_box(len(sizes[0]), racnn.source_size, like=sizes[0])
+    centres = []
+    for size in sizes:
+        proposals = torch.cat([_anywhere(size, generator), size], dim=1)
+        inside = decode_boxes(proposals, racnn.input_size, racnn.zoom_bounds, racnn.centre_range)
+        boxes = compose_boxes(boxes, inside, racnn.input_size)
+        centres.append((boxes[:, :2] / racnn.source_size).double().cpu().numpy())
+    return centres
+
+
+def _hits(centres: NDArray[np.float64], lesions: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """1 where the centre (x, y) of a row of [n, 2] lies on one of the photograph's lesions, else 0."""
+    return np.array(
+        [
+            float(((boxes[:, :2] <= centre) & (centre <= boxes[:, 2:])).all(axis=1).any())
+            for centre, boxes in zip(centres, lesions, strict=True)
+        ]
+    )

@@ -102,19 +102,35 @@ class Backbone(nn.Module):
         A class activation map (Zhou et al. 2016): the linear layer applied to every place of the map that is pooled
         before it, without its bias, so that its mean over places and the bias are the logit (without dropout).
 
-        Raises:
-            RecipeError: the network does more between pooling and the linear layer (VGG).
+        Only of networks that `require_class_activations` lets pass.
         """
         last, for_apn = self.features(views)
         if self.is_efficientnet:
             last = self.network.bn2(self.network.conv_head(last))
-        weight = self.classifier_layer().weight
-        if last.shape[1] != weight.shape[1]:
+        return for_apn, torch.einsum("bchw,lc->blhw", last, self.classifier_layer().weight)
+
+    @torch.no_grad()
+    def require_class_activations(self, input_size: int) -> None:
+        """See that the class activation maps of a view of this side are what they should be.
+
+        Raises:
+            RecipeError: the network does more between the map and the linear layer than pooling (VGG, ConvNeXt).
+        """
+        was_training = self.training
+        self.eval()
+        channels = self.classifier_layer().weight.shape[1]
+        view = torch.rand(1, 3, input_size, input_size, generator=torch.Generator().manual_seed(0))
+        last, _ = self.features(view)
+        right = self.is_efficientnet or last.shape[1] == channels
+        if right:
+            mean = self.class_activations(view)[1].mean(dim=(2, 3)) + self.classifier_layer().bias
+            right = torch.allclose(mean, self(view).logits, rtol=1e-3, atol=1e-4)
+        self.train(was_training)
+        if not right:
             raise RecipeError(
                 f"warm_up.target, alternation.apn_objective: {self.name} has no class activation maps (its linear "
-                "layer does not read the pooled map): use 'response' and 'ranking'"
+                "layer does not read the pooled map itself): use 'response' and 'ranking'"
             )
-        return for_apn, torch.einsum("bchw,lc->blhw", last, weight)
 
     def forward(self, views: Tensor) -> Look:
         """Look at views [B, 3, V, V], normalised as the network wants."""

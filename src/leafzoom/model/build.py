@@ -49,6 +49,11 @@ def build_racnn(recipe: Recipe, labels: int) -> RACNN:
     model = recipe.model
     backbones = [build_backbone(model, labels) for _ in range(model.scales)]
     channels, map_size = backbones[0].map_shape(model.input_size)
+    if map_size == 1 and model.apn_normalise == "places":
+        raise RecipeError(
+            f"model.apn_normalise: the map of {model.backbone} at model.input_size {model.input_size} has one place: "
+            "nothing differs between places, so use 'none' or a larger input_size"
+        )
     apns = [
         AttentionProposal(
             channels=channels,

@@ -239,7 +239,7 @@ class _Run:
         trial = build_backbone(self.recipe.model, len(self.labels.names))
         trial.hold_stages(self.recipe.alternation.held_stages)
         if "activation" in (self.recipe.warm_up.target, self.recipe.alternation.apn_objective):
-            trial.class_activations(torch.zeros(2, 3, self.recipe.model.input_size, self.recipe.model.input_size))
+            trial.require_class_activations(self.recipe.model.input_size)
         if self.recipe.model.batch_norm == "fold":
             trial.fold_batch_norm()
 
