@@ -11,6 +11,21 @@ from conftest import TINY
 from leafzoom.demo import run_demo
 from leafzoom.errors import TrainingError
 
+RECORDED = Path(__file__).resolve().parents[1] / "results" / "demo.json"
+
+
+def test_the_recorded_demos_prove_the_mechanism() -> None:
+    """What scripts/record-demo measured, seed by seed: looking closer pays, and because of where it looks."""
+    runs = json.loads(RECORDED.read_text(encoding="utf-8"))["runs"]
+    assert len({run["seed"] for run in runs}) >= 3
+    for run in runs:
+        assert run["exact_match"]["fusion123"] >= run["exact_match"]["scale1"] + 0.10
+        boxes = {kind: scores["fusion123"] for kind, scores in run["zoom_value"].items()}
+        assert boxes["learned"] > max(boxes["centre"], boxes["random"])
+        pointing = {kind: scores["scale3"] for kind, scores in run["pointing"].items()}
+        assert pointing["learned"] >= 2 * pointing["random"]
+        assert run["seconds"] < 480
+
 
 def test_the_tour(tmp_path: Path) -> None:
     said: list[str] = []
