@@ -124,7 +124,7 @@ def _opened(photo: Photo, *, at_least: int | None) -> tuple[Image.Image, tuple[i
     except MemoryError:
         raise
     except Exception as error:  # a lazily loaded Pillow image may fail in any way only now
-        raise PhotoError(f"the photo cannot be decoded ({error}): it is damaged or cut off") from error
+        raise PhotoError(f"the photo cannot be decoded ({_one_line(error)}): it is damaged or cut off") from error
     return upright, upright.size
 
 
@@ -157,7 +157,14 @@ def _decode(photo: Path | bytes, *, at_least: int | None) -> tuple[Image.Image, 
     except MemoryError:
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise PhotoError(f"{name} cannot be decoded ({error}): it is damaged or cut off, copy it again") from error
+        raise PhotoError(
+            f"{name} cannot be decoded ({_one_line(error)}): it is damaged or cut off, copy it again"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    """What a decoder says, in one line."""
+    return " ".join(str(error).split())
 
 
 def _picture_file(content: bytes, name: str) -> Image.Image:

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 __all__ = ["index_page"]
 
+_SHOWN = 0.005  # less is 0 %
+
 
 def index_page(results: Iterable[tuple[dict[str, Any], str | None]], count: int, model: str) -> str:
     """The page as HTML that needs nothing but the pictures beside it.
@@ -38,7 +40,7 @@ def _row(result: dict[str, Any], picture: str | None) -> str:
         )
     said = escape(" + ".join(result["labels"]).replace("_", " ") or result["verdict"].replace("_", " "))
     ranked = sorted(result["probabilities"].items(), key=lambda entry: -entry[1])
-    each = "<br>".join(f"{escape(label.replace('_', ' '))} {share:.0%}" for label, share in ranked)
+    each = "<br>".join(f"{escape(label.replace('_', ' '))} {share:.0%}" for label, share in ranked if share >= _SHOWN)
     drawn = (
         f'<a href="{quote(picture)}"><img loading="lazy" src="{quote(picture)}" alt="{said}"></a>' if picture else ""
     )
