@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import shutil
+import subprocess
+import sys
+import time
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -198,9 +202,9 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("empty.jpg", b"", "is no JPEG, PNG, WebP or MPO picture"),
-        ("text.jpg", b"hello, I am no picture", "is no JPEG, PNG, WebP or MPO picture"),
-        ("gif.jpg", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "is no JPEG, PNG, WebP or MPO picture"),
+        ("empty.jpg", b"", "is no JPEG, PNG, WebP, MPO or HEIC picture"),
+        ("text.jpg", b"hello, I am no picture", "is no JPEG, PNG, WebP, MPO or HEIC picture"),
+        ("gif.jpg", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "is no JPEG, PNG, WebP, MPO or HEIC picture"),
     ],
 )
 def test_no_picture(tmp_path: Path, name: str, content: bytes, says: str) -> None:
@@ -266,6 +270,66 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
     image.save(tmp_path / f"a.{suffix}", **extra)
     pixels = read_source(tmp_path / f"a.{suffix}", 64).pixels
     assert np.abs(pixels.astype(int) - np.asarray(image).astype(int)).mean() < 12
+
+
+def test_heic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    leaf = Image.fromarray(next(render_leaves(1, size=128, seed=0)).pixels).crop((0, 0, 128, 96))
+    pillow_heif.from_pillow(leaf).save(tmp_path / "a.heic", quality=95)
+    source = read_source(tmp_path / "a.heic", 64)
+    assert source.photo_size == (128, 96)
+    wanted = np.asarray(leaf.resize((64, 64), Image.Resampling.BILINEAR), int)
+    assert np.abs(source.pixels.astype(int) - wanted).mean() < 6
+
+    leaf.save(tmp_path / "a.png")
+    turn = (  # as a camera does; elsewhere, for it registers HEIC with Pillow for good
+        "import sys, pillow_heif; from PIL import Image; pillow_heif.register_heif_opener(); "
+        "leaf = Image.open(sys.argv[1]); exif = leaf.getexif(); exif[0x0112] = 6; "
+        "leaf.save(sys.argv[2], quality=95, exif=exif.tobytes())"
+    )
+    subprocess.run([sys.executable, "-c", turn, tmp_path / "a.png", tmp_path / "turned.heic"], check=True)
+    upright = np.asarray(leaf.transpose(Image.Transpose.ROTATE_270).resize((64, 64), Image.Resampling.BILINEAR), int)
+    source = read_source(tmp_path / "turned.heic", 64)
+    assert source.photo_size == (96, 128)
+    assert np.abs(source.pixels.astype(int) - upright).mean() < 6
+    content = (tmp_path / "a.heic").read_bytes()
+    for share in range(0, 100, 5):  # cut off anywhere
+        with pytest.raises(PhotoError):
+            read_source(content[: len(content) * share // 100], 64)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(PhotoError, match=r'a.heic is HEIC: pip install "leafzoom\[heic\]", or convert it to JPEG'):
+        read_source(tmp_path / "a.heic", 64)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "MPO", "HEIF"])
+def test_damage_anywhere_gives_our_error_or_a_picture(form: str) -> None:
+    """Cut off at every per cent, and 400 times some bits flipped: never another error, never more than a second."""
+    leaf = Image.fromarray(next(render_leaves(1, size=96, seed=0)).pixels)
+    file = io.BytesIO()
+    if form == "HEIF":
+        pytest.importorskip("pillow_heif").from_pillow(leaf).save(file)
+    else:
+        leaf.save(file, form, **({"save_all": True, "append_images": [leaf]} if form == "MPO" else {}))
+    content = file.getvalue()
+    random = np.random.default_rng(0)
+    damaged = [content[: len(content) * share // 100] for share in range(100)]
+    for _ in range(400):
+        changed = np.frombuffer(content, np.uint8).copy()
+        # The headers, where sizes and tables are, get half of the flips.
+        reach = len(changed) if random.random() < 0.5 else min(256, len(changed))
+        places = random.integers(0, reach, random.integers(1, 9))
+        changed[places] ^= (1 << random.integers(0, 8, len(places))).astype(np.uint8)
+        damaged.append(changed.tobytes())
+    refused: list[str] = []
+    for one in damaged:
+        started = time.perf_counter()
+        try:
+            assert read_source(one, 64).pixels.shape == (64, 64, 3)
+        except PhotoError as error:
+            refused.append(str(error))
+        assert time.perf_counter() - started < 1
+    assert len(refused) >= 90  # at least what is cut off
+    assert not [text for text in refused if "\n" in text]
 
 
 def test_one_pixel(tmp_path: Path) -> None:

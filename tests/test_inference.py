@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import onnx
@@ -33,10 +34,10 @@ from leafzoom.dataset.split import Split
 from leafzoom.errors import DataError, ModelError, PhotoError
 from leafzoom.inference import export as export_module
 from leafzoom.inference.export import export_onnx, parity
+from leafzoom.inference.folder import diagnose_into
 from leafzoom.inference.formats import write_predictions
 from leafzoom.inference.model_file import open_network
 from leafzoom.inference.network import NetworkArrays, OnnxNetwork
-from leafzoom.inference.picture import picture_names
 from leafzoom.inference.predictor import FailedPhoto, Prediction, Predictor, find_photos
 from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.labels import Decision, LabelSet, decide
@@ -299,11 +300,126 @@ def test_pictures_never_overwrite_photos_or_each_other(trained: Path, leaves: Pa
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.open(leaves / "train_images" / "leaf-00001.jpg").save(tmp_path / name)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    photos = find_photos([tmp_path])
-    assert len(set(picture_names(photos, tmp_path))) == 4
-    assert run("predict", tmp_path, "--model", trained, "--out", tmp_path).exit_code == 0
-    assert {path: path.read_bytes() for path in before} == before
-    assert len(list(tmp_path.glob("*.png"))) == 2 + 4
+    for _ in range(2):  # the second time, the pictures are among the photos
+        assert run("predict", tmp_path, "--model", trained, "--out", tmp_path).exit_code == 0
+        assert {path: path.read_bytes() for path in before} == before
+        assert len(list(tmp_path.glob("*.png"))) == 2 + 4
+        assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 4
+    below = tmp_path / "b" / "results"
+    for _ in range(2):
+        assert (
+            len(
+                json.loads(
+                    run("predict", tmp_path / "b", "--model", trained, "--out", below, "--format", "json").stdout
+                )
+            )
+            == 2
+        )
+
+
+def test_a_folder_of_results(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for number in range(5):
+        shutil.copy(leaves / "train_images" / f"leaf-{number:05d}.jpg", photos / f"={number}<b>.jpg")
+    (photos / "broken.jpg").write_bytes(b"no photo")
+    (photos / os.fsdecode(b"\xff.jpg")).write_bytes((photos / "=0<b>.jpg").read_bytes())
+    first = run("predict", photos, "--model", trained, "--out", out, "--format", "json")
+    assert first.exit_code == 1
+    said = json.loads(first.stdout)
+    assert len(said) == 7
+    assert sum("error" in one for one in said) == 1
+    rows = list(csv.DictReader((out / "predictions.csv").open(encoding="utf-8")))
+    assert [row["labels"] for row in rows] == [" ".join(one.get("labels", ())) for one in said]
+    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line.get("probabilities") for line in lines] == [one.get("probabilities") for one in said]
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert page.count("<tr><td") == 7
+    assert "7 photos, model run" in page
+    assert "=1&lt;b&gt;.jpg" in page
+    assert "<b>.jpg" not in page
+    for picture in re.findall(r'img loading="lazy" src="([^"]+)"', page):
+        assert (out / unquote(picture)).is_file()
+    assert len(list(out.glob("*-diagnosis.png"))) == 6
+
+
+def test_an_interrupted_folder_goes_on(
+    trained: Path, leaves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after seven photos; a changed photo and another model are diagnosed anew, the rest is not."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    shutil.copytree(leaves / "train_images", photos)
+    for path in sorted(photos.iterdir())[12:]:
+        path.unlink()
+    network = open_network(str(trained))
+    asked: list[int] = []
+
+    class Counting:
+        manifest = network.manifest
+
+        def __call__(self, sources: np.ndarray) -> NetworkArrays:
+            if sum(asked) >= 6:
+                raise KeyboardInterrupt
+            asked.append(len(sources))
+            return network(sources)
+
+    predictor = Predictor(Counting(), batch_size=3)
+    with pytest.raises(KeyboardInterrupt):
+        diagnose_into(out, find_photos([photos]), predictor, model="a")
+    assert len(list(out.glob("*.png"))) == 6
+    assert not (out / "index.html").exists()
+    asked.clear()
+    monkeypatch.setattr(Counting, "__call__", lambda self, sources: asked.append(len(sources)) or network(sources))
+    counted: list[int] = []
+    diagnose_into(out, find_photos([photos]), predictor, model="a", progress=counted.append).close()
+    assert sum(asked) == 6
+    assert sum(counted) == 12
+    whole = (out / "predictions.jsonl").read_text()
+    assert [json.loads(line)["photo"] for line in whole.splitlines()] == list(map(str, find_photos([photos])))
+    asked.clear()
+    diagnose_into(out, find_photos([photos]), predictor, model="a").close()
+    assert asked == []
+    assert (out / "predictions.jsonl").read_text() == whole
+    os.utime(find_photos([photos])[4], (1, 1))
+    journal = diagnose_into(out, find_photos([photos])[:8], predictor, model="a")
+    assert sum(asked) == 1
+    assert journal.count() == len((out / "predictions.jsonl").read_text().splitlines()) == 8
+    journal.close()
+    asked.clear()
+    diagnose_into(out, find_photos([photos]), predictor, model="b").close()
+    assert sum(asked) == 12
+    assert len(list(out.glob("*.png"))) == 12
+
+
+def test_a_journal_that_is_none(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    (tmp_path / "predictions.db").write_bytes(b"garbage" * 100)
+    photo = leaves / "train_images" / "leaf-00001.jpg"
+    result = run("predict", photo, "--model", trained, "--out", tmp_path)
+    assert result.exit_code == 1
+    assert "predictions.db cannot be used" in result.stderr
+
+
+def test_thresholds_can_be_set(trained: Path, leaves: Path) -> None:
+    photo = leaves / "train_images" / "leaf-00001.jpg"
+
+    def said(*thresholds: str) -> list[str]:
+        options = [part for text in thresholds for part in ("--threshold", text)]
+        result = run("predict", photo, "--model", trained, "--format", "json", *options)
+        assert result.exit_code == 0, result.stderr
+        return list(json.loads(result.stdout)[0]["labels"])
+
+    assert said("0.999999", "healthy=0.000001") == ["healthy"]
+    assert said("0.999999", "solid_spot=0.000001") == ["solid_spot"]
+    assert said("0.000001", "healthy=0.999999") == ["ring_spot", "solid_spot"]  # a combination that occurs
+    for text, says in (
+        ("scab=0.5", "no label 'scab' to set a threshold for: the model has healthy, ring_spot, solid_spot"),
+        ("1", "has to lie between 0 and 1, not at 1"),
+        ("nan", "has to lie between 0 and 1"),
+        ("healthy=x", "--threshold takes X or LABEL=X"),
+    ):
+        result = run("predict", photo, "--model", trained, "--threshold", text)
+        assert result.exit_code == 2
+        assert says in result.stderr
 
 
 def test_damaged_runs(trained: Path, leaves: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -292,43 +292,71 @@ def compare(runs: tuple[Path, ...], out: Path) -> None:
 @click.option("--model", default="bundled", show_default=True, help="A run, an .onnx or .safetensors file.")
 @click.option("--format", "form", default="table", show_default=True,
               type=click.Choice(["table", "json", "jsonl", "csv"]))  # fmt: skip
-@click.option("--out", type=_PATH, help="Folder for a picture of each photo with its boxes and zooms.")
-def predict(photos: tuple[Path, ...], model: str, form: str, out: Path | None) -> None:
+@click.option("--threshold", "thresholds", multiple=True, metavar="[LABEL=]X",
+              help="From which probability on a label counts (may be repeated).")  # fmt: skip
+@click.option("--out", type=_PATH, help="Folder for pictures, a page, predictions.csv and .jsonl; resumable.")
+def predict(photos: tuple[Path, ...], model: str, form: str, thresholds: tuple[str, ...], out: Path | None) -> None:
     """Diagnose photos, or all photos in folders.
 
     \b
     Examples:
-      leafzoom predict leaf.jpg --model runs/first
+      leafzoom predict leaf.jpg --out diagnosis
       leafzoom predict orchard/ --model model.onnx --format csv > diagnoses.csv
     """
     from tqdm import tqdm
 
-    from leafzoom.inference.formats import write_predictions
-    from leafzoom.inference.model_file import open_network
-    from leafzoom.inference.picture import draw_prediction, picture_names
-    from leafzoom.inference.predictor import FailedPhoto, Predictor, find_photos
-    from leafzoom.storage import make_folder
+    from leafzoom.inference.folder import diagnose_into
+    from leafzoom.inference.formats import write_records
+    from leafzoom.inference.model_file import model_path, open_network
+    from leafzoom.inference.predictor import Predictor, iter_photos
+    from leafzoom.storage import make_folder, sha256_of
 
     if out:
         make_folder(out)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show
-    found = find_photos(photos)
-    predictor = Predictor(open_network(model))
-    with tqdm(
-        predictor(found), "diagnosing", len(found), unit="photo", disable=None if len(found) > 1 else True
-    ) as bar:
-        results = list(bar)
-    write_predictions(results, form, sys.stdout, predictor.network.manifest.labels.names)
-    if out:
-        for result, name in zip(results, picture_names(found, out), strict=True):
-            if not isinstance(result, FailedPhoto):
-                draw_prediction(result, out / name)
-    failed = [result for result in results if isinstance(result, FailedPhoto)]
-    for failure in failed if form == "table" else ():
-        click.echo(f"leafzoom: {failure.error}", err=True)
-    if failed:
+    count = sum(1 for _ in iter_photos(photos, but_not=out))
+    network = open_network(model)
+    labels = network.manifest.labels.names
+    predictor = Predictor(network, thresholds=_thresholds(thresholds, labels))
+    failures = 0
+
+    def noted(results: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        nonlocal failures
+        for result in results:
+            failures += "error" in result
+            if "error" in result and form == "table":
+                click.echo(f"leafzoom: {result['error']}", err=True)
+            yield result
+
+    with tqdm(desc="diagnosing", total=count, unit="photo", disable=None if count > 1 else True) as bar:
+        if out:
+            digest = " ".join([sha256_of(model_path(model)), *thresholds])
+            journal = diagnose_into(
+                out, iter_photos(photos, but_not=out), predictor, model=digest, progress=bar.update
+            )
+            bar.close()
+            write_records(noted(result for result, _ in journal.results()), form, sys.stdout, labels)
+            journal.close()
+        else:
+            results = predictor.stream(iter_photos(photos))
+            said = (result.to_dict() for result in results if bar.update() is not False)
+            write_records(noted(said), form, sys.stdout, labels)
+    if failures:
         sys.exit(1)
+
+
+def _thresholds(given: tuple[str, ...], labels: tuple[str, ...]) -> dict[str, float]:
+    """`X` for every label or `LABEL=X` for one, later ones over earlier ones."""
+    thresholds: dict[str, float] = {}
+    for text in given:
+        label, _, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError as error:
+            raise UsageError(f"--threshold takes X or LABEL=X, with X between 0 and 1, not {text!r}") from error
+        thresholds |= {label: number} if label else dict.fromkeys(labels, number)
+    return thresholds
 
 
 @cli.command()

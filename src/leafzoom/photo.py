@@ -39,9 +39,10 @@ __all__ = [
 # Loaded here, so that Image.open need not load the plugins of all formats; MPO is opened by JPEG's.
 _PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
 FORMATS = ("JPEG", "PNG", "WEBP")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".mpo")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".mpo", ".heic", ".heif")
 BOX_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
 """Of the boxes of scales 2, 3, … drawn on a photo (Okabe and Ito's, told apart by colour-blind people too)."""
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 120_000_000
 _ORIENTATION = 0x0112
@@ -85,7 +86,7 @@ def read_source(photo: Photo, size: int) -> Source:
         size: S, the side of the source in pixels.
 
     Raises:
-        PhotoError: not a readable JPEG, PNG, WebP or MPO, too large, or cut off.
+        PhotoError: not a readable JPEG, PNG, WebP, MPO or (with the extra `heic`) HEIC, too large, or cut off.
     """
     image, photo_size = _opened(photo, at_least=2 * size)
     squashed = image.resize((size, size), Image.Resampling.BILINEAR)
@@ -123,7 +124,7 @@ def _opened(photo: Photo, *, at_least: int | None) -> tuple[Image.Image, tuple[i
     except MemoryError:
         raise
     except Exception as error:  # a lazily loaded Pillow image may fail in any way only now
-        raise PhotoError(f"the photo cannot be decoded ({error}): it is damaged or cut off") from error
+        raise PhotoError(f"the photo cannot be decoded ({_one_line(error)}): it is damaged or cut off") from error
     return upright, upright.size
 
 
@@ -134,7 +135,7 @@ def _decode(photo: Path | bytes, *, at_least: int | None) -> tuple[Image.Image, 
         content = _content(photo)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own size warning: the limit below is an error
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with _picture_file(content, name) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise PhotoError(
@@ -148,7 +149,7 @@ def _decode(photo: Path | bytes, *, at_least: int | None) -> tuple[Image.Image, 
                 upright = image if turn is None else image.transpose(turn)
                 return _rgb(upright), (height, width) if turn in _SIDEWAYS else (width, height)
     except UnidentifiedImageError as error:
-        raise PhotoError(f"{name} is no JPEG, PNG, WebP or MPO picture: convert it to one of these") from error
+        raise PhotoError(f"{name} is no JPEG, PNG, WebP, MPO or HEIC picture: convert it to one of these") from error
     except PhotoError:
         raise
     except FileNotFoundError as error:
@@ -156,7 +157,26 @@ def _decode(photo: Path | bytes, *, at_least: int | None) -> tuple[Image.Image, 
     except MemoryError:
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise PhotoError(f"{name} cannot be decoded ({error}): it is damaged or cut off, copy it again") from error
+        raise PhotoError(
+            f"{name} cannot be decoded ({_one_line(error)}): it is damaged or cut off, copy it again"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    """What a decoder says, in one line."""
+    return " ".join(str(error).split())
+
+
+def _picture_file(content: bytes, name: str) -> Image.Image:
+    """The picture, not decoded yet; no parser but those of the formats listed ever sees a user's file."""
+    if content[4:8] != b"ftyp" or content[8:12] not in _HEIC_BRANDS:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise PhotoError(f'{name} is HEIC: pip install "leafzoom[heic]", or convert it to JPEG') from error
+    picture: Image.Image = HeifImageFile(io.BytesIO(content))
+    return picture
 
 
 def _content(photo: Path | bytes) -> bytes:

@@ -12,7 +12,7 @@ from leafzoom.inference.network import Network, OnnxNetwork
 if TYPE_CHECKING:
     from leafzoom.model.fusion import FusedRACNN
 
-__all__ = ["checkpoint_path", "open_network", "run_folder", "zooming_network"]
+__all__ = ["checkpoint_path", "model_path", "open_network", "run_folder", "zooming_network"]
 
 
 def open_network(model: str, *, prefer: str = "onnx") -> Network:
@@ -26,6 +26,24 @@ def open_network(model: str, *, prefer: str = "onnx") -> Network:
         ModelError: there is no such model, or it cannot be read.
         MissingExtraError: a checkpoint, without PyTorch.
     """
+    path = model_path(model, prefer=prefer)
+    if path.suffix == ".onnx":
+        return OnnxNetwork(path)
+    if path.suffix != ".safetensors":
+        raise ModelError(f"{path} is no run folder, .onnx or .safetensors file: name one of these, or bundled")
+    with needs_extra("train", "reading a checkpoint"):
+        from leafzoom.inference.torch_network import TorchNetwork
+        from leafzoom.model.checkpoint import load_checkpoint
+
+    return TorchNetwork(load_checkpoint(path))
+
+
+def model_path(model: str, *, prefer: str = "onnx") -> Path:
+    """The file that MODEL stands for (see `open_network`).
+
+    Raises:
+        ModelError: a folder without a model.
+    """
     path = bundled_model() if model == "bundled" else Path(model)
     if path.is_dir():
         files = [path / "model.onnx", path / "model.safetensors"]
@@ -36,15 +54,7 @@ def open_network(model: str, *, prefer: str = "onnx") -> Network:
                 "(leafzoom train --resume goes on with it)"
             )
         path = found[0]
-    if path.suffix == ".onnx":
-        return OnnxNetwork(path)
-    if path.suffix != ".safetensors":
-        raise ModelError(f"{path} is no run folder, .onnx or .safetensors file: name one of these, or bundled")
-    with needs_extra("train", "reading a checkpoint"):
-        from leafzoom.inference.torch_network import TorchNetwork
-        from leafzoom.model.checkpoint import load_checkpoint
-
-    return TorchNetwork(load_checkpoint(path))
+    return path
 
 
 def zooming_network(model: str, network: Network) -> FusedRACNN | None:

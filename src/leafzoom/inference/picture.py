@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -12,7 +11,7 @@ from leafzoom.inference.predictor import Prediction
 from leafzoom.photo import BOX_COLOURS, read_photo
 from leafzoom.storage import replacing
 
-__all__ = ["draw_prediction", "picture_names", "picture_of"]
+__all__ = ["draw_prediction", "picture_of"]
 
 _HEIGHT = 420
 _GAP = 12
@@ -64,20 +63,6 @@ def picture_of(prediction: Prediction) -> Image.Image:
             pen.text((x, _GAP + _TEXT + _HEIGHT + 4 + line * 20), text, fill="black", font=small)
         x += tile.width + _GAP
     return sheet
-
-
-def picture_names(photos: Sequence[Path], folder: Path) -> list[str]:
-    """A file name for the picture of each photo, no two alike and none that of a photo in the folder itself."""
-    taken = {photo.name for photo in photos if photo.resolve().parent == folder.resolve()}
-    names = []
-    for photo in photos:
-        name, number = f"{photo.stem}-diagnosis.png", 1
-        while name in taken:
-            number += 1
-            name = f"{photo.stem}-diagnosis-{number}.png"
-        taken.add(name)
-        names.append(name)
-    return names
 
 
 def _scaled(image: Image.Image) -> Image.Image:

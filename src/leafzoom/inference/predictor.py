@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from leafzoom.errors import DataError, PhotoError
+from leafzoom.errors import DataError, PhotoError, UsageError
 from leafzoom.inference.network import Network, NetworkArrays
-from leafzoom.labels import combination_probabilities, decide
+from leafzoom.labels import Decision, combination_probabilities, decide
+from leafzoom.manifest import Manifest
 from leafzoom.photo import SUFFIXES, Photo, Source, read_source
 
-__all__ = ["FailedPhoto", "Prediction", "Predictor", "ScalePrediction", "find_photos", "photo_box"]
+__all__ = ["FailedPhoto", "Prediction", "Predictor", "ScalePrediction", "find_photos", "iter_photos", "photo_box"]
 
 _BATCH = 16
 
@@ -106,10 +107,22 @@ class Predictor:
         network: what `open_network` gives.
         batch_size: photos that the network is given together.
         workers: threads that decode photos ahead of the network; by default a thread a core, four at the most.
+        thresholds: of labels, {label: 0..1}, in place of the fitted ones; answers are still combinations that occur.
+
+    Raises:
+        UsageError: a threshold of a label that the model does not know, or outside 0..1.
     """
 
-    def __init__(self, network: Network, *, batch_size: int = _BATCH, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        *,
+        batch_size: int = _BATCH,
+        workers: int | None = None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> None:
         self.network = network
+        self.decision = _with_thresholds(network.manifest, thresholds or {})
         self.batch_size = batch_size
         self.workers = workers or min(4, os.cpu_count() or 1)
 
@@ -176,7 +189,7 @@ class Predictor:
 
     def _diagnoses(self, photos: list[tuple[str, Photo, Source]], arrays: NetworkArrays) -> list[Prediction]:
         manifest = self.network.manifest
-        fused, decision = arrays.probabilities[manifest.head], manifest.decisions[manifest.head]
+        fused, decision = arrays.probabilities[manifest.head], self.decision
         answers = decide(fused, decision, manifest.labels)
         combinations = np.array(manifest.labels.combinations)
         shares = combination_probabilities(fused, decision, manifest.labels)
@@ -207,6 +220,18 @@ class Predictor:
 
     def _named(self, row: NDArray[np.float32]) -> dict[str, float]:
         return {n: round(float(p), 6) for n, p in zip(self.network.manifest.labels.names, row, strict=True)}
+
+
+def _with_thresholds(manifest: Manifest, thresholds: Mapping[str, float]) -> Decision:
+    """The decision of the head that counts, with some thresholds replaced."""
+    decision, names = manifest.decisions[manifest.head], manifest.labels.names
+    for label, value in thresholds.items():
+        if label not in names:
+            raise UsageError(f"no label {label!r} to set a threshold for: the model has {', '.join(names)}")
+        if not 0 < value < 1:
+            raise UsageError(f"the threshold of {label} has to lie between 0 and 1, not at {value:g}")
+    mixed = [thresholds.get(name, own) for name, own in zip(names, decision.thresholds, strict=True)]
+    return replace(decision, thresholds=tuple(mixed))
 
 
 def _named_photo(photo: OnePhoto, number: int) -> tuple[str, Photo]:
@@ -255,27 +280,39 @@ def photo_box(
 
 
 def find_photos(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are, folders as the photos below them, sorted.
+    """What `iter_photos` gives, as a list.
 
     Raises:
         DataError: a folder without a photo.
     """
-    found: list[Path] = []
+    return list(iter_photos(paths))
+
+
+def iter_photos(paths: Iterable[Path], *, but_not: Path | None = None) -> Iterator[Path]:
+    """Files as they are, folders as the photos below them, folder by folder in the order of their names.
+
+    Args:
+        paths: files and folders.
+        but_not: a folder below them that is passed over: where the results are written.
+
+    Raises:
+        DataError: a folder without a photo.
+    """
+    passed_over = but_not.resolve() if but_not else None
     for path in paths:
         try:
             is_folder = path.is_dir()
         except OSError:  # a name that is too long, a folder that may not be read: the photo's own error says so
             is_folder = False
         if not is_folder:
-            found.append(path)
+            yield path
             continue
-        below = sorted(
-            Path(folder) / name
-            for folder, _, names in os.walk(path)
-            for name in names
-            if name.lower().endswith(SUFFIXES)
-        )
-        if not below:
+        empty = True
+        for folder, below, names in os.walk(path):
+            below[:] = sorted(name for name in below if (Path(folder) / name).resolve() != passed_over)
+            for name in sorted(names):
+                if name.lower().endswith(SUFFIXES):
+                    empty = False
+                    yield Path(folder) / name
+        if empty:
             raise DataError(f"the folder {path} has no photo ({', '.join(SUFFIXES)}): name one that has")
-        found += below
-    return found
