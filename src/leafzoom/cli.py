@@ -329,7 +329,8 @@ def predict(photos: tuple[Path, ...], model: str, form: str, thresholds: tuple[s
                 click.echo(f"leafzoom: {result['error']}", err=True)
             yield result
 
-    with tqdm(desc="diagnosing", total=count, unit="photo", disable=None if count > 1 else True) as bar:
+    shown = count > 1 and (out or not sys.stdout.isatty())  # no bar among the answers
+    with tqdm(desc="diagnosing", total=count, unit="photo", disable=None if shown else True) as bar:
         if out:
             digest = " ".join([sha256_of(model_path(model)), *thresholds])
             journal = diagnose_into(
@@ -339,9 +340,8 @@ def predict(photos: tuple[Path, ...], model: str, form: str, thresholds: tuple[s
             write_records(noted(result for result, _ in journal.results()), form, sys.stdout, labels)
             journal.close()
         else:
-            results = predictor.stream(iter_photos(photos))
-            said = (result.to_dict() for result in results if bar.update() is not False)
-            write_records(noted(said), form, sys.stdout, labels)
+            bar.iterable = predictor.stream(iter_photos(photos))
+            write_records(noted(result.to_dict() for result in bar), form, sys.stdout, labels)
     if failures:
         sys.exit(1)
 
