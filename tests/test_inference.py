@@ -35,7 +35,7 @@ from leafzoom.errors import DataError, ModelError, PhotoError
 from leafzoom.inference import export as export_module
 from leafzoom.inference.export import export_onnx, parity
 from leafzoom.inference.folder import diagnose_into
-from leafzoom.inference.formats import write_predictions
+from leafzoom.inference.formats import write_records
 from leafzoom.inference.model_file import open_network
 from leafzoom.inference.network import NetworkArrays, OnnxNetwork
 from leafzoom.inference.predictor import FailedPhoto, Prediction, Predictor, find_photos
@@ -634,7 +634,7 @@ def test_turned_images_are_turned_back(trained: Path, leaves: Path) -> None:
 
 def test_csv_neutralises_formulas() -> None:
     text = io.StringIO()
-    write_predictions([FailedPhoto("=cmd|' /C calc'!A0", "@sum")], "csv", text, ["a"])
+    write_records([FailedPhoto("=cmd|' /C calc'!A0", "@sum").to_dict()], "csv", text, ["a"])
     assert text.getvalue().splitlines()[1] == "'=cmd|' /C calc'!A0,,,,,'@sum"
 
 

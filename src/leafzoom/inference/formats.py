@@ -7,16 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-from leafzoom.inference.predictor import FailedPhoto, Prediction
-
-__all__ = ["write_predictions", "write_records"]
-
-
-def write_predictions(
-    results: Iterable[Prediction | FailedPhoto], form: str, out: TextIO, labels: Sequence[str]
-) -> None:
-    """Write predictions as `table`, `json`, `jsonl` or `csv` (see `write_records`)."""
-    write_records((result.to_dict() for result in results), form, out, labels)
+__all__ = ["write_records"]
 
 
 def write_records(results: Iterable[dict[str, Any]], form: str, out: TextIO, labels: Sequence[str]) -> None:
