@@ -391,6 +391,19 @@ def test_an_interrupted_folder_goes_on(
     assert len(list(out.glob("*.png"))) == 12
 
 
+def test_a_photo_that_could_not_be_read_is_tried_again(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HEIC before and after its extra is installed: the file is the same."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.from_pillow(Image.new("RGB", (96, 64), "green")).save(tmp_path / "a.heic")
+    command = ("predict", tmp_path / "a.heic", "--model", trained, "--out", tmp_path / "out", "--format", "json")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pillow_heif", None)
+        assert "leafzoom[heic]" in json.loads(run(*command).stdout)[0]["error"]
+    assert "error" not in json.loads(run(*command).stdout)[0]
+
+
 def test_a_journal_that_is_none(trained: Path, leaves: Path, tmp_path: Path) -> None:
     (tmp_path / "predictions.db").write_bytes(b"garbage" * 100)
     photo = leaves / "train_images" / "leaf-00001.jpg"

@@ -62,10 +62,14 @@ class Journal:
             self._file.close()
 
     def knows(self, photo: Path, place: int) -> bool:
-        """Whether this photo, as it is now, was diagnosed by this model; it then counts for this run, at a place."""
+        """Whether this photo, as it is now, was diagnosed by this model; it then counts for this run, at a place.
+
+        One that could not be read is tried again: the reader of its format may have been installed since.
+        """
         size, changed = _state(photo)
         cursor = self._do(
-            "UPDATE results SET run = ?, place = ? WHERE photo = ? AND bytes = ? AND changed_ns = ? AND model = ?",
+            "UPDATE results SET run = ?, place = ? WHERE photo = ? AND bytes = ? AND changed_ns = ? AND model = ? "
+            "AND picture IS NOT NULL",
             (self._run, place, os.fsencode(photo), size, changed, self.model),
         )
         return cursor.rowcount == 1
