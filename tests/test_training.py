@@ -23,6 +23,7 @@ from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
 from leafzoom.errors import ModelError, RecipeError, TrainingError
+from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.model.build import build_fusions, build_racnn
 from leafzoom.model.checkpoint import load_checkpoint
 from leafzoom.model.losses import classification_loss
@@ -34,6 +35,7 @@ from leafzoom.training.optimization import Optimization, schedule_factor
 from leafzoom.training.phases import ApnPhase, ClassifierPhase, FineTuningPhase, JointPhase, WarmUpPhase
 from leafzoom.training.run import Settings, train
 from leafzoom.training.selection import selection_metrics
+from leafzoom.training.soft_labels import soft_targets
 from leafzoom.training.state import Cursor, State, load_state, save_state
 
 LABELS = 3
@@ -365,7 +367,20 @@ def test_selection_metrics_show_a_collapsed_apn() -> None:
     assert metrics["ranking_loss12"] == pytest.approx(0.05)
     wide = selection_metrics(logits, (whole, collapsed), targets, margin=0.2, ranking_labels="all")
     assert wide["ranking_loss12"] == pytest.approx(0.4)  # the recipe's margin, for each of the two labels
-    assert metrics["loss"] == pytest.approx(2 * np.log1p(np.exp(-2)))
+    assert metrics["loss_scale1"] == pytest.approx(np.log1p(np.exp(-2)))
+
+
+def test_selection_does_not_mind_a_network_that_is_surer_of_itself() -> None:
+    """What selects is the loss after the best temperature, so a factor on the logits changes nothing."""
+    random = np.random.default_rng(0)
+    targets = (random.random((400, 3)) < 0.4).astype(np.uint8)
+    logits = (random.normal(size=(400, 3)) + 2 * targets - 1).astype(np.float32)
+    losses = [selection_metrics((factor * logits, logits), (), targets) for factor in (1.0, 9.0)]
+    assert losses[1]["loss_scale1"] > 1.1 * losses[0]["loss_scale1"]
+    assert losses[1]["loss"] == pytest.approx(losses[0]["loss"], rel=1e-4)
+    assert losses[0]["loss"] <= losses[0]["loss_scale1"] + losses[0]["loss_scale2"]
+    worse = selection_metrics((logits[::-1].copy(), logits), (), targets)
+    assert worse["loss"] > losses[0]["loss"]
 
 
 def test_states_are_checked_and_the_one_before_serves(tmp_path: Path) -> None:
@@ -660,3 +675,60 @@ def test_vgg19_takes_a_step_of_every_phase() -> None:
         phase.begin()
         assert all(bool(torch.isfinite(value)) for value in phase.step(pictures, targets).values())
         assert changed(before, racnn)
+
+
+# Soft labels.
+
+
+def test_soft_labels_keep_the_side_that_the_label_is_on() -> None:
+    targets = np.array([[1, 0], [0, 1], [1, 1]], np.uint8)
+    soft = soft_targets(targets, np.array([0, 2]), np.array([[0.0, 1.0], [0.5, 0.9]], np.float32), 0.4)
+    assert soft == pytest.approx(np.array([[0.6, 0.4], [0, 1], [0.8, 0.96]], np.float32))
+    assert ((soft > 0.5) == (targets > 0)).all()
+
+
+def test_a_training_learns_from_soft_labels_and_goes_on_from_what_it_stored(
+    finished: Path, cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    soft = load_recipe("default", [*TINY, "fine_tuning.epochs=0", "alternation.soft_labels=0.4"])
+    hard = load_recipe("default", [*TINY, "fine_tuning.epochs=0"])
+    init = str(finished / "model.safetensors")
+    train(cache, split, hard, tmp_path / "hard" / "run", init=init, say=silent)
+    train(cache, split, soft, tmp_path / "soft" / "run", init=init, say=silent)
+    assert digest(tmp_path / "soft" / "run") != digest(tmp_path / "hard" / "run")
+    stored = np.load(tmp_path / "soft" / "run" / "soft-labels.npy")
+    network = TorchNetwork(load_checkpoint(finished / "model.safetensors"))
+    rows = [row for row, image in enumerate(cache.table.images) if image in set(split.train)]
+    wanted = network(np.asarray(cache.sources[rows])).probabilities["fusion123"]
+    assert stored == pytest.approx(wanted, abs=1e-5)
+
+    said = 0
+
+    def stop(line: str) -> None:
+        nonlocal said
+        said += "classifier" in line
+        if said:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(cache, split, soft, tmp_path / "again" / "run", init=init, say=stop)
+    (tmp_path / "again" / "run" / "soft-labels.npy").write_bytes(b"half")  # damaged: computed again
+    train(cache, split, soft, tmp_path / "again" / "run", init=init, resume=True, say=silent)
+    assert digest(tmp_path / "again" / "run") == digest(tmp_path / "soft" / "run")
+
+
+def test_soft_labels_need_a_network_that_can_teach(
+    finished: Path, cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    soft = load_recipe("default", [*TINY, "fine_tuning.epochs=0", "alternation.soft_labels=0.4"])
+    with pytest.raises(ModelError, match="name it with --init"):
+        train(cache, split, soft, tmp_path / "none", say=silent)
+    with pytest.raises(ModelError, match="holds backbone and no scale1"):
+        train(cache, split, soft, tmp_path / "backbone", init=str(finished / "backbone.safetensors"), say=silent)
+    smaller = load_recipe(
+        "default", [*TINY, "fine_tuning.epochs=0", "alternation.soft_labels=0.4", "data.source_size=80"]
+    )
+    with pytest.raises(ModelError, match=r"cannot teach.*96 px.*80 px"):
+        train(cache, split, smaller, tmp_path / "size", init=str(finished / "model.safetensors"), say=silent)
+    with pytest.raises(RecipeError, match="soft_labels"):
+        load_recipe("default", ["alternation.soft_labels=0.5"])

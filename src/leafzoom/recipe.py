@@ -178,6 +178,8 @@ class AlternationRecipe:
     failed: every epoch one phase for everything. `apn_objective`: what an APN phase learns from, the `ranking` loss
     (the paper), or the warm-up's distance to the centre of the class `activation` maps, as the classifiers now have
     them. `held_stages`: the stem and so many first stages of every EfficientNet stay as fine-tuning left them.
+    `soft_labels`: the weight of the probabilities that the `--init` network's last fusion gives in the classifiers'
+    targets; the labels have the rest (see `training.soft_labels`).
     """
 
     rounds: _Count = 1
@@ -186,6 +188,7 @@ class AlternationRecipe:
     objective: Literal["alternate", "joint"] = "alternate"
     classifier_epochs: _Count = 1
     held_stages: _Count = 0
+    soft_labels: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     apn_objective: Literal["ranking", "activation"] = "ranking"
     margin: Annotated[float, Field(ge=0, le=1)] = 0.05
     ranking_labels: Literal["present", "all"] = "present"

@@ -23,11 +23,11 @@ __all__ = ["Batch", "Photographs", "batch_count", "epoch_batches", "plain_batche
 class Photographs:
     """A part of a data set: sources uint8 [N, S, S, 3] (memory-mapped), targets [N, L], names, and which rows.
 
-    `rows`: [n], the part's indices into sources, targets and names.
+    `rows`: [n], the part's indices into sources, targets and names. Targets are 0 or 1, or soft labels (float32).
     """
 
     sources: NDArray[np.uint8]
-    targets: NDArray[np.uint8]
+    targets: NDArray[np.uint8] | NDArray[np.float32]
     images: tuple[str, ...]
     rows: NDArray[np.int64]
 
@@ -36,8 +36,8 @@ class Photographs:
 
     @property
     def part_targets(self) -> NDArray[np.uint8]:
-        """The part's targets, [n, L]."""
-        return np.asarray(self.targets[self.rows])
+        """The part's targets, [n, L], 0 or 1."""
+        return np.asarray(self.targets[self.rows] > 0.5, np.uint8)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Phase(Protocol):
         """Set what is trained to train() and what stays still to eval(), without gradients."""
 
     def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Learn from pictures [B, 3, S, S] in 0..1 and targets [B, L]; losses and accuracies to log."""
+        """Learn from pictures [B, 3, S, S] in 0..1 and targets [B, L] in 0..1; losses and accuracies to log."""
 
 
 def exact_matches(logits: Tensor, targets: Tensor) -> Tensor:
@@ -125,6 +125,7 @@ class WarmUpPhase:
             return features, response_maxima(features.float(), racnn.input_size)
         backbone = racnn.backbones[scale]
         assert isinstance(backbone, Backbone)
+        targets = (targets > 0.5).to(targets.dtype)  # soft labels name no fewer places
         features, activations = backbone.class_activations(glimpse.view)
         return features, activation_centres(activations, targets, racnn.input_size)
 
@@ -197,6 +198,7 @@ class ApnPhase:
     def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on L_rank of every pair of neighbouring scales."""
         racnn = self.racnn
+        present = targets > 0.5
         sources = racnn.normalise(pictures)
         glimpse = racnn.first_glimpse(sources)
         with torch.no_grad():
@@ -207,7 +209,7 @@ class ApnPhase:
             glimpse = racnn.zoom(sources, glimpse, proposals)
             coarse, look = look.logits, racnn.look(scale + 1, glimpse)
             loss = ranking_loss(
-                coarse, look.logits, targets, margin=self.margin, labels=self.labels, reduction=self.reduction
+                coarse, look.logits, present, margin=self.margin, labels=self.labels, reduction=self.reduction
             )
             self.backward(loss)
             glimpse = Glimpse(glimpse.view.detach(), glimpse.boxes.detach())
@@ -260,7 +262,7 @@ class JointPhase:
                 ranking = ranking_loss(
                     coarse,
                     look.logits,
-                    targets,
+                    targets > 0.5,
                     margin=self.margin,
                     labels=self.labels,
                     reduction=self.reduction,

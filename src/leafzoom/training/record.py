@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from leafzoom import __version__
+from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.split import Split
 from leafzoom.errors import RecipeError, TrainingError
-from leafzoom.recipe import Recipe, recipe_from_dict
+from leafzoom.model.checkpoint import Checkpoint
+from leafzoom.recipe import Recipe, recipe_from_dict, recipe_to_dict
+from leafzoom.storage import sha256_of
 
-__all__ = ["run_status"]
+__all__ = ["run_facts", "run_status"]
 
 _SAME = {
     "data": "other photographs or labels",
@@ -62,3 +67,28 @@ def run_status(
         if before.get(key) != facts[key]:
             raise TrainingError(f"{out} was trained with {what}: --resume needs the same, or choose another folder")
     return "finished" if finished else "training"
+
+
+def run_facts(
+    cache: Cache, split: Split, recipe: Recipe, labels: tuple[str, ...], init: Checkpoint | None, precision: str
+) -> dict[str, Any]:
+    """What a run is made of; --resume wants the same."""
+    return {
+        "leafzoom": __version__,
+        "recipe": recipe_to_dict(recipe),
+        "init": sha256_of(init.path) if init else None,
+        "precision": precision,
+        "labels": list(labels),
+        "data": {
+            "csv": cache.table.csv.name,
+            "table": cache.table.digest(),
+            "photographs": cache.digest,
+        },
+        "split": {
+            "name": split.name,
+            "train": len(split.train),
+            "select": len(split.select),
+            "report": len(split.report),
+            "digest": split.digest(),
+        },
+    }

@@ -45,8 +45,8 @@ from leafzoom.model.build import (
 )
 from leafzoom.model.checkpoint import load_part, network_tensors, save_checkpoint
 from leafzoom.model.racnn import RACNN
-from leafzoom.recipe import Recipe, recipe_to_dict
-from leafzoom.storage import make_folder, sha256_of, write_json, write_text
+from leafzoom.recipe import Recipe
+from leafzoom.storage import make_folder, write_json, write_text
 from leafzoom.training.batches import Photographs, batch_count
 from leafzoom.training.evolution import draw_zooms, write_film
 from leafzoom.training.heads import fit_heads, write_selection
@@ -60,8 +60,9 @@ from leafzoom.training.phases import (
     Phase,
     WarmUpPhase,
 )
-from leafzoom.training.record import run_status
+from leafzoom.training.record import run_facts, run_status
 from leafzoom.training.selection import read_backbone, read_scales, selection_metrics
+from leafzoom.training.soft_labels import check_teacher, softened
 from leafzoom.training.stages import Progress, Stage, run_stage
 from leafzoom.training.state import Cursor, State, load_state, save_state
 
@@ -139,7 +140,7 @@ class _Run:
         # Combinations that only the report part has are unknown to a decision, as they will be to a user's photos.
         self.labels = cache.table.take(split.train + split.select).label_set(names)
         self.init = initial_checkpoint(init) if init else None
-        self.facts = self._facts()
+        self.facts = run_facts(cache, split, recipe, self.labels.names, self.init, settings.precision)
         self.status = run_status(out, self.facts, recipe, resume=resume)
         self.train_part = self._part(split.train, recipe.data.train_limit)
         self.select_part = self._part(split.select, recipe.data.select_limit)
@@ -191,7 +192,7 @@ class _Run:
             run_stage(
                 self.fabric,
                 stage,
-                self.train_part,
+                self._learned(number),
                 self.augmentation,
                 self.progress,
                 seed=self.recipe.seed,
@@ -204,28 +205,6 @@ class _Run:
                 self._save_backbone()
             self._save(None)
         return self._finish(path)
-
-    def _facts(self) -> dict[str, Any]:
-        """What a run is made of; --resume wants the same."""
-        return {
-            "leafzoom": __version__,
-            "recipe": recipe_to_dict(self.recipe),
-            "init": sha256_of(self.init.path) if self.init else None,
-            "precision": self.settings.precision,
-            "labels": list(self.labels.names),
-            "data": {
-                "csv": self.cache.table.csv.name,
-                "table": self.cache.table.digest(),
-                "photographs": self.cache.digest,
-            },
-            "split": {
-                "name": self.split.name,
-                "train": len(self.split.train),
-                "select": len(self.split.select),
-                "report": len(self.split.report),
-                "digest": self.split.digest(),
-            },
-        }
 
     def _part(self, images: tuple[str, ...], limit: int) -> Photographs:
         """A part of the data, cut to a number of photographs."""
@@ -242,6 +221,8 @@ class _Run:
             trial.require_class_activations(self.recipe.model.input_size)
         if self.recipe.model.batch_norm == "fold":
             trial.fold_batch_norm()
+        if self.recipe.alternation.soft_labels:
+            check_teacher(self.init, self.labels.names, self.recipe.data.source_size)
 
     def _start_stage(self, number: int) -> None:
         """What comes before a stage's first batch: after fine-tuning, the backbone is copied into every scale."""
@@ -260,6 +241,13 @@ class _Run:
             for index, apn in enumerate(self.racnn.apns, start=1):
                 if f"apn{index}" in self.init.parts:
                     load_part(apn, self.init.part(f"apn{index}"), f"{self.init.path}: apn{index}")
+
+    def _learned(self, number: int) -> Photographs:
+        """The training part, for the alternation with the labels that it learns from."""
+        weight = self.recipe.alternation.soft_labels
+        if number != 2 or not weight or not self.init:
+            return self.train_part
+        return softened(self.fabric, self.init, self.train_part, weight, self.out / "soft-labels.npy")
 
     def _steps(self, batch_size: int) -> int:
         return batch_count(len(self.train_part), batch_size)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from leafzoom.model.backbone import Backbone
@@ -81,6 +82,16 @@ def binary_cross_entropy(logits: NDArray[np.floating], targets: NDArray[np.uint8
         return float(np.mean(np.logaddexp(0, z) - z * targets))
 
 
+def _calibrated_loss(logits: NDArray[np.float32], targets: NDArray[np.uint8]) -> float:
+    """The least binary cross-entropy that logits [n, L] have when all are divided by one temperature."""
+    if not np.isfinite(logits).all():
+        return binary_cross_entropy(logits, targets)
+    found = minimize_scalar(
+        lambda log: binary_cross_entropy(logits / np.exp(log), targets), bounds=(-2, 2), method="bounded"
+    )
+    return float(found.fun)
+
+
 def selection_metrics(
     logits: tuple[NDArray[np.float32], ...],
     boxes: tuple[NDArray[np.float32], ...],
@@ -92,20 +103,22 @@ def selection_metrics(
     """What is logged after an epoch: for each scale loss, exact match, micro F1; for each box its spread.
 
     The spread is the standard deviation over photographs, centres and sizes as fractions of the source: a
-    collapsed APN shows 0. `loss` is the sum over scales; early stopping goes by it. `margin` and `ranking_labels` are
+    collapsed APN shows 0. `loss` is the sum over scales of the loss after the temperature that suits it best, since
+    every head is calibrated in the end: an epoch is not worse for being surer of itself. The best epoch is the one
+    where it is lowest. `margin` and `ranking_labels` are
     those of the training's ranking loss, which is logged as a mean over photographs.
     """
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = {"loss": sum(_calibrated_loss(z, targets) for z in logits)}
     one = len(logits) == 1
     for scale, z in enumerate(logits, start=1):
         name = "" if one else f"_scale{scale}"
         answers = z > 0
         hits = float((answers & (targets > 0)).sum())
-        metrics[f"loss{name}"] = binary_cross_entropy(z, targets)
+        if name:
+            metrics[f"loss{name}"] = binary_cross_entropy(z, targets)
         metrics[f"exact_match{name}"] = float((answers == (targets > 0)).all(axis=1).mean())
         metrics[f"micro_f1{name}"] = 2 * hits / max(float(answers.sum() + targets.sum()), 1.0)
     if not one:
-        metrics["loss"] = sum(metrics[f"loss_scale{scale}"] for scale in range(1, len(logits) + 1))
         wanted = torch.from_numpy(targets)
         for scale, (coarse, fine) in enumerate(pairwise(torch.from_numpy(z) for z in logits), start=1):
             ranking = ranking_loss(coarse, fine, wanted, margin=margin, labels=ranking_labels, reduction="mean")

@@ -1,0 +1,102 @@
+"""Soft labels (Hinton et al. 2015, "Distilling the knowledge in a neural network"): given labels mixed with what a
+trained network says of the same photographs, so that a label which is wrong or doubtful pulls less.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from numpy.typing import NDArray
+
+from leafzoom.errors import ModelError
+from leafzoom.model.build import network_from_checkpoint
+from leafzoom.model.checkpoint import Checkpoint
+from leafzoom.storage import write_bytes
+from leafzoom.training.batches import Photographs, plain_batches
+
+__all__ = ["check_teacher", "soft_targets", "softened"]
+
+_BATCH = 32
+
+
+def check_teacher(checkpoint: Checkpoint | None, labels: tuple[str, ...], source_size: int) -> None:
+    """Whether the network that `--init` names can teach a training of these labels and sources.
+
+    Raises:
+        ModelError: there is none, it is a backbone alone, or it is of other labels or another source size.
+    """
+    if checkpoint is None:
+        raise ModelError("alternation.soft_labels needs a trained network to learn from: name it with --init")
+    manifest = checkpoint.manifest
+    if (manifest.labels.names, manifest.source_size) != (labels, source_size):
+        raise ModelError(
+            f"{checkpoint.path} cannot teach (alternation.soft_labels): it knows {', '.join(manifest.labels.names)} "
+            f"from {manifest.source_size} px sources, and this training is of {', '.join(labels)} at {source_size} px"
+        )
+    network_from_checkpoint(checkpoint)
+
+
+def softened(
+    fabric: Fabric, teacher: Checkpoint, photographs: Photographs, weight: float, stored: Path
+) -> Photographs:
+    """Photographs with soft labels.
+
+    Args:
+        fabric: device and precision.
+        teacher: see `check_teacher`.
+        photographs: with the labels that are given.
+        weight: of the teacher's probabilities, 0 to 1/2.
+        stored: a file for these probabilities: they are computed once, and a run that goes on reads them.
+    """
+    probabilities = _probabilities(fabric, teacher, photographs, stored)
+    targets = soft_targets(np.asarray(photographs.targets, np.uint8), photographs.rows, probabilities, weight)
+    return replace(photographs, targets=targets)
+
+
+@torch.no_grad()
+def _probabilities(
+    fabric: Fabric, checkpoint: Checkpoint, photographs: Photographs, stored: Path
+) -> NDArray[np.float32]:
+    """The last fusion head's probabilities, [n, L], of photographs that are not augmented."""
+    shape = (len(photographs), photographs.targets.shape[1])
+    known = _read(stored)
+    if known is not None and known.shape == shape:
+        return known
+    network = network_from_checkpoint(checkpoint).to(fabric.device)
+    parts = []
+    for batch in plain_batches(photographs, batch_size=_BATCH, device=fabric.device):
+        sources = (batch.pictures * 255).round().byte().permute(0, 2, 3, 1)
+        with fabric.autocast():
+            logits = list(network(sources).logits.values())[-1]
+        parts.append(torch.sigmoid(logits.float()).cpu())
+    probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
+    content = io.BytesIO()
+    np.save(content, probabilities, allow_pickle=False)
+    write_bytes(stored, content.getvalue())
+    return probabilities
+
+
+def soft_targets(
+    targets: NDArray[np.uint8], rows: NDArray[np.int64], probabilities: NDArray[np.float32], weight: float
+) -> NDArray[np.float32]:
+    """Targets [N, L] of which those of `rows` are (1 - weight) label + weight probability.
+
+    With a weight below one half, a label that is given stays above 0.5 and one that is not below.
+    """
+    soft = targets.astype(np.float32)
+    soft[rows] = (1 - weight) * soft[rows] + weight * probabilities
+    return soft
+
+
+def _read(path: Path) -> NDArray[np.float32] | None:
+    """Stored probabilities, or None where there are none that can be read."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if isinstance(found, np.ndarray) and found.dtype == np.float32 and np.isfinite(found).all() else None
