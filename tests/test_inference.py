@@ -183,7 +183,9 @@ def test_evaluate_writes_the_contract(trained: Path, leaves: Path, tmp_path: Pat
     result = run("evaluate", trained, "--data", leaves, "--split", "inner-report", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert set(metrics) == {"dataset", "model", "heads", "heads_fitted", "intervals", "differences", "zoom_value"}
+    contract = {"dataset", "model", "heads", "heads_fitted"}
+    assert set(metrics) == contract | {"verdicts", "intervals", "differences", "zoom_value"}
+    assert sum(said["photographs"] for said in metrics["verdicts"].values()) == metrics["dataset"]["photographs"]
     assert list(metrics["heads"]) == list(metrics["heads_fitted"]) == HEADS
     fused = metrics["heads"]["fusion123"]
     assert fused["threshold"] == 0.5
@@ -241,9 +243,10 @@ def test_predict_json_is_the_contract(trained: Path, leaves: Path, tmp_path: Pat
     assert "is no JPEG" in found[1]["error"]
     first = found[0]
     assert set(first) >= {"photo", "labels", "probabilities", "scales", "verdict", "model"}
-    assert first["verdict"] == "diagnosis"
-    assert set(first["labels"]) <= set(first["probabilities"]) == {"healthy", "ring_spot", "solid_spot"}
-    assert first["labels"]
+    assert set(first["likely"]) <= set(first["probabilities"]) == {"healthy", "ring_spot", "solid_spot"}
+    assert first["likely"]
+    for entry in (first, found[2]):
+        assert entry["labels"] == (entry["likely"] if entry["verdict"] == "diagnosis" else [])
     assert [scale["scale"] for scale in first["scales"]] == [1, 2, 3]
     assert first["scales"][0]["box"] == [0, 0, 200, 300]  # upright
     outer = first["scales"][0]["box"]
@@ -291,7 +294,7 @@ def test_predict_table_csv_jsonl_and_pictures(trained: Path, leaves: Path, tmp_p
     assert len(lines) == 60
     assert json.loads(lines[0])["photo"].endswith("leaf-00000.jpg")
     rows = list(csv.DictReader(io.StringIO(run("predict", photo, "--model", trained, "--format", "csv").stdout)))
-    assert rows[0]["verdict"] == "diagnosis"
+    assert rows[0]["verdict"] in ("diagnosis", "unsure")
     assert set(rows[0]) == {"photo", "verdict", "labels", "confidence", "healthy", "ring_spot", "solid_spot", "error"}
 
 
@@ -419,7 +422,7 @@ def test_thresholds_can_be_set(trained: Path, leaves: Path) -> None:
         options = [part for text in thresholds for part in ("--threshold", text)]
         result = run("predict", photo, "--model", trained, "--format", "json", *options)
         assert result.exit_code == 0, result.stderr
-        return list(json.loads(result.stdout)[0]["labels"])
+        return list(json.loads(result.stdout)[0]["likely"])
 
     assert said("0.999999", "healthy=0.000001") == ["healthy"]
     assert said("0.999999", "solid_spot=0.000001") == ["solid_spot"]
@@ -831,7 +834,7 @@ main()
 
     predicted = without("predict", photo, "--model", str(trained), "--format", "json")
     assert predicted.returncode == 0, predicted.stderr
-    assert json.loads(predicted.stdout)[0]["labels"]
+    assert json.loads(predicted.stdout)[0]["likely"]
     assert without("info", str(trained / "model.onnx")).returncode == 0
     assert without("train", "--help").returncode == 0
     refused = without("train", "--data", str(leaves), "--recipe", "default", "--out", "x")

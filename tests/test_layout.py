@@ -27,7 +27,7 @@ ORDER = [
 FILES = sorted(SOURCE.rglob("*.py"))
 TORCH_FREE = ["errors", "bundled", "labels", "storage", "photo", "manifest", "metrics", "cli", "inference/network",
               "inference/predictor", "inference/formats", "inference/picture", "inference/model_file",
-              "inference/folder", "inference/index_page", "inference/journal"]  # fmt: skip
+              "inference/folder", "inference/verdict", "inference/index_page", "inference/journal"]  # fmt: skip
 HEAVY = {"torch", "timm", "lightning", "kornia", "sklearn", "scipy", "onnx", "pydantic", "safetensors", "matplotlib"}
 
 

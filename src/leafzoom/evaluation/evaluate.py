@@ -7,7 +7,7 @@ import io
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,13 @@ from leafzoom.errors import DataError, UsageError
 from leafzoom.evaluation.bootstrap import interval, resample_scores
 from leafzoom.evaluation.zoom_value import ZoomValue
 from leafzoom.inference.network import Network
+from leafzoom.inference.verdict import Judgement, Verdict, judge
 from leafzoom.labels import decide
 from leafzoom.manifest import Manifest
 from leafzoom.metrics import HeadMetrics, score
 from leafzoom.storage import make_folder, write_json, write_text
 
-__all__ = ["Evaluation", "evaluate", "uncertainty", "write_evaluation"]
+__all__ = ["Evaluation", "evaluate", "uncertainty", "verdict_shares", "write_evaluation"]
 
 _BATCH = 16
 _THRESHOLD = 0.5
@@ -34,7 +35,8 @@ class Evaluation:
     """What a network said of n photographs, and its scores.
 
     `probabilities`: {head: [n, L]}. `boxes`: a [n, 4] for each scale, in photo pixels. `heads`: at threshold
-    0.5 each label alone, as the paper's tables; `heads_fitted`: the decision that `predict` makes.
+    0.5 each label alone, as the paper's tables; `heads_fitted`: the decision that `predict` makes. `judgements`: its
+    verdicts.
     """
 
     images: tuple[str, ...]
@@ -45,6 +47,7 @@ class Evaluation:
     heads_fitted: dict[str, HeadMetrics]
     answers: dict[str, NDArray[np.bool_]]
     answers_fitted: dict[str, NDArray[np.uint8]]
+    judgements: tuple[Judgement, ...]
     manifest: Manifest
 
 
@@ -64,6 +67,7 @@ def evaluate(network: Network, cache: Cache, images: tuple[str, ...], heads: tup
     targets = cache.table.take(images).targets(manifest.labels)
     parts: dict[str, list[NDArray[np.float32]]] = {}
     boxes: list[list[NDArray[np.float64]]] = [[] for _ in range(manifest.scales)]
+    judgements: list[Judgement] = []
     with tqdm(total=len(rows), desc="evaluating", unit="photo", disable=None) as bar:
         for start in range(0, len(rows), _BATCH):
             chosen = rows[start : start + _BATCH]
@@ -76,6 +80,7 @@ def evaluate(network: Network, cache: Cache, images: tuple[str, ...], heads: tup
             scale = np.tile(cache.photo_sizes[chosen] / manifest.source_size, 2)
             for place, box in enumerate(arrays.boxes):
                 boxes[place].append(box * scale)
+            judgements += judge(arrays, manifest)
             bar.update(len(chosen))
     probabilities = {head: np.concatenate(values) for head, values in parts.items()}
     names = manifest.labels.names
@@ -91,8 +96,28 @@ def evaluate(network: Network, cache: Cache, images: tuple[str, ...], heads: tup
         heads_fitted={h: score(targets, fitted[h], p, names, thresholds[h]) for h, p in probabilities.items()},
         answers=answers,
         answers_fitted=fitted,
+        judgements=tuple(judgements),
         manifest=manifest,
     )
+
+
+def verdict_shares(evaluation: Evaluation) -> dict[str, Any]:
+    """How many photographs get which verdict of `predict`, and how many of their best answers are right.
+
+    Returns:
+        {VERDICT: {"photographs": n, "exact_match": x or None where there is none}}.
+    """
+    right = np.array(
+        [(j.answer == row).all() for j, row in zip(evaluation.judgements, evaluation.targets, strict=True)], bool
+    )
+    found = {}
+    for verdict in get_args(Verdict):
+        those = np.array([judgement.verdict == verdict for judgement in evaluation.judgements], bool)
+        found[verdict] = {
+            "photographs": int(those.sum()),
+            "exact_match": float(right[those].mean()) if those.any() else None,
+        }
+    return found
 
 
 def uncertainty(evaluation: Evaluation) -> dict[str, Any]:
@@ -159,6 +184,7 @@ def write_evaluation(
             "model": model,
             "heads": {head: metrics.to_dict() for head, metrics in evaluation.heads.items()},
             "heads_fitted": {head: metrics.to_dict() for head, metrics in evaluation.heads_fitted.items()},
+            "verdicts": verdict_shares(evaluation),
             **sure,
             **({"zoom_value": asdict(zoom)} if zoom else {}),
         },

@@ -1,8 +1,9 @@
 """The deployable model: one `.onnx` file that has normalisation, all scales, crops and fusion inside.
 
-Input `source` uint8 [N, S, S, 3]; outputs `probabilities_HEAD` [N, L] and `box_scaleK` [N, 4], x0, y0, x1, y1
-in source pixels; the manifest as JSON in the metadata. Weights that half precision holds exactly are stored so, and
-the metadata says which initializer is which tensor of the checkpoint, so that a training can start from the file.
+Input `source` uint8 [N, S, S, 3]; outputs `probabilities_HEAD` [N, L], `box_scaleK` [N, 4], x0, y0, x1, y1
+in source pixels, and `strangeness` [N] where the network tells it; the manifest as JSON in the metadata. Weights that
+half precision holds exactly are stored so, and the metadata says which initializer is which tensor of the checkpoint,
+so that a training can start from the file.
 
 The exporter compares the file with the checkpoint and refuses one that differs. Rounding alone makes two float32
 programs differ, and a zoom enlarges it: a network that is steep in the box's place (a barely trained one) turns a
@@ -28,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 from leafzoom.errors import ModelError
-from leafzoom.inference.network import BOX_OUTPUT, PROBABILITY_OUTPUT, Network, OnnxNetwork
+from leafzoom.inference.network import BOX_OUTPUT, PROBABILITY_OUTPUT, STRANGENESS_OUTPUT, Network, OnnxNetwork
 from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.manifest import METADATA_KEY, Manifest
 from leafzoom.model.checkpoint import TENSORS_KEY, Checkpoint
@@ -40,19 +41,21 @@ _OPSET = 18
 _BATCH = 16
 _PROBABILITY_TOLERANCE = 1e-4
 _BOX_TOLERANCE = 1.0
+_STRANGENESS_TOLERANCE = 0.02
 _ROUNDING_FACTOR = 10.0
 _HALF_FROM = 256  # numbers in a weight; smaller ones are not worth a node
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The greatest difference between two networks: in probability, and of a box's edge in source pixels.
+    """The greatest difference between two networks: in probability, of a box's edge in source pixels, in strangeness.
 
     `worst`: the photographs (indices) whose probabilities differ most, 16 at the most.
     """
 
     probability: float
     box: float
+    strangeness: float
     photographs: int
     worst: tuple[int, ...]
 
@@ -74,6 +77,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path, sources: NDArray[np.uint8]) 
     heads = [head for head in manifest.decisions if head != "backbone"]
     names = [PROBABILITY_OUTPUT.format(head=head) for head in heads]
     names += [BOX_OUTPUT.format(scale=scale) for scale in range(1, manifest.scales + 1)]
+    names += [STRANGENESS_OUTPUT] if network.network.familiarity is not None else []
     example = torch.from_numpy(np.resize(sources, (2, *sources.shape[1:])))
     with _quiet():
         program = torch.onnx.export(
@@ -104,10 +108,11 @@ def export_onnx(checkpoint: Checkpoint, path: Path, sources: NDArray[np.uint8]) 
             reference = TorchNetwork(checkpoint, dtype=torch.float64)
             rounding = parity(reference, network, sources[list(found.worst)])
             allowed = max(allowed, _ROUNDING_FACTOR * rounding.probability)
-        if found.probability > allowed or found.box > _BOX_TOLERANCE:
+        if found.probability > allowed or found.box > _BOX_TOLERANCE or found.strangeness > _STRANGENESS_TOLERANCE:
             raise ModelError(
-                f"the exported model differs from the checkpoint by {found.probability:.1e} in probability and "
-                f"{found.box:.2f} px in boxes (allowed: {allowed:.1e} and {_BOX_TOLERANCE:.0f}): "
+                f"the exported model differs from the checkpoint by {found.probability:.1e} in probability, "
+                f"{found.box:.2f} px in boxes and {found.strangeness:.1e} in strangeness (allowed: {allowed:.1e}, "
+                f"{_BOX_TOLERANCE:.0f} and {_STRANGENESS_TOLERANCE}): "
                 f"{path} was not written; report this"
             )
     return found
@@ -178,7 +183,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parity:
     """The greatest differences between two networks over sources uint8 [N, S, S, 3]."""
-    probability, box = np.zeros(len(sources)), np.zeros(len(sources))
+    probability, box, strangeness = (np.zeros(len(sources)) for _ in range(3))
     for start in range(0, len(sources), _BATCH):
         rows = slice(start, start + _BATCH)
         a, b = first(np.ascontiguousarray(sources[rows])), second(np.ascontiguousarray(sources[rows]))
@@ -187,8 +192,11 @@ def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parit
             probability[rows] = np.maximum(probability[rows], difference)
         for x, y in zip(a.boxes, b.boxes, strict=True):
             box[rows] = np.maximum(box[rows], np.abs(x - y).max(axis=1))
+        if a.strangeness is not None and b.strangeness is not None:
+            strangeness[rows] = np.abs(a.strangeness - b.strangeness)
     worst = np.argsort(-probability)[:_BATCH]
-    return Parity(float(probability.max()), float(box.max()), len(sources), tuple(int(row) for row in worst))
+    most = [float(values.max()) for values in (probability, box, strangeness)]
+    return Parity(most[0], most[1], most[2], len(sources), tuple(int(row) for row in worst))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-__all__ = ["write_records"]
+__all__ = ["summary", "write_records"]
 
 
 def write_records(results: Iterable[dict[str, Any]], form: str, out: TextIO, labels: Sequence[str]) -> None:
@@ -58,14 +58,23 @@ def _cell(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
+def summary(result: dict[str, Any]) -> str:
+    """The verdict in a few words, of what `Prediction.to_dict` gives."""
+    likely = " + ".join(label.replace("_", " ") for label in result["likely"]) or "no label"
+    if result["verdict"] == "not_a_leaf":
+        return "not a sharp picture of an apple leaf, as far as this model can tell"
+    if result["verdict"] == "unsure":
+        return f"unsure; perhaps {likely} ({result['confidence']:.0%})"
+    return f"{likely} ({result['confidence']:.0%} sure)"
+
+
 def _write_table(results: Iterable[dict[str, Any]], out: TextIO) -> None:
     """For each photo its diagnosis, then what each scale made of it."""
     for result in results:
         if "error" in result:
             out.write(f"{result['photo']}\n  could not be read\n")
             continue
-        said = ", ".join(label.replace("_", " ") for label in result["labels"]) or "no label"
-        out.write(f"{result['photo']}\n  {said} ({result['confidence']:.0%} sure)\n")
+        out.write(f"{result['photo']}\n  {summary(result)}\n")
         fused, scales = result["probabilities"], result["scales"]
         names = "".join(f"{'scale ' + str(scale['scale']):>9}" for scale in scales)
         out.write(f"  {'':24}{'fused':>8}{names}\n")

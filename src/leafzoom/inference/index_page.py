@@ -12,6 +12,7 @@ from urllib.parse import quote
 __all__ = ["index_page"]
 
 _SHOWN = 0.005  # less is 0 %
+_VERDICTS = {"unsure": "unsure", "not_a_leaf": "not a leaf"}
 
 
 def index_page(results: Iterable[tuple[dict[str, Any], str | None]], count: int, model: str) -> str:
@@ -38,7 +39,7 @@ def _row(result: dict[str, Any], picture: str | None) -> str:
             f'<td data-key="~" class="bad">{error}</td>'
             '<td data-key="-1"></td><td class="wide"></td></tr>'
         )
-    said = escape(" + ".join(result["labels"]).replace("_", " ") or result["verdict"].replace("_", " "))
+    said = escape(" + ".join(result["labels"]).replace("_", " ") or _VERDICTS.get(result["verdict"], "no label"))
     ranked = sorted(result["probabilities"].items(), key=lambda entry: -entry[1])
     each = "<br>".join(f"{escape(label.replace('_', ' '))} {share:.0%}" for label, share in ranked if share >= _SHOWN)
     drawn = (

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from leafzoom.errors import ModelError
 from leafzoom.manifest import METADATA_KEY, Manifest
 
-__all__ = ["BOX_OUTPUT", "PROBABILITY_OUTPUT", "Network", "NetworkArrays", "OnnxNetwork"]
+__all__ = ["BOX_OUTPUT", "PROBABILITY_OUTPUT", "STRANGENESS_OUTPUT", "Network", "NetworkArrays", "OnnxNetwork"]
 
 PROBABILITY_OUTPUT = "probabilities_{head}"
 BOX_OUTPUT = "box_scale{scale}"
+STRANGENESS_OUTPUT = "strangeness"
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class NetworkArrays:
     """What a network says of N sources.
 
     `probabilities`: {head: float32 [N, L]}. `boxes`: a float32 [N, 4] for each scale, coarsest first.
+    `strangeness`: float32 [N], above 1 for a picture unlike leaves; None from a model that cannot tell.
     """
 
     probabilities: dict[str, NDArray[np.float32]]
     boxes: tuple[NDArray[np.float32], ...]
+    strangeness: NDArray[np.float32] | None = None
 
 
 class Network(Protocol):
@@ -76,9 +79,13 @@ class OnnxNetwork:
         self._heads = [head for head in self.manifest.decisions if head != "backbone"]
         self._outputs = [PROBABILITY_OUTPUT.format(head=head) for head in self._heads]
         self._outputs += [BOX_OUTPUT.format(scale=scale) for scale in scales]
-        missing = set(self._outputs) - {output.name for output in self._session.get_outputs()}
+        given = {output.name for output in self._session.get_outputs()}
+        missing = set(self._outputs) - given
         if missing:
             raise ModelError(f"{path} has no output {sorted(missing)[0]}: export the model again")
+        self._boxes = len(self._heads) + self.manifest.scales
+        if STRANGENESS_OUTPUT in given:
+            self._outputs.append(STRANGENESS_OUTPUT)
 
     def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
         """All heads of uint8 sources [N, S, S, 3]."""
@@ -87,7 +94,9 @@ class OnnxNetwork:
             raise ModelError(f"sources have to be uint8 [N, {side}, {side}, 3], not {sources.dtype} {sources.shape}")
         results: Sequence[NDArray[np.float32]] = self._session.run(self._outputs, {"source": sources})
         count = len(self._heads)
-        return NetworkArrays(dict(zip(self._heads, results[:count], strict=True)), tuple(results[count:]))
+        probabilities = dict(zip(self._heads, results[:count], strict=True))
+        strangeness = results[self._boxes] if len(results) > self._boxes else None
+        return NetworkArrays(probabilities, tuple(results[count : self._boxes]), strangeness)
 
 
 def _cores() -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from leafzoom.errors import PhotoError
+from leafzoom.inference.formats import summary
 from leafzoom.inference.predictor import Prediction
 from leafzoom.photo import BOX_COLOURS, read_photo
 from leafzoom.storage import replacing
@@ -51,8 +52,7 @@ def picture_of(prediction: Prediction) -> Image.Image:
     width = sum(tile.width for tile in tiles) + _GAP * (len(tiles) + 1)
     sheet = Image.new("RGB", (width, _HEIGHT + 3 * _TEXT + 2 * _GAP), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(18)
-    said = ", ".join(label.replace("_", " ") for label in prediction.labels) or "no label"
-    pen.text((_GAP, _GAP // 2), f"{said}  ({prediction.confidence:.0%} sure)", fill="black", font=font)
+    pen.text((_GAP, _GAP // 2), summary(prediction.to_dict()), fill="black", font=font)
     x = _GAP
     small = ImageFont.load_default(14)
     for tile, scale in zip(tiles, prediction.scales, strict=False):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from PIL import Image
 
 from leafzoom.errors import DataError, PhotoError, UsageError
 from leafzoom.inference.network import Network, NetworkArrays
-from leafzoom.labels import Decision, combination_probabilities, decide
+from leafzoom.inference.verdict import Verdict, judge
+from leafzoom.labels import Decision
 from leafzoom.manifest import Manifest
 from leafzoom.photo import SUFFIXES, Photo, Source, read_source
 
@@ -41,16 +42,20 @@ class ScalePrediction:
 class Prediction:
     """The diagnosis of one photo.
 
-    `labels` are those that hold, `probabilities` the fused head's, `confidence` the calibrated probability of
-    this answer among all combinations of labels that occur.
+    `labels` are those that hold, empty unless the verdict is a diagnosis; `likely` the best answer whatever the
+    verdict; `confidence` the calibrated probability of that answer among all combinations of labels that occur;
+    `probabilities` the fused head's. `strangeness`: above 1 for a picture unlike the leaves that the model was made
+    with; None from a model that cannot tell. See `judge` for the verdicts.
     """
 
     photo: str
     labels: tuple[str, ...]
     probabilities: dict[str, float]
     scales: tuple[ScalePrediction, ...]
-    verdict: Literal["diagnosis", "unsure", "not_a_leaf"]
+    verdict: Verdict
+    likely: tuple[str, ...]
     confidence: float
+    strangeness: float | None
     model: str
     original: Photo | None = field(default=None, repr=False, compare=False)
 
@@ -83,7 +88,9 @@ class Prediction:
             "probabilities": self.probabilities,
             "scales": [{"scale": s.scale, "box": list(s.box), "probabilities": s.probabilities} for s in self.scales],
             "verdict": self.verdict,
+            "likely": list(self.likely),
             "confidence": self.confidence,
+            "strangeness": self.strangeness,
             "model": self.model,
         }
 
@@ -122,7 +129,7 @@ class Predictor:
         thresholds: Mapping[str, float] | None = None,
     ) -> None:
         self.network = network
-        self.decision = _with_thresholds(network.manifest, thresholds or {})
+        self.decisions = _with_thresholds(network.manifest, thresholds or {})
         self.batch_size = batch_size
         self.workers = workers or min(4, os.cpu_count() or 1)
 
@@ -189,12 +196,11 @@ class Predictor:
 
     def _diagnoses(self, photos: list[tuple[str, Photo, Source]], arrays: NetworkArrays) -> list[Prediction]:
         manifest = self.network.manifest
-        fused, decision = arrays.probabilities[manifest.head], self.decision
-        answers = decide(fused, decision, manifest.labels)
-        combinations = np.array(manifest.labels.combinations)
-        shares = combination_probabilities(fused, decision, manifest.labels)
+        fused, judgements = arrays.probabilities[manifest.head], judge(arrays, manifest, self.decisions)
         predictions = []
-        for row, (name, photo, source) in enumerate(photos):
+        for row, ((name, photo, source), judgement) in enumerate(zip(photos, judgements, strict=True)):
+            likely = tuple(manifest.labels.decode(judgement.answer))
+            strangeness = judgement.strangeness
             scales = tuple(
                 ScalePrediction(
                     scale,
@@ -203,15 +209,16 @@ class Predictor:
                 )
                 for scale in range(1, manifest.scales + 1)
             )
-            place = int((combinations == answers[row]).all(axis=1).argmax())
             predictions.append(
                 Prediction(
                     photo=name,
-                    labels=tuple(manifest.labels.decode(answers[row])),
+                    labels=likely if judgement.verdict == "diagnosis" else (),
                     probabilities=self._named(fused[row]),
                     scales=scales,
-                    verdict="diagnosis",
-                    confidence=round(float(shares[row, place]), 6),
+                    verdict=judgement.verdict,
+                    likely=likely,
+                    confidence=round(judgement.confidence, 6),
+                    strangeness=None if strangeness is None else round(strangeness, 4),
                     model=manifest.name,
                     original=photo,
                 )
@@ -222,16 +229,21 @@ class Predictor:
         return {n: round(float(p), 6) for n, p in zip(self.network.manifest.labels.names, row, strict=True)}
 
 
-def _with_thresholds(manifest: Manifest, thresholds: Mapping[str, float]) -> Decision:
-    """The decision of the head that counts, with some thresholds replaced."""
-    decision, names = manifest.decisions[manifest.head], manifest.labels.names
+def _with_thresholds(manifest: Manifest, thresholds: Mapping[str, float]) -> dict[str, Decision]:
+    """Every head's decision, with some thresholds replaced."""
+    names = manifest.labels.names
     for label, value in thresholds.items():
         if label not in names:
             raise UsageError(f"no label {label!r} to set a threshold for: the model has {', '.join(names)}")
         if not 0 < value < 1:
             raise UsageError(f"the threshold of {label} has to lie between 0 and 1, not at {value:g}")
-    mixed = [thresholds.get(name, own) for name, own in zip(names, decision.thresholds, strict=True)]
-    return replace(decision, thresholds=tuple(mixed))
+    return {
+        head: replace(
+            decision,
+            thresholds=tuple(thresholds.get(name, own) for name, own in zip(names, decision.thresholds, strict=True)),
+        )
+        for head, decision in manifest.decisions.items()
+    }
 
 
 def _named_photo(photo: OnePhoto, number: int) -> tuple[str, Photo]:

@@ -25,11 +25,16 @@ class DeployedNetwork(nn.Module):
         self.network = network
 
     def forward(self, source: Tensor) -> tuple[Tensor, ...]:
-        """Each head's probabilities [N, L], then each scale's box [N, 4], of uint8 sources [N, S, S, 3]."""
+        """What the network makes of uint8 sources [N, S, S, 3].
+
+        Returns:
+            Each head's probabilities [N, L], each scale's box [N, 4], strangeness [N] where the network tells it.
+        """
         output = self.network(source)
         probabilities = [torch.sigmoid(logits) for logits in output.logits.values()]
         corners = [torch.cat([b[:, :2] - b[:, 2:], b[:, :2] + b[:, 2:]], dim=1) for b in output.boxes]
-        return (*probabilities, *corners)
+        strangeness = [] if output.strangeness is None else [output.strangeness]
+        return (*probabilities, *corners, *strangeness)
 
 
 class TorchNetwork:
@@ -71,4 +76,6 @@ class TorchNetwork:
             view = racnn.first_glimpse(mirror_images(pictures, mirrors)).view
             plain = torch.sigmoid(mirror_mean(self._backbone(view).logits, mirrors)).float().cpu().numpy()
             probabilities = {"backbone": plain, **probabilities}
-        return NetworkArrays(probabilities, tuple(results[len(heads) :]))
+        boxes = tuple(results[len(heads) : len(heads) + self.manifest.scales])
+        strangeness = results[-1] if self.network.familiarity is not None else None
+        return NetworkArrays(probabilities, boxes, strangeness)

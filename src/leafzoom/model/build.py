@@ -16,6 +16,7 @@ from leafzoom.errors import ModelError, RecipeError
 from leafzoom.model.attention_proposal import AttentionProposal
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.checkpoint import Checkpoint, load_checkpoint, load_part
+from leafzoom.model.familiarity import Familiarity
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import FusionRecipe, ModelRecipe, Recipe, recipe_from_dict
@@ -111,9 +112,14 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
     except RecipeError as error:
         raise ModelError(f"{checkpoint.path} has a recipe that this leafzoom does not know: {error}") from error
     racnn = build_racnn(recipe, len(manifest.labels.names))
-    network = FusedRACNN(racnn, build_fusions(recipe.fusion, racnn), recipe.prediction.mirrors)
+    familiarity = None
+    if "familiarity" in checkpoint.parts:  # older ones have none
+        width, directions = checkpoint.tensors["familiarity.directions"].shape
+        familiarity = Familiarity(width, directions)
+    network = FusedRACNN(racnn, build_fusions(recipe.fusion, racnn), recipe.prediction.mirrors, familiarity)
     parts: dict[str, nn.Module] = {f"scale{i}": b for i, b in enumerate(racnn.backbones, start=1)}
     parts |= {f"apn{i}": apn for i, apn in enumerate(racnn.apns, start=1)}
+    parts |= {"familiarity": familiarity} if familiarity else {}
     parts |= {fusion_head(fused): f for fused, f in enumerate(network.fusions, start=2)}
     for name, module in parts.items():
         if name not in checkpoint.parts:

@@ -1,7 +1,8 @@
 """Checkpoints: weights as safetensors, with the manifest in the metadata. No pickle.
 
-Tensors are named `scale1.…`, `apn1.…`, `fusion12.…`, and `backbone.…` for the fine-tuned plain backbone. An exported
-`.onnx` model serves as a checkpoint too where its batch norms were folded before: its weights are the network's then.
+Tensors are named `scale1.…`, `apn1.…`, `fusion12.…`, `familiarity.…`, and `backbone.…` for the fine-tuned plain
+backbone. An exported `.onnx` model serves as a checkpoint too where its batch norms were folded before: its weights
+are the network's then.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def network_tensors(network: FusedRACNN) -> dict[str, Tensor]:
     for fusion in network.fusions:
         assert isinstance(fusion, Fusion)
         parts[fusion_head(fusion.scales)] = fusion
+    if network.familiarity is not None:
+        parts["familiarity"] = network.familiarity
     return {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
 
 

@@ -12,9 +12,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from leafzoom.model.familiarity import Familiarity
 from leafzoom.model.racnn import RACNN, ScaleOutput
 
-__all__ = ["FusedRACNN", "Fusion", "NetworkOutput", "fusion_head", "head_names", "mirror_images", "mirror_mean"]
+__all__ = [
+    "FusedRACNN",
+    "Fusion",
+    "NetworkOutput",
+    "all_descriptors",
+    "fusion_head",
+    "head_names",
+    "mirror_images",
+    "mirror_mean",
+]
 
 
 def fusion_head(scales: int) -> str:
@@ -79,10 +89,19 @@ class Fusion(nn.Module):
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """All heads' logits, {head: [B, L]}, and each scale's box, [B, 3] in source pixels, coarsest first."""
+    """All heads' logits, {head: [B, L]}, and each scale's box, [B, 3] in source pixels, coarsest first.
+
+    `strangeness`: [B], above 1 for a picture unlike leaves; None from a network that cannot tell.
+    """
 
     logits: dict[str, Tensor]
     boxes: tuple[Tensor, ...]
+    strangeness: Tensor | None = None
+
+
+def all_descriptors(outputs: Sequence[ScaleOutput]) -> Tensor:
+    """All scales' descriptors side by side, [B, scales * D]."""
+    return torch.cat([output.descriptor for output in outputs], dim=1)
 
 
 def mirror_images(pictures: Tensor, mirrors: int) -> Tensor:
@@ -110,13 +129,17 @@ class FusedRACNN(nn.Module):
         fusions: the heads above them.
         mirrors: 1, 2 or 4: every head's logits are means over so many mirror images (see `mirror_images`); the
             boxes are those of the picture as it is.
+        familiarity: of all scales' descriptors, means over the mirror images too.
     """
 
-    def __init__(self, racnn: RACNN, fusions: Sequence[Fusion], mirrors: int = 1) -> None:
+    def __init__(
+        self, racnn: RACNN, fusions: Sequence[Fusion], mirrors: int = 1, familiarity: Familiarity | None = None
+    ) -> None:
         super().__init__()
         self.racnn = racnn
         self.fusions = nn.ModuleList(fusions)
         self.mirrors = mirrors
+        self.familiarity = familiarity
 
     def forward(self, sources: Tensor) -> NetworkOutput:
         """Every head of uint8 sources [B, S, S, 3]."""
@@ -127,4 +150,8 @@ class FusedRACNN(nn.Module):
             assert isinstance(fusion, Fusion)
             logits[fusion_head(fusion.scales)] = fusion(fusion.gather(outputs))
         logits = {head: mirror_mean(values, self.mirrors) for head, values in logits.items()}
-        return NetworkOutput(logits, tuple(output.boxes.reshape(self.mirrors, -1, 3)[0] for output in outputs))
+        strangeness = None
+        if self.familiarity is not None:
+            strangeness = self.familiarity(mirror_mean(all_descriptors(outputs), self.mirrors))
+        boxes = tuple(output.boxes.reshape(self.mirrors, -1, 3)[0] for output in outputs)
+        return NetworkOutput(logits, boxes, strangeness)

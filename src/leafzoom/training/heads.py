@@ -1,4 +1,4 @@
-"""The last stage: fusion heads and every head's decision, with the RA-CNN frozen, on inputs computed once."""
+"""The last stage: fusion heads, decisions and what is familiar, with the RA-CNN frozen, on inputs computed once."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from leafzoom.recipe import FusionRecipe
 from leafzoom.storage import write_text
 from leafzoom.training.batches import Photographs
 from leafzoom.training.decision_fit import fit_decision
+from leafzoom.training.familiarity_fit import fit_familiarity
 from leafzoom.training.fusion_fit import fit_lbfgs, fit_sgd
 from leafzoom.training.selection import read_backbone, read_scales
 
@@ -55,7 +56,7 @@ def fit_heads(
     select_part: Photographs,
     seed: int,
 ) -> FittedHeads:
-    """Fit the fusions, then every head's thresholds and temperature.
+    """Fit the fusions, then every head's thresholds and temperature, then what is familiar.
 
     A fusion that was fitted on the selection part is judged there by its out-of-fold logits.
 
@@ -67,7 +68,7 @@ def fit_heads(
         labels: with the combinations that occur.
         mirrors: over so many mirror images every head is averaged, here as later in use.
         train_part: what `fit = "sgd"` learns from.
-        select_part: what `fit = "lbfgs"`, thresholds and temperatures learn from.
+        select_part: what `fit = "lbfgs"`, thresholds, temperatures and familiarity learn from.
         seed: of the run.
     """
     fusions = tuple(build_fusions(recipe, racnn))
@@ -92,7 +93,8 @@ def fit_heads(
     for head, z in heads.items():
         scored = score(targets, z > 0, 1 / (1 + np.exp(-z.astype(np.float64))), labels.names)
         figures[head] = {"exact_match": scored.exact_match, "micro_f1": scored.micro.f1, "macro_f1": scored.macro.f1}
-    network = FusedRACNN(racnn, fusions, mirrors).to(fabric.device).eval()
+    familiarity = fit_familiarity(read.descriptors, racnn.scales, seed)
+    network = FusedRACNN(racnn, fusions, mirrors, familiarity).to(fabric.device).eval()
     return FittedHeads(network, decisions, {"inner-select": figures, "fusion_fit": fits}, heads)
 
 

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.fusion import Fusion, mirror_images, mirror_mean
+from leafzoom.model.fusion import Fusion, all_descriptors, mirror_images, mirror_mean
 from leafzoom.model.losses import ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.batches import Photographs, plain_batches
@@ -29,12 +29,13 @@ class ScaleArrays:
     """What all scales make of n photographs, float32.
 
     `logits`: a [n, L] for each scale. `boxes`: a [n, 3] for each scale, in source pixels. `gathered`: a
-    [n, width] for each fusion that was asked for, its input.
+    [n, width] for each fusion that was asked for, its input. `descriptors`: [n, scales * D].
     """
 
     logits: tuple[NDArray[np.float32], ...]
     boxes: tuple[NDArray[np.float32], ...]
     gathered: tuple[NDArray[np.float32], ...]
+    descriptors: NDArray[np.float32]
 
 
 @torch.no_grad()
@@ -64,6 +65,7 @@ def read_scales(
     logits: list[list[Tensor]] = [[] for _ in range(racnn.scales)]
     boxes: list[list[Tensor]] = [[] for _ in range(racnn.scales)]
     gathered: list[list[Tensor]] = [[] for _ in fusions]
+    descriptors: list[Tensor] = []
     for batch in plain_batches(photographs, batch_size=_BATCH, device=fabric.device):
         with fabric.autocast():
             outputs = racnn(mirror_images(racnn.normalise(batch.pictures), mirrors))
@@ -72,7 +74,9 @@ def read_scales(
             boxes[scale].append(output.boxes[: len(batch.images)].float())
         for place, fusion in enumerate(fusions):
             gathered[place].append(mirror_mean(fusion.gather(outputs).float(), mirrors))
-    return ScaleArrays(*(tuple(_array(parts) for parts in lists) for lists in (logits, boxes, gathered)))
+        descriptors.append(mirror_mean(all_descriptors(outputs).float(), mirrors))
+    lists = [tuple(_array(parts) for parts in each) for each in (logits, boxes, gathered)]
+    return ScaleArrays(lists[0], lists[1], lists[2], _array(descriptors))
 
 
 def binary_cross_entropy(logits: NDArray[np.floating], targets: NDArray[np.uint8]) -> float:

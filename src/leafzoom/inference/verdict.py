@@ -1,0 +1,70 @@
+"""From a network's outputs to an answer that may be given: a diagnosis, `unsure`, or `not_a_leaf`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafzoom.inference.network import NetworkArrays
+from leafzoom.labels import Decision, combination_probabilities, decide
+from leafzoom.manifest import Manifest
+
+__all__ = ["Judgement", "Verdict", "judge"]
+
+Verdict = Literal["diagnosis", "unsure", "not_a_leaf"]
+
+_SURE = 0.5
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is to be said of one photo.
+
+    `answer`: the best combination of labels, [L], 0 or 1, whatever the verdict. `confidence`: its calibrated
+    probability among all combinations that occur. `strangeness`: above 1 for a picture that is not like the leaves
+    that the model was made with; None from a model that cannot tell.
+    """
+
+    verdict: Verdict
+    answer: NDArray[np.uint8]
+    confidence: float
+    strangeness: float | None
+
+
+def judge(
+    arrays: NetworkArrays, manifest: Manifest, decisions: Mapping[str, Decision] | None = None
+) -> list[Judgement]:
+    """A judgement for each of the N photos that a network was given.
+
+    `not_a_leaf`: its strangeness is above 1. `unsure`: the answer is more likely wrong than right (a calibrated
+    probability below one half), or no scale by itself gives it. Otherwise it is a diagnosis.
+
+    Args:
+        arrays: the network's outputs.
+        manifest: of the model.
+        decisions: in place of the manifest's.
+    """
+    decisions = decisions or manifest.decisions
+    labels, fused = manifest.labels, arrays.probabilities[manifest.head]
+    answers = decide(fused, decisions[manifest.head], labels)
+    shares = combination_probabilities(fused, decisions[manifest.head], labels)
+    places = (answers[:, None, :] == np.array(labels.combinations)[None]).all(axis=2).argmax(axis=1)
+    supported = np.zeros(len(answers), bool)
+    for scale in range(1, manifest.scales + 1):
+        head = f"scale{scale}"
+        supported |= (decide(arrays.probabilities[head], decisions[head], labels) == answers).all(axis=1)
+    judgements = []
+    for row, answer in enumerate(answers):
+        confidence = float(shares[row, places[row]])
+        strangeness = None if arrays.strangeness is None else float(arrays.strangeness[row])
+        verdict: Verdict = "diagnosis"
+        if strangeness is not None and not strangeness <= 1:
+            verdict = "not_a_leaf"
+        elif confidence < _SURE or not supported[row]:
+            verdict = "unsure"
+        judgements.append(Judgement(verdict, answer, confidence, strangeness))
+    return judgements
