@@ -10,7 +10,9 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+from click.testing import CliRunner
 
+from leafzoom.cli import cli
 from leafzoom.dataset.cache import Cache, build_cache
 from leafzoom.dataset.split import Split, training_split
 from leafzoom.dataset.synthetic import write_leaves
@@ -65,6 +67,17 @@ def cache(leaves: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
 def split(cache: Cache) -> Split:
     """Its inner parts."""
     return training_split(cache, "inner-train")
+
+
+@pytest.fixture(scope="session")
+def trained(leaves: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run made through the command line."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    changes = [word for change in TINY for word in ("--set", change)]
+    arguments = ["train", "--data", str(leaves), "--recipe", "default", "--out", str(out), *changes]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    return out
 
 
 @pytest.fixture

@@ -65,15 +65,6 @@ def failure(result: Result, code: int) -> str:
     return lines[0]
 
 
-@pytest.fixture(scope="module")
-def trained(leaves: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run made through the command line."""
-    out = tmp_path_factory.mktemp("cli") / "run"
-    result = run("train", "--data", leaves, "--recipe", "default", "--out", out, *SET_TINY)
-    assert result.exit_code == 0, result.output
-    return out
-
-
 def test_prepare(leaves: Path, tmp_path: Path) -> None:
     result = run(
         "prepare", "--data", leaves, "--source-size", 96, "--out", tmp_path / "report", "--cache", tmp_path / "c"

@@ -16,6 +16,7 @@ ORDER = [
     ["recipe"],
     ["photo"],
     ["manifest", "metrics"],
+    ["onnx_file"],
     ["dataset"],
     ["model"],
     ["training"],
@@ -25,9 +26,10 @@ ORDER = [
     ["cli", "__init__"],
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
-TORCH_FREE = ["errors", "bundled", "labels", "storage", "photo", "manifest", "metrics", "cli", "inference/network",
-              "inference/predictor", "inference/formats", "inference/picture", "inference/model_file",
-              "inference/folder", "inference/verdict", "inference/index_page", "inference/journal"]  # fmt: skip
+TORCH_FREE = ["errors", "bundled", "labels", "storage", "photo", "manifest", "metrics", "onnx_file", "cli",
+              "inference/network", "inference/predictor", "inference/formats", "inference/picture",
+              "inference/model_file", "inference/folder", "inference/verdict", "inference/index_page",
+              "inference/journal"]  # fmt: skip
 HEAVY = {"torch", "timm", "lightning", "kornia", "sklearn", "scipy", "onnx", "pydantic", "safetensors", "matplotlib"}
 
 

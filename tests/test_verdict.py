@@ -140,7 +140,7 @@ def test_a_model_file_tells_what_its_network_tells(cache: Cache, split: Split, t
     network = network_from_checkpoint(checkpoint)
     with torch.no_grad():
         outputs = network.racnn(
-            network.racnn.normalise(torch.from_numpy(cache.sources[:40]).permute(0, 3, 1, 2) / 255)
+            network.racnn.normalise(torch.from_numpy(np.array(cache.sources[:40])).permute(0, 3, 1, 2) / 255)
         )
         seen = torch.cat([output.descriptor for output in outputs], dim=1).numpy()
     network.familiarity = fit_familiarity(seen, network.racnn.scales, seed=0)

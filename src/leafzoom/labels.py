@@ -91,9 +91,9 @@ class Decision:
 
     def __post_init__(self) -> None:
         if not all(0 < threshold < 1 for threshold in self.thresholds) or not self.temperature > 0:
-            raise ModelError(f"thresholds lie between 0 and 1 and a temperature above 0, not as in {self}")
+            raise ModelError(f"thresholds lie between 0 and 1 and a temperature above 0, not {self.temperature}")
         if not np.isfinite(self.interactions).all():
-            raise ModelError(f"interactions are finite numbers, not as in {self}")
+            raise ModelError("interactions are finite numbers")
 
 
 def decide(probabilities: NDArray[np.floating], decision: Decision, labels: LabelSet) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from leafzoom.errors import ModelError
+from leafzoom.errors import LeafzoomError, ModelError
 from leafzoom.labels import Decision, LabelSet
 from leafzoom.photo import PREPROCESSING
 
@@ -32,7 +32,7 @@ class Manifest:
     `data`: what it was trained on (photographs by part, digest). `metrics`: {part: {head: {name: value}}}.
 
     Raises:
-        ModelError: a head whose thresholds or interactions don't fit the labels.
+        ModelError: a value that is none of its kind; a head whose thresholds or interactions don't fit the labels.
     """
 
     labels: LabelSet
@@ -50,22 +50,30 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
+        sizes = {"source_size": (1, 8192), "input_size": (1, 8192), "scales": (1, 9)}
+        for key, (least, most) in sizes.items():
+            value = getattr(self, key)
+            if not isinstance(value, int) or not least <= value <= most:
+                raise ModelError(f"{key} is a whole number from {least} to {most}, not {str(value)[:40]}")
+        if not all(isinstance(getattr(self, key), str) for key in ("name", "licence", "preprocessing")):
+            raise ModelError("name, licence and preprocessing are texts")
+        if not all(isinstance(getattr(self, key), dict) for key in ("recipe", "data", "metrics")):
+            raise ModelError("recipe, data and metrics are objects")
         for head, decision in self.decisions.items():
             if len(decision.thresholds) != len(self.labels.names):
                 raise ModelError(
-                    f"head {head} has {len(decision.thresholds)} thresholds for {len(self.labels.names)} labels: "
-                    "the model file is damaged, export it again"
+                    f"head {head} has {len(decision.thresholds)} thresholds for {len(self.labels.names)} labels"
                 )
             if decision.interactions and len(decision.interactions) != len(self.labels.combinations):
                 raise ModelError(
                     f"head {head} has {len(decision.interactions)} interactions for {len(self.labels.combinations)} "
-                    "combinations of labels: the model file is damaged, export it again"
+                    "combinations of labels"
                 )
 
     @property
     def head(self) -> str:
         """The head whose answer counts: the fusion of all scales."""
-        return next(reversed(self.decisions))
+        return next(reversed(self.decisions), "")
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -81,9 +89,9 @@ class Manifest:
         try:
             content = json.loads(text)
             version = content["format_version"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ModelError(f"{where} is no leafzoom model: its metadata cannot be read") from error
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+        if not isinstance(version, int) or isinstance(version, bool) or version > FORMAT_VERSION:
             raise ModelError(
                 f"{where} has model format {version} and this leafzoom reads up to {FORMAT_VERSION}: update leafzoom"
             )
@@ -97,7 +105,9 @@ class Manifest:
                 for head, value in content["decisions"].items()
             }
             return cls(**{**_known(content), "labels": labels, "decisions": decisions})
-        except (KeyError, TypeError, AttributeError) as error:
+        except LeafzoomError as error:
+            raise ModelError(f"{where} has damaged metadata ({error}): export the model again") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{where} has incomplete metadata ({error}): export the model again") from error
 
 

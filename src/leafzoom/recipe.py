@@ -95,7 +95,7 @@ class ModelRecipe:
     map differs from its mean over the places, on one scale.
     """
 
-    backbone: str = "tf_efficientnet_lite0"
+    backbone: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")] = "tf_efficientnet_lite0"  # no address of a hub
     pretrained: str = "package"
     input_size: Annotated[int, Field(ge=32, le=1024)] = 224
     scales: Annotated[int, Field(ge=2, le=6)] = 3
@@ -108,7 +108,7 @@ class ModelRecipe:
     surrogate: Literal["paper", "balanced", "exact"] = "balanced"
     surrogate_scale: Literal["sum", "per_sample"] = "per_sample"
     border: Annotated[float, Field(ge=0.05, le=0.45)] = 0.25
-    apn_hidden: _Positive = 64
+    apn_hidden: Annotated[int, Field(ge=1, le=16384)] = 64
     apn_activation: Literal["sigmoid", "relu"] = "sigmoid"
     apn_normalise: Literal["none", "places"] = "none"
     apn_stage: Literal["last", "stride16"] = "last"

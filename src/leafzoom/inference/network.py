@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.errors import ModelError
-from leafzoom.manifest import METADATA_KEY, Manifest
+from leafzoom.manifest import Manifest
+from leafzoom.onnx_file import read_onnx
 
 __all__ = ["BOX_OUTPUT", "PROBABILITY_OUTPUT", "STRANGENESS_OUTPUT", "Network", "NetworkArrays", "OnnxNetwork"]
 
@@ -59,23 +60,21 @@ class OnnxNetwork:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
+        content, self.manifest = read_onnx(path)
         import onnxruntime
 
-        if not path.is_file():
-            raise ModelError(f"the model {path} does not exist: check --model, or train one with leafzoom train")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _cores()
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has no one base of its errors
             reason = str(error).splitlines()[0][:200]
             raise ModelError(f"{path} is no ONNX model that can be read ({reason}): export it again") from error
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if text is None:
-            raise ModelError(f"{path} was not exported by leafzoom: it has no leafzoom metadata")
-        self.manifest = Manifest.from_json(text, str(path))
         scales = range(1, self.manifest.scales + 1)
+        lacking = {f"scale{scale}" for scale in scales} - set(self.manifest.decisions)
+        if lacking or self.manifest.head != "fusion" + "".join(str(scale) for scale in scales):
+            raise ModelError(f"{path} has no decision for every scale and their fusion: export the model again")
         self._heads = [head for head in self.manifest.decisions if head != "backbone"]
         self._outputs = [PROBABILITY_OUTPUT.format(head=head) for head in self._heads]
         self._outputs += [BOX_OUTPUT.format(scale=scale) for scale in scales]
@@ -86,6 +85,20 @@ class OnnxNetwork:
         self._boxes = len(self._heads) + self.manifest.scales
         if STRANGENESS_OUTPUT in given:
             self._outputs.append(STRANGENESS_OUTPUT)
+        self._check_shapes(path)
+
+    def _check_shapes(self, path: Path) -> None:
+        """Whether the graph reads and gives what the metadata says."""
+        inputs = [(entry.name, entry.type, entry.shape[1:]) for entry in self._session.get_inputs()]
+        side, labels = self.manifest.source_size, len(self.manifest.labels.names)
+        if inputs != [("source", "tensor(uint8)", [side, side, 3])]:
+            raise ModelError(f"{path} does not read sources uint8 [N, {side}, {side}, 3]: export the model again")
+        shapes = {entry.name: entry.shape[1:] for entry in self._session.get_outputs()}
+        for head in self._heads:
+            if shapes[PROBABILITY_OUTPUT.format(head=head)] != [labels]:
+                raise ModelError(
+                    f"{path} names {labels} labels and head {head} gives another number: export it again"
+                )
 
     def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
         """All heads of uint8 sources [N, S, S, 3]."""

@@ -8,6 +8,7 @@ are the network's then.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +21,13 @@ from torch import Tensor, nn
 from leafzoom.errors import ModelError
 from leafzoom.manifest import METADATA_KEY, Manifest
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
+from leafzoom.onnx_file import read_onnx
 from leafzoom.storage import write_bytes
 
 TENSORS_KEY = "leafzoom_tensors"
 """In an ONNX model's metadata: {tensor of the checkpoint: its initializer, or the shape of a tensor of zeros}."""
+
+_MOST_ZEROS = 10**8
 
 __all__ = ["TENSORS_KEY", "Checkpoint", "load_checkpoint", "load_part", "network_tensors", "save_checkpoint"]
 
@@ -110,27 +114,39 @@ def _load_onnx(path: Path) -> Checkpoint:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+    content, manifest = read_onnx(path)
     try:
-        model = onnx.load(path)
-    except (DecodeError, OSError) as error:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
         raise ModelError(f"{path} is no ONNX model or is damaged ({error}): copy it again") from error
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    if METADATA_KEY not in metadata:
-        raise ModelError(f"{path} was not exported by leafzoom: it has no leafzoom metadata")
-    manifest = Manifest.from_json(metadata[METADATA_KEY], str(path))
     if TENSORS_KEY not in metadata:
         raise ModelError(
             f"{path} holds weights that the export has changed (batch norms folded), so no training can start from "
             "it: name the run's model.safetensors"
         )
     stored = {initializer.name: initializer for initializer in model.graph.initializer}
-    tensors = {
-        name: torch.from_numpy(onnx.numpy_helper.to_array(stored[place]).copy())
-        if isinstance(place, str)
-        else torch.zeros(place)
-        for name, place in json.loads(metadata[TENSORS_KEY]).items()
-    }
+    try:
+        tensors = {
+            name: torch.from_numpy(onnx.numpy_helper.to_array(stored[place]).copy())
+            if isinstance(place, str)
+            else _zeros(place)
+            for name, place in json.loads(metadata[TENSORS_KEY]).items()
+        }
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise ModelError(f"{path} does not hold the weights that it names ({error}): copy it again") from error
     return Checkpoint({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, manifest, path)
+
+
+def _zeros(shape: list[int]) -> Tensor:
+    """Weights that are zero and were not stored.
+
+    Raises:
+        ValueError: more than any leafzoom network has.
+    """
+    if math.prod(shape) > _MOST_ZEROS:
+        raise ValueError(f"zeros of shape {shape}")
+    return torch.zeros(shape)
 
 
 def load_part(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:

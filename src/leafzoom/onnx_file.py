@@ -1,0 +1,121 @@
+"""What an `.onnx` file says of itself, read before ONNX Runtime is given it.
+
+A file from elsewhere is refused here: one without leafzoom's metadata, one whose weights lie in other files (a path
+in it could name any file of this machine), one that is no ONNX. Only lengths and tags of protobuf's wire format are
+read; weights are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from leafzoom.errors import ModelError
+from leafzoom.manifest import METADATA_KEY, Manifest
+
+__all__ = ["read_onnx"]
+
+_MAX_BYTES = 2**30
+_MAX_DEPTH = 20
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+# Numbers of onnx.proto's fields.
+_MODEL_METADATA, _MODEL_BELOW = 14, {7: "graph", 25: "function"}
+_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
+_BELOW = {  # {message: {field: message}}, all ways to a tensor
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "function": {7: "node"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+
+
+def read_onnx(path: Path) -> tuple[bytes, Manifest]:
+    """The content of a model file that leafzoom exported, and its manifest.
+
+    Raises:
+        ModelError: no such file, over 1 GiB, no ONNX, not exported by leafzoom, with weights in other files, or of a
+            newer format.
+    """
+    if not path.is_file():
+        raise ModelError(f"the model {path} does not exist: check --model, or train one with leafzoom train")
+    if path.stat().st_size > _MAX_BYTES:
+        raise ModelError(f"{path} has {path.stat().st_size} bytes and a model at most {_MAX_BYTES}: it is no model")
+    content = path.read_bytes()
+    text = None
+    try:
+        for number, value in _fields(memoryview(content)):
+            if not isinstance(value, memoryview):
+                continue
+            if number == _MODEL_METADATA:
+                entry = {n: bytes(v).decode("utf-8") for n, v in _fields(value) if isinstance(v, memoryview)}
+                if entry.get(1) == METADATA_KEY:
+                    text = entry.get(2)
+            elif number in _MODEL_BELOW and _reaches_out(_MODEL_BELOW[number], value):
+                raise ModelError(f"{path} keeps weights in other files, which are never read: export it as one file")
+    except ValueError as error:
+        raise ModelError(f"{path} is no ONNX model or is damaged ({error}): copy it again") from error
+    if text is None:
+        raise ModelError(f"{path} was not exported by leafzoom: it has no leafzoom metadata")
+    return content, Manifest.from_json(text, str(path))
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of a protobuf message: number, and a number or the bytes of what has a length.
+
+    Raises:
+        ValueError: not protobuf's wire format.
+    """
+    place = 0
+    while place < len(message):
+        tag, place = _varint(message, place)
+        number, kind = tag >> 3, tag & 7
+        if not number:
+            raise ValueError("a field without a number")
+        if kind == _VARINT:
+            value, place = _varint(message, place)
+            yield number, value
+            continue
+        if kind == _BYTES:
+            length, place = _varint(message, place)
+        elif kind in (_FIXED64, _FIXED32):
+            length = 8 if kind == _FIXED64 else 4
+        else:
+            raise ValueError(f"an unknown kind of field, {kind}")
+        if place + length > len(message):
+            raise ValueError("it ends too early")
+        if kind == _BYTES:
+            yield number, message[place : place + length]
+        place += length
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    """A number of up to 64 bits, and the place after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if place >= len(message):
+            raise ValueError("it ends too early")
+        byte = message[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+    raise ValueError("a number too long")
+
+
+def _reaches_out(kind: str, message: memoryview, depth: int = 0) -> bool:
+    """Whether a tensor below a message has its data in another file."""
+    if depth > _MAX_DEPTH:
+        raise ValueError("graphs nested too deep")
+    if kind == "tensor":
+        return any(
+            number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value != 0)
+            for number, value in _fields(message)
+        )
+    below = _BELOW[kind]
+    return any(
+        _reaches_out(below[number], value, depth + 1)
+        for number, value in _fields(message)
+        if number in below and isinstance(value, memoryview)
+    )
