@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -29,8 +30,9 @@ import leafzoom
 from conftest import TINY, needs_shared
 from leafzoom.bundled import bundled_model
 from leafzoom.cli import cli
-from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.cache import Cache, build_cache
 from leafzoom.dataset.split import Split
+from leafzoom.dataset.table import read_table
 from leafzoom.errors import DataError, ModelError, PhotoError
 from leafzoom.inference import export as export_module
 from leafzoom.inference.export import export_onnx, parity
@@ -272,6 +274,39 @@ def test_predictor_streams_in_order_and_survives_bad_photos(trained: Path, leave
     batched = results[11]
     assert isinstance(batched, Prediction)
     assert batched.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+
+
+class Listening:
+    """A network that keeps what it was given."""
+
+    def __init__(self, network: OnnxNetwork) -> None:
+        self.network, self.manifest = network, network.manifest
+        self.given: list[np.ndarray] = []
+
+    def __call__(self, sources: np.ndarray) -> NetworkArrays:
+        self.given += list(sources.copy())
+        return self.network(sources)
+
+
+def test_training_and_prediction_see_the_same_pixels(trained: Path, cache: Cache, tmp_path: Path) -> None:
+    """By hashes: what the cache gives to a training is what the predictor gives to the network."""
+    images = cache.table.images[:12]
+    photos = [row.path for row in cache.table.rows[:12]]
+    listening = Listening(OnnxNetwork(trained / "model.onnx"))
+    predictor = Predictor(listening)
+    for kind in (photos, [photo.read_bytes() for photo in photos], [Image.open(photo) for photo in photos]):
+        listening.given.clear()
+        assert len(list(predictor(kind))) == len(images)
+        hashes = [hashlib.sha256(source.tobytes()).hexdigest() for source in listening.given]
+        assert hashes == [hashlib.sha256(source.tobytes()).hexdigest() for source in cache.sources[:12]]
+    assert len(set(hashes)) == 12
+
+    turned = turned_leaf(cache.table.csv.parent, tmp_path)  # a large photo, on its side
+    (tmp_path / "train.csv").write_text("image,labels\nturned.jpg,healthy\n")
+    listening.given.clear()
+    predictor(turned)
+    one = build_cache(read_table(tmp_path), tmp_path / "cache", 96, workers=1)
+    assert (one.sources[0] == listening.given[0]).all()
 
 
 def test_predict_table_csv_jsonl_and_pictures(trained: Path, leaves: Path, tmp_path: Path) -> None:
