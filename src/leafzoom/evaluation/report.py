@@ -16,7 +16,7 @@ from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import subset
 from leafzoom.dataset.table import Table
 from leafzoom.evaluation import figures
-from leafzoom.evaluation.evaluate import Evaluation, uncertainty, write_evaluation
+from leafzoom.evaluation.evaluate import Evaluation, uncertainty, verdict_shares, write_evaluation
 from leafzoom.evaluation.gallery import Exhibit, choose, exhibit
 from leafzoom.evaluation.zoom_value import ZoomValue, zoom_value
 from leafzoom.labels import combination_probabilities
@@ -139,6 +139,7 @@ def write_report(
         ],
         heads=[_head_row(evaluation, sure, name) for name in evaluation.probabilities],
         differences=_differences(sure),
+        verdicts=_verdicts(evaluation),
         zoom=_zoom(zoom) if zoom else None,
         tables=[_label_table(evaluation, sure, name) for name in evaluation.probabilities],
         precision_recall=figures.precision_recall(
@@ -223,6 +224,19 @@ def _differences(sure: dict[str, Any]) -> list[dict[str, str]]:
             "fitted_interval": _interval(found["heads_fitted"][pair]["exact_match"]["interval"], "+"),
         }
         for pair in reversed(pairs)
+    ]
+
+
+def _verdicts(evaluation: Evaluation) -> list[dict[str, str]]:
+    """How many photographs get which verdict, and how many of the best answers are right there."""
+    return [
+        {
+            "verdict": verdict.replace("_", " "),
+            "photographs": str(said["photographs"]),
+            "share": f"{said['photographs'] / len(evaluation.images):.1%}",
+            "right": "" if said["exact_match"] is None else f"{said['exact_match']:.1%}",
+        }
+        for verdict, said in verdict_shares(evaluation).items()
     ]
 
 
