@@ -22,14 +22,15 @@ ORDER = [
     ["training"],
     ["inference"],
     ["evaluation"],
+    ["serve"],
     ["demo"],
     ["cli", "__init__"],
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
 TORCH_FREE = ["errors", "bundled", "labels", "storage", "photo", "manifest", "metrics", "onnx_file", "cli",
               "inference/network", "inference/predictor", "inference/formats", "inference/picture",
-              "inference/model_file", "inference/folder", "inference/verdict", "inference/index_page",
-              "inference/journal"]  # fmt: skip
+              "inference/model_file", "inference/folder", "inference/verdict", "inference/console",
+              "inference/index_page", "inference/journal"]  # fmt: skip
 HEAVY = {"torch", "timm", "lightning", "kornia", "sklearn", "scipy", "onnx", "pydantic", "safetensors", "matplotlib"}
 
 

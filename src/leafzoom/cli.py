@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -303,60 +303,10 @@ def predict(photos: tuple[Path, ...], model: str, form: str, thresholds: tuple[s
       leafzoom predict leaf.jpg --out diagnosis
       leafzoom predict orchard/ --model model.onnx --format csv > diagnoses.csv
     """
-    from tqdm import tqdm
+    from leafzoom.inference.console import diagnose_to_console
 
-    from leafzoom.inference.folder import diagnose_into
-    from leafzoom.inference.formats import write_records
-    from leafzoom.inference.model_file import model_path, open_network
-    from leafzoom.inference.predictor import Predictor, iter_photos
-    from leafzoom.storage import make_folder, sha256_of
-
-    if out:
-        make_folder(out)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show
-    count = sum(1 for _ in iter_photos(photos, but_not=out))
-    network = open_network(model)
-    labels = network.manifest.labels.names
-    predictor = Predictor(network, thresholds=_thresholds(thresholds, labels))
-    failures = 0
-
-    def noted(results: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        nonlocal failures
-        for result in results:
-            failures += "error" in result
-            if "error" in result and form == "table":
-                click.echo(f"leafzoom: {result['error']}", err=True)
-            yield result
-
-    shown = count > 1 and (out or not sys.stdout.isatty())  # no bar among the answers
-    with tqdm(desc="diagnosing", total=count, unit="photo", disable=None if shown else True) as bar:
-        if out:
-            digest = " ".join([sha256_of(model_path(model)), *thresholds])
-            journal = diagnose_into(
-                out, iter_photos(photos, but_not=out), predictor, model=digest, progress=bar.update
-            )
-            bar.close()
-            write_records(noted(result for result, _ in journal.results()), form, sys.stdout, labels)
-            journal.close()
-        else:
-            bar.iterable = predictor.stream(iter_photos(photos))
-            write_records(noted(result.to_dict() for result in bar), form, sys.stdout, labels)
-    if failures:
+    if diagnose_to_console(photos, model, form, thresholds, out):
         sys.exit(1)
-
-
-def _thresholds(given: tuple[str, ...], labels: tuple[str, ...]) -> dict[str, float]:
-    """`X` for every label or `LABEL=X` for one, later ones over earlier ones."""
-    thresholds: dict[str, float] = {}
-    for text in given:
-        label, _, value = text.rpartition("=")
-        try:
-            number = float(value)
-        except ValueError as error:
-            raise UsageError(f"--threshold takes X or LABEL=X, with X between 0 and 1, not {text!r}") from error
-        thresholds |= {label: number} if label else dict.fromkeys(labels, number)
-    return thresholds
 
 
 @cli.command()
@@ -379,6 +329,22 @@ def export(run: str, out: Path, data: Path | None, half: bool) -> None:
     path = checkpoint_path(run)
     size = load_checkpoint(path).manifest.source_size
     _export(path, out, _cache(data, None, None, size) if data else None, half=half)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
+@click.option("--model", default="bundled", show_default=True, help="A run, an .onnx or .safetensors file.")
+def serve(host: str, port: int, model: str) -> None:
+    """Open a page for people and an API for programs, on this machine alone unless --host says otherwise.
+
+    \b
+    Example: leafzoom serve --port 8000
+    """
+    with needs_extra("serve", "leafzoom serve"):
+        from leafzoom.serve.server import run_server
+
+    run_server(model, host=host, port=port, say=click.echo)
 
 
 @cli.command()

@@ -76,7 +76,7 @@ Photo = Path | bytes | Image.Image | NDArray[np.uint8]
 (RGB) or [H, W] (grey)."""
 
 
-def read_source(photo: Photo, size: int) -> Source:
+def read_source(photo: Photo, size: int, *, jpeg_pixels: int = MAX_PIXELS, other_pixels: int = MAX_PIXELS) -> Source:
     """Decode a photo, turn it upright and squash it to `size` x `size`, antialiased (Pillow's bilinear).
 
     A JPEG much larger than the source is decoded at a reduced scale, never below twice the source's side.
@@ -84,11 +84,12 @@ def read_source(photo: Photo, size: int) -> Source:
     Args:
         photo: a file, its content, a Pillow image or an array.
         size: S, the side of the source in pixels.
+        jpeg_pixels, other_pixels: more are refused: of a JPEG, which is decoded at reduced scale, and of other files.
 
     Raises:
         PhotoError: not a readable JPEG, PNG, WebP, MPO or (with the extra `heic`) HEIC, too large, or cut off.
     """
-    image, photo_size = _opened(photo, at_least=2 * size)
+    image, photo_size = _opened(photo, at_least=2 * size, jpeg_pixels=jpeg_pixels, other_pixels=other_pixels)
     squashed = image.resize((size, size), Image.Resampling.BILINEAR)
     return Source(np.asarray(squashed, np.uint8), photo_size)
 
@@ -102,10 +103,12 @@ def read_photo(photo: Photo) -> Image.Image:
     return _opened(photo, at_least=None)[0]
 
 
-def _opened(photo: Photo, *, at_least: int | None) -> tuple[Image.Image, tuple[int, int]]:
+def _opened(
+    photo: Photo, *, at_least: int | None, jpeg_pixels: int = MAX_PIXELS, other_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, tuple[int, int]]:
     """The upright RGB picture and the full upright size, whatever kind of photo it is."""
     if isinstance(photo, Path | bytes):
-        return _decode(photo, at_least=at_least)
+        return _decode(photo, at_least=at_least, jpeg_pixels=jpeg_pixels, other_pixels=other_pixels)
     if isinstance(photo, np.ndarray):
         if photo.dtype != np.uint8 or not (photo.ndim == 2 or (photo.ndim == 3 and photo.shape[2] == 3)):
             raise PhotoError(
@@ -128,7 +131,9 @@ def _opened(photo: Photo, *, at_least: int | None) -> tuple[Image.Image, tuple[i
     return upright, upright.size
 
 
-def _decode(photo: Path | bytes, *, at_least: int | None) -> tuple[Image.Image, tuple[int, int]]:
+def _decode(
+    photo: Path | bytes, *, at_least: int | None, jpeg_pixels: int, other_pixels: int
+) -> tuple[Image.Image, tuple[int, int]]:
     """The upright RGB picture (reduced, but no side under `at_least`), and the full upright size (w, h)."""
     name = str(photo) if isinstance(photo, Path) else "the photo"
     try:
@@ -137,9 +142,10 @@ def _decode(photo: Path | bytes, *, at_least: int | None) -> tuple[Image.Image, 
             warnings.simplefilter("ignore")  # Pillow's own size warning: the limit below is an error
             with _picture_file(content, name) as image:
                 width, height = image.size
-                if width * height > MAX_PIXELS:
+                most = min(jpeg_pixels if image.format in ("JPEG", "MPO") else other_pixels, MAX_PIXELS)
+                if width * height > most:
                     raise PhotoError(
-                        f"{name} has {width} x {height} pixels and at most {MAX_PIXELS / 1e6:.0f} million are read: "
+                        f"{name} has {width} x {height} pixels and at most {most / 1e6:.0f} million are read: "
                         "make it smaller"
                     )
                 if at_least is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from leafzoom.errors import DataError, PhotoError, UsageError
-from leafzoom.inference.network import Network, NetworkArrays
+from leafzoom.inference.network import Network
 from leafzoom.inference.verdict import Verdict, judge
 from leafzoom.labels import Decision
 from leafzoom.manifest import Manifest
@@ -189,13 +189,18 @@ class Predictor:
         readable = [(name, photo, source) for name, photo, source in batch if isinstance(source, Source)]
         results: Iterator[Prediction] = iter(())
         if readable:
-            arrays = self.network(np.stack([source.pixels for _, _, source in readable]))
-            results = iter(self._diagnoses(readable, arrays))
+            results = iter(self.diagnose(readable))
         for name, _, source in batch:
             yield FailedPhoto(name, source) if isinstance(source, str) else next(results)
 
-    def _diagnoses(self, photos: list[tuple[str, Photo, Source]], arrays: NetworkArrays) -> list[Prediction]:
+    def diagnose(self, photos: Sequence[tuple[str, Photo | None, Source]]) -> list[Prediction]:
+        """The diagnoses of photos that are decoded already, in one pass of the network.
+
+        Args:
+            photos: of each its name, itself (what `plot` draws; may be None) and its source.
+        """
         manifest = self.network.manifest
+        arrays = self.network(np.stack([source.pixels for _, _, source in photos]))
         fused, judgements = arrays.probabilities[manifest.head], judge(arrays, manifest, self.decisions)
         predictions = []
         for row, ((name, photo, source), judgement) in enumerate(zip(photos, judgements, strict=True)):

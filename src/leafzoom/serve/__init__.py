@@ -1,0 +1,1 @@
+"""The service: a page for people and an API for programs."""

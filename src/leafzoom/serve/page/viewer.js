@@ -1,0 +1,125 @@
+// The photo with the boxes that were looked into, and the way from the whole leaf into them.
+
+const COLOURS = ["#0072b2", "#e69f00", "#cc79a7"];
+const NAMES = ["the whole leaf", "the first zoom", "the second zoom", "the third zoom"];
+const PLAY_MS = 1500; // from one look to the next
+const PAUSE_MS = 700;
+
+const mix = (a, b, t) => a + (b - a) * t;
+const ease = (t) => t * t * (3 - 2 * t);
+
+// The rectangle of the photo that is shown at a place of the slider: boxes are squares of the squashed source, so
+// they have the photo's own shape, and the way from one to the next keeps it.
+export function frameAt(boxes, place) {
+  const index = Math.min(Math.floor(place), boxes.length - 2);
+  const t = place - index;
+  const [from, to] = [boxes[index], boxes[index + 1]];
+  const shrink = (to[2] - to[0]) / (from[2] - from[0]);
+  const side = shrink ** t; // the same factor in the same time
+  const share = shrink === 1 ? t : (1 - side) / (1 - shrink);
+  return [0, 1, 2, 3].map((edge) => mix(from[edge], to[edge], share));
+}
+
+export class Viewer {
+  constructor(canvas, slider, play, caption, picture, said, still) {
+    Object.assign(this, { canvas, slider, play, caption, picture, still });
+    this.boxes = said.scales.map((scale) => scale.box);
+    this.slider.max = String(this.boxes.length - 1);
+    this.canvas.style.setProperty("aspect-ratio", `${picture.width} / ${picture.height}`);
+    this.canvas.style.setProperty("max-height", "75vh");
+    this.canvas.style.setProperty("object-fit", "contain");
+    slider.addEventListener("input", () => {
+      this.stop();
+      this.draw();
+    });
+    play.addEventListener("click", () => (this.timer ? this.stop() : this.run()));
+    new ResizeObserver(() => this.draw()).observe(canvas);
+  }
+
+  start() {
+    this.draw();
+    if (!this.still) this.run();
+  }
+
+  get place() {
+    return Number(this.slider.value);
+  }
+
+  stop() {
+    cancelAnimationFrame(this.timer);
+    this.timer = 0;
+    this.play.textContent = "▶";
+    this.play.setAttribute("aria-label", "Play: look closer");
+  }
+
+  run() {
+    const last = this.boxes.length - 1;
+    const first = this.place >= last ? 0 : this.place;
+    let started;
+    this.play.textContent = "❚❚";
+    this.play.setAttribute("aria-label", "Pause");
+    const step = (now) => {
+      started ??= now;
+      const legs = (now - started) / (PLAY_MS + PAUSE_MS) + Math.floor(first);
+      const within = Math.min(((legs % 1) * (PLAY_MS + PAUSE_MS)) / PLAY_MS, 1);
+      const wanted = this.still ? Math.round(legs) : Math.floor(legs) + ease(within);
+      this.slider.value = String(Math.min(wanted, last));
+      this.draw();
+      if (wanted >= last) this.stop();
+      else this.timer = requestAnimationFrame(step);
+    };
+    this.timer = requestAnimationFrame(step);
+  }
+
+  draw() {
+    const { canvas, picture, boxes, place } = this;
+    const wide = Math.max(1, Math.round(canvas.clientWidth * Math.min(devicePixelRatio, 2)));
+    const high = Math.max(1, Math.round((wide * picture.height) / picture.width));
+    if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
+    const [x0, y0, x1, y1] = frameAt(boxes, place);
+    const pen = canvas.getContext("2d");
+    pen.imageSmoothingQuality = "high";
+    pen.drawImage(picture, x0, y0, x1 - x0, y1 - y0, 0, 0, wide, high);
+    const factor = wide / (x1 - x0);
+    outline(pen, boxes, (x, y) => [(x - x0) * factor, ((y - y0) * high) / (y1 - y0)], Math.max(2, wide / 220));
+    this.caption.textContent = NAMES[Math.round(place)] ?? "";
+    this.slider.setAttribute("aria-valuetext", NAMES[Math.round(place)] ?? "");
+  }
+}
+
+function outline(pen, boxes, onto, width) {
+  pen.lineWidth = width;
+  pen.lineJoin = "round";
+  for (const [number, box] of boxes.slice(1).entries()) {
+    const [left, top] = onto(box[0], box[1]);
+    const [right, bottom] = onto(box[2], box[3]);
+    pen.strokeStyle = "rgb(255 255 255 / 75%)";
+    pen.strokeRect(left - width / 2, top - width / 2, right - left + width, bottom - top + width);
+    pen.strokeStyle = COLOURS[number % COLOURS.length];
+    pen.strokeRect(left, top, right - left, bottom - top);
+  }
+}
+
+// The photo with its boxes and the zooms beside it, as a PNG without the camera's data.
+export async function annotated(picture, said, title) {
+  const boxes = said.scales.map((scale) => scale.box);
+  const high = 480;
+  const wide = Math.round((high * picture.width) / picture.height);
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [boxes.length * (wide + 12) + 12, high + 84];
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "#ffffff";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.imageSmoothingQuality = "high";
+  pen.fillStyle = "#1d241b";
+  pen.font = "600 24px system-ui, sans-serif";
+  pen.fillText(`${title} · ${said.photo}`, 12, 34, canvas.width - 24);
+  pen.font = "16px system-ui, sans-serif";
+  boxes.forEach(([x0, y0, x1, y1], place) => {
+    const left = 12 + place * (wide + 12);
+    pen.drawImage(picture, x0, y0, x1 - x0, y1 - y0, left, 48, wide, high);
+    if (place === 0) outline(pen, boxes, (x, y) => [left + (x * wide) / picture.width, 48 + (y * high) / picture.height], 4);
+    pen.fillText(NAMES[place] ?? "", left, high + 72);
+  });
+  return new Promise((done) => canvas.toBlob(done, "image/png"));
+}
