@@ -58,7 +58,6 @@ function clear() {
   results.length = 0;
   $("results").replaceChildren();
   $("pooled").hidden = $("downloads").hidden = true;
-  say("");
 }
 
 // What all photos of one tree say together: each is another leaf, so labels are counted.
@@ -173,7 +172,10 @@ for (const event of ["dragover", "dragleave", "drop"])
   });
 document.addEventListener("paste", (pasted) => diagnose([...(pasted.clipboardData?.files ?? [])]));
 $("csv").addEventListener("click", () => save(new Blob([table()], { type: "text/csv" }), "leafzoom.csv"));
-$("clear").addEventListener("click", clear);
+$("clear").addEventListener("click", () => {
+  clear();
+  say("");
+});
 fetch("/api/v1/model")
   .then((answer) => answer.json())
   .then((model) => {
