@@ -123,6 +123,9 @@ def _routes(app: FastAPI, service: Service) -> None:
         """
         try:
             with service.uploads():
+                if service.photos.full:  # the body is read, so that the client hears the answer, and thrown away
+                    await asyncio.wait_for(_drained(request, service.limits), service.limits.upload_s)
+                    raise BusyError("too many photos at once: try again in a second")
                 files = await asyncio.wait_for(_uploads(request, service.limits), service.limits.upload_s)
             started = time.perf_counter()
             with service.photos(len(files)):
@@ -184,6 +187,17 @@ def _routes(app: FastAPI, service: Service) -> None:
 
 def _refused(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"detail": detail}, status, headers=headers)
+
+
+async def _drained(request: Request, limits: Limits) -> None:
+    """Read a body without keeping it.
+
+    Raises:
+        TooLargeError: it is beyond the limit.
+    """
+    limited = Request(request.scope, BodyLimit(request.receive, limits.body_bytes))
+    async for _ in limited.stream():
+        pass
 
 
 async def _uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:

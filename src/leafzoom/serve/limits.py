@@ -21,15 +21,15 @@ class Limits:
 
     `photos`: of a request. `photo_bytes`: of a photo. `jpeg_pixels`: JPEG is decoded at reduced scale, so it may have
     more than `other_pixels`. `waiting`: photos that are decoded or wait for their diagnosis, over all requests; more
-    are refused with 429. `uploads`: requests whose body is being read. `upload_s`, `answer_s`: how long a body and an
-    answer may take.
+    are refused with 429. It is small, since whoever is let in waits for all before them. `uploads`: requests whose
+    body is being read. `upload_s`, `answer_s`: how long a body and an answer may take.
     """
 
     photos: int = 6
     photo_bytes: int = 25 * 2**20
     jpeg_pixels: int = 60_000_000
     other_pixels: int = 16_000_000
-    waiting: int = 12
+    waiting: int = 4
     uploads: int = 32
     upload_s: float = 60.0
     answer_s: float = 20.0
@@ -57,6 +57,11 @@ class Admission:
 
     def __init__(self, most: int) -> None:
         self.most, self.now = most, 0
+
+    @property
+    def full(self) -> bool:
+        """Whether not even one more has a place."""
+        return self.now >= self.most
 
     @contextmanager
     def __call__(self, count: int = 1) -> Iterator[None]:
