@@ -150,6 +150,7 @@ def test_several_photos_are_pooled_and_a_broken_one_is_said_to_be(page: Page, le
     assert "could not be read" in page.locator("article.failed .verdict").inner_text()
     assert page.locator("#pooled h2").inner_text() == "All 2 leaves together"
     assert page.locator("#status").inner_text() == "2 of 3 photos could be read."
+    assert page.evaluate("document.activeElement.tagName") == "H2"
     page.click("#clear")
     assert page.locator("article").count() == 0
     assert page.locator("#pooled").is_hidden()
@@ -223,10 +224,45 @@ def test_by_keyboard(page: Page, leaves: Path) -> None:
     assert slider.input_value() == "2"
     assert slider.get_attribute("aria-valuetext") == "the second zoom"
     page.keyboard.press("Home")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    assert page.locator(".caption").inner_text() == "the first zoom"
+    page.keyboard.press("Home")
     assert page.locator(".caption").inner_text() == "the whole leaf"
     page.locator(".play").focus()
     page.keyboard.press("Enter")
     until(page, "document.querySelector('.slider').value === '2'")
+
+
+@pytest.mark.parametrize("page", ["desktop"], indirect=True)
+def test_photos_of_any_shape_are_drawn_and_saved(page: Page, tmp_path: Path) -> None:
+    for size in ((40, 4000), (6000, 60)):
+        Image.new("RGB", size, (200, 30, 200)).save(tmp_path / f"{size[0]}.png")
+        choose(page, tmp_path / f"{size[0]}.png")
+        pixels = canvas(page)
+        assert max(pixels.shape) < 3000
+        assert (np.abs(pixels.astype(int) - (200, 30, 200)).max(axis=2) < 10).mean() > 0.2
+        with page.expect_download() as picture:
+            page.click(".save")
+        with Image.open(picture.value.path()) as image:
+            assert max(image.size) < 4000
+
+
+@pytest.mark.parametrize("page", ["desktop"], indirect=True)
+def test_the_last_photos_chosen_are_those_shown(page: Page, leaves: Path) -> None:
+    """A slow answer to earlier photos does not replace a later one."""
+    page.evaluate(
+        "() => { const real = fetch; let first = true; window.fetch = async (...given) => {"
+        " if (!first) return real(...given); first = false;"
+        " const answer = await real(given[0], { ...given[1], signal: undefined });"
+        " await new Promise(done => setTimeout(done, 1500)); return answer } }"
+    )
+    page.set_input_files("#choose", [leaf(leaves, 1), leaf(leaves, 2)])
+    page.wait_for_timeout(200)
+    choose(page, leaf(leaves, 3))
+    page.wait_for_timeout(2500)
+    assert page.locator("article").count() == 1
+    assert "leaf-00003.jpg" in page.locator(".explain").inner_text()
 
 
 def test_axe_has_nothing_serious_to_say(page: Page, leaves: Path) -> None:

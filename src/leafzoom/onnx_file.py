@@ -20,12 +20,11 @@ _MAX_DEPTH = 20
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 # Numbers of onnx.proto's fields.
-_MODEL_METADATA, _MODEL_BELOW = 14, {7: "graph", 25: "function"}
+_MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 _BELOW = {  # {message: {field: message}}, all ways to a tensor
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "node": {5: "attribute"},
-    "function": {7: "node"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
@@ -35,8 +34,8 @@ def read_onnx(path: Path) -> tuple[bytes, Manifest]:
     """The content of a model file that leafzoom exported, and its manifest.
 
     Raises:
-        ModelError: no such file, over 1 GiB, no ONNX, not exported by leafzoom, with weights in other files, or of a
-            newer format.
+        ModelError: no such file, over 1 GiB, no ONNX, not exported by leafzoom, with weights in other files, with
+            functions, or of a newer format.
     """
     if not path.is_file():
         raise ModelError(f"the model {path} does not exist: check --model, or train one with leafzoom train")
@@ -52,7 +51,9 @@ def read_onnx(path: Path) -> tuple[bytes, Manifest]:
                 entry = {n: bytes(v).decode("utf-8") for n, v in _fields(value) if isinstance(v, memoryview)}
                 if entry.get(1) == METADATA_KEY:
                     text = entry.get(2)
-            elif number in _MODEL_BELOW and _reaches_out(_MODEL_BELOW[number], value):
+            elif number == _MODEL_FUNCTIONS:
+                raise ModelError(f"{path} has functions of its own, which no export of leafzoom has: export it again")
+            elif number == _MODEL_GRAPH and _reaches_out("graph", value):
                 raise ModelError(f"{path} keeps weights in other files, which are never read: export it as one file")
     except ValueError as error:
         raise ModelError(f"{path} is no ONNX model or is damaged ({error}): copy it again") from error
@@ -71,8 +72,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while place < len(message):
         tag, place = _varint(message, place)
         number, kind = tag >> 3, tag & 7
-        if not number:
-            raise ValueError("a field without a number")
+        if not 0 < number < 2**29:  # other readers drop the bits beyond, and would see another field
+            raise ValueError("a field with an impossible number")
         if kind == _VARINT:
             value, place = _varint(message, place)
             yield number, value

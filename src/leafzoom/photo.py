@@ -45,6 +45,7 @@ BOX_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 120_000_000
+_SCAN, _MOST_SCANS = b"\xff\xda", 250  # each scan of a progressive JPEG costs time, and may be a few bytes
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -142,6 +143,8 @@ def _decode(
             warnings.simplefilter("ignore")  # Pillow's own size warning: the limit below is an error
             with _picture_file(content, name) as image:
                 width, height = image.size
+                if image.format in ("JPEG", "MPO") and content.count(_SCAN) > _MOST_SCANS:
+                    raise PhotoError(f"{name} is a JPEG of more scans than any camera makes: save it anew")
                 most = min(jpeg_pixels if image.format in ("JPEG", "MPO") else other_pixels, MAX_PIXELS)
                 if width * height > most:
                     raise PhotoError(

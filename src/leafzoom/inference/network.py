@@ -94,6 +94,12 @@ class OnnxNetwork:
         if inputs != [("source", "tensor(uint8)", [side, side, 3])]:
             raise ModelError(f"{path} does not read sources uint8 [N, {side}, {side}, 3]: export the model again")
         shapes = {entry.name: entry.shape[1:] for entry in self._session.get_outputs()}
+        wanted = {name: [4] for name in shapes if name.startswith("box_")} | {STRANGENESS_OUTPUT: []}
+        odd = [name for name, shape in wanted.items() if shapes.get(name, shape) != shape]
+        if odd or isinstance(self._session.get_inputs()[0].shape[0], int):
+            raise ModelError(
+                f"{path}: {', '.join(odd) or 'its batch'} has another shape than exports have: export again"
+            )
         for head in self._heads:
             if shapes[PROBABILITY_OUTPUT.format(head=head)] != [labels]:
                 raise ModelError(

@@ -46,7 +46,8 @@ def judge(
     Args:
         arrays: the network's outputs.
         manifest: of the model.
-        decisions: in place of the manifest's.
+        decisions: in place of the manifest's; what a user's thresholds make of the probabilities is their own
+            calibration.
     """
     decisions = decisions or manifest.decisions
     labels, fused = manifest.labels, arrays.probabilities[manifest.head]
@@ -62,8 +63,9 @@ def judge(
         confidence = float(shares[row, places[row]])
         strangeness = None if arrays.strangeness is None else float(arrays.strangeness[row])
         verdict: Verdict = "diagnosis"
-        if strangeness is not None and not strangeness <= 1:
+        if strangeness is not None and not strangeness <= 1:  # also where it is no number
             verdict = "not_a_leaf"
+            strangeness = strangeness if np.isfinite(strangeness) else None
         elif confidence < _SURE or not supported[row]:
             verdict = "unsure"
         judgements.append(Judgement(verdict, answer, confidence, strangeness))

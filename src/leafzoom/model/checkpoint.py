@@ -27,7 +27,7 @@ from leafzoom.storage import write_bytes
 TENSORS_KEY = "leafzoom_tensors"
 """In an ONNX model's metadata: {tensor of the checkpoint: its initializer, or the shape of a tensor of zeros}."""
 
-_MOST_ZEROS = 10**8
+_MOST_ZEROS = 10**8  # that were not stored; no network has so many weights
 
 __all__ = ["TENSORS_KEY", "Checkpoint", "load_checkpoint", "load_part", "network_tensors", "save_checkpoint"]
 
@@ -127,26 +127,19 @@ def _load_onnx(path: Path) -> Checkpoint:
         )
     stored = {initializer.name: initializer for initializer in model.graph.initializer}
     try:
+        places = json.loads(metadata[TENSORS_KEY]).items()
+        zeros = sum(math.prod(place) for _, place in places if not isinstance(place, str))
+        if zeros > _MOST_ZEROS:
+            raise ValueError(f"{zeros} zeros")
         tensors = {
             name: torch.from_numpy(onnx.numpy_helper.to_array(stored[place]).copy())
             if isinstance(place, str)
-            else _zeros(place)
-            for name, place in json.loads(metadata[TENSORS_KEY]).items()
+            else torch.zeros(place)
+            for name, place in places
         }
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         raise ModelError(f"{path} does not hold the weights that it names ({error}): copy it again") from error
     return Checkpoint({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, manifest, path)
-
-
-def _zeros(shape: list[int]) -> Tensor:
-    """Weights that are zero and were not stored.
-
-    Raises:
-        ValueError: more than any leafzoom network has.
-    """
-    if math.prod(shape) > _MOST_ZEROS:
-        raise ValueError(f"zeros of shape {shape}")
-    return torch.zeros(shape)
 
 
 def load_part(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:

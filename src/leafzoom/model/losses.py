@@ -12,7 +12,7 @@ __all__ = ["classification_loss", "correct_probability", "ranking_loss"]
 
 
 def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """L_cls: binary cross-entropy of logits [B, L] against targets [B, L] of 0 or 1, mean over both."""
+    """L_cls: binary cross-entropy of logits [B, L] against targets [B, L] in 0..1, mean over both."""
     return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
 
 

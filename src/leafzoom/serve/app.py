@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -27,7 +28,7 @@ from leafzoom.inference.predictor import FailedPhoto, Prediction, Predictor
 from leafzoom.photo import Source, read_source
 from leafzoom.serve.batching import Batcher
 from leafzoom.serve.limits import Admission, BodyLimit, BusyError, Limits, TooLargeError
-from leafzoom.serve.schema import ERRORS, PREDICTIONS, REQUEST_BODY
+from leafzoom.serve.schema import ERRORS, PREDICTIONS, request_body
 
 __all__ = ["Service", "create_app"]
 
@@ -40,14 +41,20 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_LOG = logging.getLogger("leafzoom.serve")
 _NAME = 200  # characters of a file's name that are given back
 
 
 @dataclass
 class Service:
-    """The state of a running service: `ready` after the self-test, until it is told to stop."""
+    """The state of a running service: `ready` after the self-test, until it is told to stop.
+
+    `hosts`: the names by which it may be asked, None for any; on loopback only loopback's, so that no page of the
+    internet reaches it by a name that it controls.
+    """
 
     predictor: Predictor
+    hosts: frozenset[str] | None = None
     limits: Limits = field(default_factory=Limits)
     ready: bool = False
 
@@ -72,6 +79,7 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.batcher = Batcher(service.predictor)
+        app.state.closing = set()
         size = service.predictor.network.manifest.source_size
         grey = Source(np.full((size, size, 3), 128, np.uint8), (size, size))
         await asyncio.wrap_future(app.state.batcher.submit("self-test", grey))
@@ -94,7 +102,14 @@ def create_app(service: Service) -> FastAPI:
 
     @app.middleware("http")
     async def outer(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
+        if _foreign(request, service.hosts):
+            response: Response = _refused(403, "asked by another site, or by a name that is not this service's")
+        else:
+            try:
+                response = await call_next(request)
+            except Exception:
+                _LOG.exception("an answer failed")
+                response = _refused(500, "that failed here: try again")
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         route = request.scope.get("route")
@@ -112,7 +127,7 @@ def _routes(app: FastAPI, service: Service) -> None:
     @app.post(
         "/api/v1/predictions",
         responses={200: PREDICTIONS, **ERRORS},
-        openapi_extra={"requestBody": REQUEST_BODY},
+        openapi_extra={"requestBody": request_body(service.limits.photos)},
         summary="Diagnose photos",
         response_class=JSONResponse,
     )
@@ -122,25 +137,28 @@ def _routes(app: FastAPI, service: Service) -> None:
         A photo that can't be read is an object with `error`; if none can be read, the status is 422.
         """
         try:
-            with service.uploads():
+            service.uploads.take()
+            try:
                 if service.photos.full:  # the body is read, so that the client hears the answer, and thrown away
                     await asyncio.wait_for(_drained(request, service.limits), service.limits.upload_s)
                     raise BusyError("too many photos at once: try again in a second")
-                files = await asyncio.wait_for(_uploads(request, service.limits), service.limits.upload_s)
+                form = await asyncio.wait_for(_form(request, service.limits), service.limits.upload_s)
+            finally:
+                service.uploads.give_back()
             started = time.perf_counter()
-            with service.photos(len(files)):
-                found = await asyncio.wait_for(
-                    asyncio.gather(*(_diagnosed(app, service, name, content) for name, content in files)),
-                    service.limits.answer_s,
-                )
+            found = await _answers(app, service, form)
         except BusyError as error:
             return _refused(429, str(error), {"Retry-After": "1"})
         except TooLargeError:
             return _refused(413, f"at most {service.limits.photos} photos of {service.limits.photo_bytes >> 20} MB")
         except ClientDisconnect:
             return _refused(400, "the upload ended too early")
-        except TimeoutError:
+        except UnicodeError:
+            return _refused(400, "the form is not encoded as it says")
+        except _SlowError:
             return _refused(503, "it took too long: try again", {"Retry-After": "5"})
+        except TimeoutError:
+            return _refused(408, "the upload took too long")
         service.seconds.observe(time.perf_counter() - started)
         for entry in found:
             service.verdicts.labels("error" if isinstance(entry, FailedPhoto) else entry.verdict).inc()
@@ -185,6 +203,21 @@ def _routes(app: FastAPI, service: Service) -> None:
         return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
 
 
+class _SlowError(Exception):
+    """An answer took too long."""
+
+
+def _foreign(request: Request, hosts: frozenset[str] | None) -> bool:
+    """Whether a page of another site asks, or the host is none of those that the service answers to."""
+    host = request.headers.get("host", "")
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    if hosts is not None and name.lower() not in hosts:
+        return True
+    origin = request.headers.get("origin")
+    same = origin is None or origin.partition("://")[2].lower() == host.lower()
+    return not same or (request.headers.get("sec-fetch-site") == "cross-site" and request.method != "GET")
+
+
 def _refused(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"detail": detail}, status, headers=headers)
 
@@ -200,8 +233,8 @@ async def _drained(request: Request, limits: Limits) -> None:
         pass
 
 
-async def _uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
-    """The names and contents of the uploaded files.
+async def _form(request: Request, limits: Limits) -> FormData:
+    """The uploaded form, its photos on disk where they are large; whoever gets it closes it.
 
     Raises:
         TooLargeError: the body, a photo or their number is beyond the limits.
@@ -210,20 +243,59 @@ async def _uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limits.body_bytes:
         raise TooLargeError("the request is too large")
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise HTTPException(415, "send photos as multipart/form-data, field `photos`")
     limited = Request(request.scope, BodyLimit(request.receive, limits.body_bytes))
-    files = []
-    async with limited.form(max_files=limits.photos, max_fields=4) as form:
+    form = await limited.form(max_files=limits.photos, max_fields=4)
+    try:
         for key, value in form.multi_items():
             if key != "photos" or not isinstance(value, UploadFile):
                 raise HTTPException(422, f"the form's field is `photos`, a file, not {key[:40]!r}")
             if (value.size or 0) > limits.photo_bytes:
                 raise TooLargeError("a photo is too large")
-            files.append((_plain_name(value.filename), await value.read()))
-    if not files:
-        raise HTTPException(422, "the form has no file in its field `photos`")
-    return files
+        if not form.multi_items():
+            raise HTTPException(422, "the form has no file in its field `photos`")
+    except BaseException:
+        await form.close()
+        raise
+    return form
+
+
+async def _answers(app: FastAPI, service: Service, form: FormData) -> list[Prediction | FailedPhoto]:
+    """The diagnoses of a form's photos.
+
+    A photo holds its place until it is really done, even where nobody waits for it any more: a thread that decodes
+    cannot be stopped.
+
+    Raises:
+        BusyError: there are no places for them.
+        _SlowError: it took longer than `answer_s`.
+    """
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    try:
+        await service.photos.take_many(len(files), service.limits.patience_s)
+    except BaseException:
+        await form.close()
+        raise
+    tasks = [asyncio.ensure_future(_diagnosed(app, service, file)) for file in files]
+    left = len(tasks)
+
+    def done(task: asyncio.Task[Prediction | FailedPhoto]) -> None:
+        nonlocal left
+        service.photos.give_back()
+        left -= 1
+        if not left:
+            app.state.closing.add(closing := asyncio.ensure_future(form.close()))
+            closing.add_done_callback(app.state.closing.discard)
+        if not task.cancelled():
+            task.exception()  # seen, should nobody ask for it any more
+
+    for task in tasks:
+        task.add_done_callback(done)
+    _, waiting = await asyncio.wait(tasks, timeout=service.limits.answer_s)
+    if waiting:
+        raise _SlowError
+    return [task.result() for task in tasks]
 
 
 def _plain_name(name: str | None) -> str:
@@ -232,15 +304,17 @@ def _plain_name(name: str | None) -> str:
     return "".join(c if c.isprintable() else "�" for c in last)[:_NAME] or "photo"
 
 
-async def _diagnosed(app: FastAPI, service: Service, name: str, content: bytes) -> Prediction | FailedPhoto:
-    """One photo: decoded in a thread, then part of a batch."""
-    size = service.predictor.network.manifest.source_size
-    limits = service.limits
+async def _diagnosed(app: FastAPI, service: Service, file: UploadFile) -> Prediction | FailedPhoto:
+    """One photo: read and decoded in a thread, then part of a batch."""
+    name, size, limits = _plain_name(file.filename), service.predictor.network.manifest.source_size, service.limits
+
+    def decoded() -> Source:
+        file.file.seek(0)
+        content = file.file.read()
+        return read_source(content, size, jpeg_pixels=limits.jpeg_pixels, other_pixels=limits.other_pixels)
+
     try:
-        source = await asyncio.get_running_loop().run_in_executor(
-            service.decoders,
-            lambda: read_source(content, size, jpeg_pixels=limits.jpeg_pixels, other_pixels=limits.other_pixels),
-        )
+        source = await asyncio.get_running_loop().run_in_executor(service.decoders, decoded)
     except PhotoError as error:
         return FailedPhoto(name, str(error))
     found: Prediction = await asyncio.wrap_future(app.state.batcher.submit(name, source))

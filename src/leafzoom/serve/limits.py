@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ class Limits:
     `photos`: of a request. `photo_bytes`: of a photo. `jpeg_pixels`: JPEG is decoded at reduced scale, so it may have
     more than `other_pixels`. `waiting`: photos that are decoded or wait for their diagnosis, over all requests; more
     are refused with 429. It is small, since whoever is let in waits for all before them. `uploads`: requests whose
-    body is being read. `upload_s`, `answer_s`: how long a body and an answer may take.
+    body is being read. `upload_s`, `answer_s`: how long a body and an answer may take. `patience_s`: how long several
+    photos of one request wait to be let in.
     """
 
     photos: int = 6
@@ -30,9 +32,10 @@ class Limits:
     jpeg_pixels: int = 60_000_000
     other_pixels: int = 16_000_000
     waiting: int = 4
-    uploads: int = 32
+    uploads: int = 8
     upload_s: float = 60.0
     answer_s: float = 20.0
+    patience_s: float = 3.0
 
     @property
     def body_bytes(self) -> int:
@@ -57,26 +60,44 @@ class Admission:
 
     def __init__(self, most: int) -> None:
         self.most, self.now = most, 0
+        self._held_for_many = False
 
     @property
     def full(self) -> bool:
         """Whether not even one more has a place."""
-        return self.now >= self.most
+        return self.now >= self.most or self._held_for_many
 
-    @contextmanager
-    def __call__(self, count: int = 1) -> Iterator[None]:
-        """Hold `count` places.
+    def take(self, count: int = 1) -> None:
+        """Take `count` places; each is given back with `give_back`.
 
         Raises:
-            BusyError: there are not so many left. One request is always let in where nothing is under way.
+            BusyError: there are not so many left. Where nothing is under way, any count is let in.
         """
-        if self.now and self.now + count > self.most:
+        if self._held_for_many or (self.now and self.now + count > self.most):
             raise BusyError("too many photos at once: try again in a second")
         self.now += count
-        try:
-            yield
-        finally:
-            self.now -= count
+
+    async def take_many(self, count: int, patience_s: float) -> None:
+        """Take `count` places; several together wait for theirs, and nobody is let in before them.
+
+        Else requests of one photo, one after the other, would keep one of six out for ever.
+
+        Raises:
+            BusyError: as `take`; for several together, only when they have waited for `patience_s`.
+        """
+        if count > 1 and not self._held_for_many:
+            until = time.monotonic() + patience_s
+            self._held_for_many = True
+            try:
+                while self.now and self.now + count > self.most and time.monotonic() < until:
+                    await asyncio.sleep(0.01)
+            finally:
+                self._held_for_many = False
+        self.take(count)
+
+    def give_back(self, count: int = 1) -> None:
+        """Give places back."""
+        self.now -= count
 
 
 class BodyLimit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ERRORS", "PREDICTIONS", "REQUEST_BODY"]
+__all__ = ["ERRORS", "PREDICTIONS", "request_body"]
 
 _PROBABILITIES = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}}
 _LABELS = {"type": "array", "items": {"type": "string"}}
@@ -59,31 +59,39 @@ def _error(description: str, schema: dict[str, Any] = _DETAIL) -> dict[str, Any]
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
+_RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: _error("a damaged form, or too many parts"),
     413: _error("too many bytes"),
     415: _error("not multipart/form-data"),
     422: _error("no photos in the form, or none that can be read", {"anyOf": [_DETAIL, _LIST]}),
-    429: _error("busy: try again after `Retry-After` seconds"),
-    503: _error("it took too long"),
+    403: _error("asked by a page of another site"),
+    408: _error("the upload took too long"),
+    429: {**_error("busy"), "headers": _RETRY},
+    500: _error("a fault of the service"),
+    503: {**_error("it took too long"), "headers": _RETRY},
 }
-REQUEST_BODY = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["photos"],
-                "properties": {
-                    "photos": {
-                        "type": "array",
-                        "minItems": 1,
-                        "maxItems": 6,
-                        "items": {"type": "string", "format": "binary"},
-                    }
-                },
-                "additionalProperties": False,
+
+
+def request_body(photos: int) -> dict[str, Any]:
+    """The form of a request of at most so many photos."""
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["photos"],
+                    "properties": {
+                        "photos": {
+                            "type": "array",
+                            "minItems": 1,
+                            "maxItems": photos,
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                    "additionalProperties": False,
+                }
             }
-        }
-    },
-}
+        },
+    }

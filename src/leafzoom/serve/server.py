@@ -9,9 +9,10 @@ import socket
 from collections.abc import Callable
 from types import FrameType
 
+import numpy as np
 import uvicorn
 
-from leafzoom.errors import LeafzoomError
+from leafzoom.errors import LeafzoomError, ModelError
 from leafzoom.inference.model_file import open_network
 from leafzoom.inference.predictor import Predictor
 from leafzoom.serve.app import Service, create_app
@@ -20,6 +21,7 @@ __all__ = ["run_server"]
 
 _DRAIN_S = 1.0  # between `not ready` and the closed door, so that who balances load has seen it
 _FINISH_S = 8
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
 
 class _Server(uvicorn.Server):
@@ -30,9 +32,10 @@ class _Server(uvicorn.Server):
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM drains; SIGINT, or a second SIGTERM, stops at once."""
+        """SIGTERM drains, SIGINT finishes without waiting for anyone; a second signal stops at once."""
         if sig == signal.SIGINT or not self._service.ready:
             super().handle_exit(sig, frame)
+            self.force_exit = self.force_exit or sig == signal.SIGTERM
             return
         self._service.ready = False
         asyncio.get_event_loop().call_later(_DRAIN_S, self._close)
@@ -54,12 +57,19 @@ def run_server(model: str, *, host: str = "127.0.0.1", port: int = 8000, say: Ca
     Raises:
         LeafzoomError: the address cannot be had, or the model cannot be read.
     """
-    service = Service(Predictor(open_network(model)))
+    predictor = Predictor(open_network(model))
+    size = predictor.network.manifest.source_size
+    try:
+        predictor.network(np.zeros((1, size, size, 3), np.uint8))
+    except Exception as error:
+        raise ModelError(f"the model {model} cannot be run ({str(error).splitlines()[0][:200]})") from error
+    service = Service(predictor, hosts=_LOOPBACK if host in _LOOPBACK else None)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         door = socket.socket(family, socket.SOCK_STREAM)
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         door.bind((host, port))
+        door.listen(128)
     except OSError as error:
         raise LeafzoomError(
             f"cannot listen on {host} port {port} ({error.strerror or error}): choose another"
@@ -71,6 +81,7 @@ def run_server(model: str, *, host: str = "127.0.0.1", port: int = 8000, say: Ca
         access_log=False,
         timeout_graceful_shutdown=_FINISH_S,
         timeout_keep_alive=15,
+        limit_concurrency=256,
         h11_max_incomplete_event_size=64 * 1024,
         server_header=False,
         date_header=False,

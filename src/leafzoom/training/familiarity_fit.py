@@ -37,14 +37,16 @@ def fit_familiarity(descriptors: NDArray[np.float32], scales: int, seed: int) ->
     mean_square = np.square(x - shift).reshape(count, scales, -1).mean(axis=(0, 2))
     factor = np.repeat(1 / np.sqrt(np.maximum(mean_square, 1e-12)), width // scales)
     centred = (x - shift) * factor
+    kept = min(_DIRECTIONS, count // 5, width - 1)  # in every fold too
     held_out = np.zeros(count)
     fold = np.random.Generator(np.random.PCG64(seed)).permutation(count) % _FOLDS
     for number in range(_FOLDS):
         inside = centred[fold != number]
         middle = inside.mean(axis=0)
-        held_out[fold == number] = _distances(centred[fold == number] - middle, *_density(inside - middle))
+        density = _density(inside - middle, kept)
+        held_out[fold == number] = _distances(centred[fold == number] - middle, *density)
     limit = max(float(np.quantile(held_out, _PASS, method="higher")), 1e-6)
-    directions, precision, rest = _density(centred)
+    directions, precision, rest = _density(centred, kept)
     found = Familiarity(width, len(precision))
     for buffer, value in (
         (found.shift, shift),
@@ -57,12 +59,11 @@ def fit_familiarity(descriptors: NDArray[np.float32], scales: int, seed: int) ->
     return found
 
 
-def _density(centred: Array) -> tuple[Array, Array, float]:
-    """Directions [W, K], their inverse variances [K], and the inverse variance of all others, of centred rows."""
+def _density(centred: Array, kept: int) -> tuple[Array, Array, float]:
+    """Of centred rows: K = `kept` directions [W, K], their inverse variances [K], and that of all others."""
     count, width = centred.shape
     _, values, vectors = np.linalg.svd(centred, full_matrices=False)
     variances = np.square(values) / count
-    kept = min(_DIRECTIONS, count // 4, width - 1)
     rest = max(float(variances[kept:].sum()) / (width - kept), 1e-12)
     return vectors[:kept].T, 1 / np.maximum(variances[:kept], rest), 1 / rest
 

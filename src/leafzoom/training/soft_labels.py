@@ -4,6 +4,7 @@ trained network says of the same photographs, so that a label which is wrong or 
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from leafzoom.errors import ModelError
 from leafzoom.model.build import network_from_checkpoint
 from leafzoom.model.checkpoint import Checkpoint
-from leafzoom.storage import write_bytes
+from leafzoom.storage import sha256_of, write_bytes
 from leafzoom.training.batches import Photographs, plain_batches
 
 __all__ = ["check_teacher", "soft_targets", "softened"]
@@ -25,7 +26,7 @@ _BATCH = 32
 
 
 def check_teacher(checkpoint: Checkpoint | None, labels: tuple[str, ...], source_size: int) -> None:
-    """Whether the network that `--init` names can teach a training of these labels and sources.
+    """Refuse a network that `--init` names and that cannot teach a training of these labels and sources.
 
     Raises:
         ModelError: there is none, it is a backbone alone, or it is of other labels or another source size.
@@ -50,10 +51,12 @@ def softened(
         fabric: device and precision.
         teacher: see `check_teacher`.
         photographs: with the labels that are given.
-        weight: of the teacher's probabilities, 0 to 1/2.
-        stored: a file for these probabilities: they are computed once, and a run that goes on reads them.
+        weight: of the teacher's probabilities, at least 0 and below 1/2.
+        stored: a file for these probabilities: they are computed once, and a run that goes on reads them. The hash of
+            teacher and photographs becomes part of its name.
     """
-    probabilities = _probabilities(fabric, teacher, photographs, stored)
+    made_of = hashlib.sha256(f"{sha256_of(teacher.path)} {photographs.rows.tolist()}".encode()).hexdigest()[:16]
+    probabilities = _probabilities(fabric, teacher, photographs, stored.with_stem(f"{stored.stem}-{made_of}"))
     targets = soft_targets(np.asarray(photographs.targets, np.uint8), photographs.rows, probabilities, weight)
     return replace(photographs, targets=targets)
 

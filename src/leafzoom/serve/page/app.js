@@ -8,7 +8,9 @@ const results = [];
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 let limits = { photos: 6, photo_bytes: 25 * 2 ** 20 };
 
-const percent = (share) => `${Math.round(100 * share)} %`;
+const percent = (share) => `${share < 1 ? Math.min(Math.round(100 * share), 99) : 100} %`;
+const viewers = [];
+let running = null; // the request under way
 
 function make(tag, text, className) {
   const element = document.createElement(tag);
@@ -27,35 +29,53 @@ async function diagnose(files) {
   if (files.length > limits.photos) return say(`Up to ${limits.photos} photos at a time, please: you chose ${files.length}.`, true);
   const heavy = files.find((file) => file.size > limits.photo_bytes);
   if (heavy) return say(`${heavy.name} is larger than ${limits.photo_bytes >> 20} MB: please make it smaller.`, true);
-  say(files.length > 1 ? `Looking at ${files.length} photos…` : "Looking…");
+  running?.abort();
+  const own = (running = new AbortController());
+  const what = files.length > 1 ? `${files.length} photos` : files[0].name;
   const form = new FormData();
-  for (const file of files) form.append("photos", file, file.name);
-  let answer;
+  for (const file of files) {
+    const readable = await file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+    if (!readable) return say(`${file.name} cannot be read: is it a folder, or was it changed?`, true);
+    form.append("photos", file, file.name);
+  }
+  say(`Looking at ${what}…`);
+  let answer, said;
   try {
     for (let attempt = 0; ; attempt++) {
-      answer = await fetch("/api/v1/predictions", { method: "POST", body: form });
+      answer = await fetch("/api/v1/predictions", { method: "POST", body: form, signal: own.signal });
       if (answer.status !== 429 || attempt === 4) break;
+      say("Looking again in a second: leafzoom is busy…");
       await new Promise((done) => setTimeout(done, 1000 * (Number(answer.headers.get("Retry-After")) || 1)));
     }
+    said = await answer.json().catch(() => null);
   } catch {
-    return say("leafzoom cannot be reached: is it still running?", true);
+    if (!own.signal.aborted) say("The photos did not get through: is leafzoom still running?", true);
+    return;
   }
-  const said = await answer.json().catch(() => null);
+  if (own !== running) return;
   if (!Array.isArray(said)) return say(`That did not work: ${said?.detail ?? `status ${answer.status}`}.`, true);
+  const cards = await Promise.all(said.map((one, place) => card(one, files[place])));
+  if (own !== running) return; // newer photos, or Clear
   clear();
-  for (const [place, one] of said.entries()) {
-    results.push(one);
-    $("results").append(await card(one, files[place]));
+  results.push(...said);
+  for (const [article, viewer] of cards) {
+    $("results").append(article);
+    if (viewer) viewers.push(viewer);
+    viewer?.start();
   }
   pool(said);
   $("downloads").hidden = false;
-  const bad = said.filter((one) => one.error).length;
-  say(bad ? `${said.length - bad} of ${said.length} photos could be read.` : "", bad === said.length);
-  $("results").querySelector("article")?.scrollIntoView({ behavior: still ? "auto" : "smooth", block: "start" });
+  const good = said.filter((one) => !one.error).length;
+  const count = good === 1 ? "One diagnosis is below" : `${good} diagnoses are below`;
+  say(good < said.length ? `${good} of ${said.length} photos could be read.` : `${count}.`, !good);
+  const first = $("results").querySelector("h2");
+  first?.focus({ preventScroll: true });
+  first?.closest("article").scrollIntoView({ behavior: still ? "auto" : "smooth", block: "start" });
 }
 
 function clear() {
   results.length = 0;
+  for (const viewer of viewers.splice(0)) viewer.close();
   $("results").replaceChildren();
   $("pooled").hidden = $("downloads").hidden = true;
 }
@@ -67,6 +87,8 @@ function pool(said) {
   const counts = new Map();
   for (const one of leaves) for (const label of one.labels) counts.set(label, (counts.get(label) ?? 0) + 1);
   const parts = [...counts].sort((a, b) => b[1] - a[1]).map(([label, count]) => `${nameOf(label)} on ${count}`);
+  const nothing = leaves.filter((one) => one.verdict === "diagnosis" && !one.labels.length).length;
+  if (nothing) parts.push(`no label on ${nothing}`);
   const unsure = leaves.filter((one) => one.verdict === "unsure").length;
   if (unsure) parts.push(`unsure about ${unsure}`);
   $("pooled").replaceChildren(make("h2", `All ${leaves.length} leaves together`), make("p", `${parts.join("; ")}.`));
@@ -83,6 +105,8 @@ function headline(one) {
   return [likely, `${percent(one.confidence)} sure.`];
 }
 
+const stops = ["whole leaf", "first zoom", "second zoom"];
+
 async function card(one, file) {
   const article = $("card").content.firstElementChild.cloneNode(true);
   const part = (name) => article.querySelector(`.${name}`);
@@ -91,17 +115,23 @@ async function card(one, file) {
   part("verdict").textContent = title;
   part("explain").append(make("span", one.photo, "file"), ` · ${text}`);
   const picture = one.error ? null : await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
+  let viewer = null;
   if (!picture) {
+    if (!one.error) part("explain").append(" This browser cannot show the photo itself.");
     part("look").remove();
     part("actions").remove();
   } else {
-    const viewer = new Viewer(part("view"), part("slider"), part("play"), part("caption"), picture, one, still);
-    part("view").setAttribute("aria-label", `${one.photo}: ${title}. The boxes show where the second and the third look went.`);
-    part("slider").setAttribute("aria-label", "Look closer: from the whole leaf to the first and the second zoom");
-    part("save").addEventListener("click", async () => save(await annotated(picture, one, title), `${stem(one.photo)}-leafzoom.png`));
-    viewer.start();
+    viewer = new Viewer(part("view"), part("slider"), part("play"), part("caption"), picture, one, still);
+    part("view").setAttribute("aria-label", `${one.photo}: ${title}. The boxes show where leafzoom looked again.`);
+    part("slider").setAttribute("aria-label", "Look closer: from the whole leaf into the zooms");
+    part("stops").replaceChildren(...one.scales.map((scale) => make("span", stops[scale.scale - 1] ?? `zoom ${scale.scale - 1}`)));
+    part("save").addEventListener("click", async () => {
+      const drawn = await annotated(picture, one, title);
+      if (drawn) save(drawn, `${stem(one.photo)}-leafzoom.png`);
+      else say("This browser could not draw the picture.", true);
+    });
   }
-  if (one.error) return article;
+  if (one.error) return [article, null];
   const columns = [["All looks together", one.probabilities, ""]];
   const looks = ["The whole leaf", "The first zoom", "The second zoom", "The third zoom"];
   for (const scale of one.scales) columns.push([looks[scale.scale - 1] ?? `Look ${scale.scale}`, scale.probabilities, ["", "second", "third"][scale.scale - 1] ?? ""]);
@@ -119,7 +149,7 @@ async function card(one, file) {
       if (LABELS[label].source) about.append(make("cite", LABELS[label].source));
       part("about").append(about);
     }
-  return article;
+  return [article, viewer];
 }
 
 // The most probable labels, as bars.
@@ -173,11 +203,13 @@ for (const event of ["dragover", "dragleave", "drop"])
 document.addEventListener("paste", (pasted) => diagnose([...(pasted.clipboardData?.files ?? [])]));
 $("csv").addEventListener("click", () => save(new Blob([table()], { type: "text/csv" }), "leafzoom.csv"));
 $("clear").addEventListener("click", () => {
+  running?.abort();
+  running = null;
   clear();
   say("");
 });
 fetch("/api/v1/model")
-  .then((answer) => answer.json())
+  .then((answer) => (answer.ok ? answer.json() : Promise.reject(answer.status)))
   .then((model) => {
     limits = model.limits;
     $("model").textContent = `Model ${model.name}, leafzoom ${model.leafzoom}. ${model.licence}`;

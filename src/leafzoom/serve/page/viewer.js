@@ -26,19 +26,40 @@ export class Viewer {
     this.boxes = said.scales.map((scale) => scale.box);
     this.slider.max = String(this.boxes.length - 1);
     this.canvas.style.setProperty("aspect-ratio", `${picture.width} / ${picture.height}`);
-    this.canvas.style.setProperty("max-height", "75vh");
-    this.canvas.style.setProperty("object-fit", "contain");
+    slider.addEventListener("keydown", (pressed) => {
+      const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[pressed.key];
+      if (!way) return;
+      pressed.preventDefault(); // a quarter of the way to the next look, not a hundredth
+      this.stop();
+      this.slider.value = String(Math.round(4 * this.place + way) / 4);
+      this.draw();
+    });
     slider.addEventListener("input", () => {
       this.stop();
       this.draw();
     });
     play.addEventListener("click", () => (this.timer ? this.stop() : this.run()));
-    new ResizeObserver(() => this.draw()).observe(canvas);
+    this.size = new ResizeObserver(() => this.draw());
+    this.size.observe(canvas);
+    this.sight = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      this.sight.disconnect();
+      if (!this.still) setTimeout(() => this.run(), PAUSE_MS);
+    }, { threshold: 0.5 });
   }
 
+  // Draw, and play once as soon as it is seen.
   start() {
     this.draw();
-    if (!this.still) this.run();
+    this.sight.observe(this.canvas);
+  }
+
+  close() {
+    this.stop();
+    this.size.disconnect();
+    this.sight.disconnect();
+    this.picture.close();
+    this.picture = null;
   }
 
   get place() {
@@ -53,6 +74,7 @@ export class Viewer {
   }
 
   run() {
+    if (!this.picture) return;
     const last = this.boxes.length - 1;
     const first = this.place >= last ? 0 : this.place;
     let started;
@@ -73,8 +95,11 @@ export class Viewer {
 
   draw() {
     const { canvas, picture, boxes, place } = this;
-    const wide = Math.max(1, Math.round(canvas.clientWidth * Math.min(devicePixelRatio, 2)));
-    const high = Math.max(1, Math.round((wide * picture.height) / picture.width));
+    if (!picture) return;
+    const shown = Math.min(canvas.clientWidth / picture.width, canvas.clientHeight / picture.height);
+    const sharpness = shown * Math.min(devicePixelRatio, 2);
+    const wide = Math.max(1, Math.round(picture.width * sharpness));
+    const high = Math.max(1, Math.round(picture.height * sharpness));
     if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
     const [x0, y0, x1, y1] = frameAt(boxes, place);
     const pen = canvas.getContext("2d");
@@ -103,10 +128,11 @@ function outline(pen, boxes, onto, width) {
 // The photo with its boxes and the zooms beside it, as a PNG without the camera's data.
 export async function annotated(picture, said, title) {
   const boxes = said.scales.map((scale) => scale.box);
-  const high = 480;
-  const wide = Math.round((high * picture.width) / picture.height);
+  const shrink = Math.min(480 / picture.height, 900 / picture.width);
+  const [wide, high] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side * shrink)));
+  const column = Math.max(wide, 160);
   const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [boxes.length * (wide + 12) + 12, high + 84];
+  [canvas.width, canvas.height] = [boxes.length * (column + 12) + 12, high + 84];
   const pen = canvas.getContext("2d");
   pen.fillStyle = "#ffffff";
   pen.fillRect(0, 0, canvas.width, canvas.height);
@@ -116,7 +142,7 @@ export async function annotated(picture, said, title) {
   pen.fillText(`${title} · ${said.photo}`, 12, 34, canvas.width - 24);
   pen.font = "16px system-ui, sans-serif";
   boxes.forEach(([x0, y0, x1, y1], place) => {
-    const left = 12 + place * (wide + 12);
+    const left = 12 + place * (column + 12);
     pen.drawImage(picture, x0, y0, x1 - x0, y1 - y0, left, 48, wide, high);
     if (place === 0) outline(pen, boxes, (x, y) => [left + (x * wide) / picture.width, 48 + (y * high) / picture.height], 4);
     pen.fillText(NAMES[place] ?? "", left, high + 72);
