@@ -222,8 +222,8 @@ def test_bodies_end_at_the_limit_whatever_their_header_says(running: Running) ->
     assert post(running, ("a.jpg", bytes(large))).status_code == 413
     with socket.create_connection(("127.0.0.1", running.port), 10) as door:  # says 10 GB, sends nothing
         door.sendall(
-            b"POST /api/v1/predictions HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-            b"Content-Length: 10000000000\r\n\r\n"
+            b"POST /api/v1/predictions HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 10000000000\r\n\r\n"
         )
         started = time.monotonic()
         assert b" 413 " in door.recv(200)
