@@ -32,13 +32,13 @@ async function diagnose(files) {
   running?.abort();
   const own = (running = new AbortController());
   const what = files.length > 1 ? `${files.length} photos` : files[0].name;
+  say(`Looking at ${what}…`);
   const form = new FormData();
   for (const file of files) {
     const readable = await file.slice(0, 1).arrayBuffer().then(() => true, () => false);
     if (!readable) return say(`${file.name} cannot be read: is it a folder, or was it changed?`, true);
     form.append("photos", file, file.name);
   }
-  say(`Looking at ${what}…`);
   let answer, said;
   try {
     for (let attempt = 0; ; attempt++) {
