@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageCms, ImageDraw
 
 from conftest import needs_shared
 from leafzoom.dataset import cache as cache_module
@@ -727,3 +727,25 @@ def test_no_warning_of_pillow_reaches_the_user(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_source(tmp_path / "large.png", 32).photo_size == (10_000, 9_500)
+
+
+def profile_with_red_and_green_exchanged() -> bytes:
+    """sRGB's colour profile under another name, its primaries for red and green exchanged."""
+    content = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    count = int.from_bytes(content[128:132], "big")
+    table = content[132 : 132 + 12 * count]
+    swapped = table.replace(b"rXYZ", b"????").replace(b"gXYZ", b"rXYZ").replace(b"????", b"gXYZ")
+    return content.replace(table, swapped).replace("sRGB".encode("utf-16-be"), "xRGB".encode("utf-16-be"))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_colours_are_those_of_the_profile(tmp_path: Path, form: str) -> None:
+    red = Image.new("RGB", (64, 64), (220, 40, 40))
+    path = tmp_path / "photo"
+    red.save(path, form, icc_profile=profile_with_red_and_green_exchanged(), quality=95)
+    assert read_source(path, 32).pixels[16, 16].tolist() == pytest.approx([40, 220, 40], abs=12)
+    red.save(path, form, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), quality=95)
+    assert read_source(path, 32).pixels[16, 16].tolist() == pytest.approx([220, 40, 40], abs=6)
+    for broken in (b"no profile", profile_with_red_and_green_exchanged()[:200]):
+        red.save(path, form, icc_profile=broken, quality=95)
+        assert read_source(path, 32).pixels[16, 16].tolist() == pytest.approx([220, 40, 40], abs=6)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import (
     Image,
+    ImageCms,
     JpegImagePlugin,
     PngImagePlugin,
     UnidentifiedImageError,
@@ -57,8 +58,10 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
-PREPROCESSING = "pillow-bilinear-antialias-1"
-"""Changes whenever the pixels of a source change; caches and models carry it."""
+PREPROCESSING = "pillow-bilinear-antialias-2"
+"""Changes whenever the pixels of a source change; caches and models carry it. 1 took no notice of colour profiles."""
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+_PROFILE_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -206,8 +209,24 @@ def _content(photo: Path | bytes) -> bytes:
     return photo.read_bytes() if isinstance(photo, Path) else photo
 
 
+def _srgb(image: Image.Image) -> Image.Image:
+    """The picture with its colours as sRGB means them, by its colour profile; as it is where that is none."""
+    profile = image.info.get("icc_profile")
+    if image.mode not in ("RGB", "CMYK", "L") or not isinstance(profile, bytes) or len(profile) > _PROFILE_BYTES:
+        return image
+    try:
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(given):
+            return image
+        converted = ImageCms.profileToProfile(image, given, _SRGB, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image
+    return converted or image
+
+
 def _rgb(image: Image.Image) -> Image.Image:
-    """Eight-bit RGB; 16-bit grey is scaled, transparency is laid on white."""
+    """Eight-bit sRGB; 16-bit grey is scaled, transparency is laid on white."""
+    image = _srgb(image)
     if image.mode.startswith("I"):
         grey = np.asarray(image, np.int64)
         eight_bit = (grey >> 8 if grey.max(initial=0) > 255 else grey).clip(0, 255).astype(np.uint8)
