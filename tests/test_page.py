@@ -106,6 +106,7 @@ def test_a_photo_and_its_diagnosis(page: Page, leaves: Path) -> None:
     assert card.locator(".verdict").inner_text()
     assert "leaf-00001.jpg" in card.locator(".explain").inner_text()
     assert card.locator(".bars").count() == 4  # all looks together, then each
+    assert card.locator("canvas.cut").count() == 2  # the two zooms
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
 
 

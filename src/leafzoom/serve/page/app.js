@@ -1,7 +1,7 @@
 // The page: photos in, diagnoses shown. The photo itself is drawn from the browser's own copy.
 
 import { LABELS, nameOf } from "./labels.js";
-import { Viewer, annotated } from "./viewer.js";
+import { Viewer, annotated, cut } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const results = [];
@@ -132,15 +132,17 @@ async function card(one, file) {
     });
   }
   if (one.error) return [article, null];
-  const columns = [["All looks together", one.probabilities, ""]];
+  const columns = [["All looks together", one.probabilities, "", null]];
   const looks = ["The whole leaf", "The first zoom", "The second zoom", "The third zoom"];
-  for (const scale of one.scales) columns.push([looks[scale.scale - 1] ?? `Look ${scale.scale}`, scale.probabilities, ["", "second", "third"][scale.scale - 1] ?? ""]);
-  for (const [name, probabilities, colour] of columns) {
+  for (const scale of one.scales) columns.push([looks[scale.scale - 1] ?? `Look ${scale.scale}`, scale.probabilities, ["", "second", "third"][scale.scale - 1] ?? "", scale.box]);
+  for (const [name, probabilities, colour, box] of columns) {
     const column = make("div");
     const heading = make("h3");
     if (colour) heading.append(make("span", "", `mark ${colour}`));
     heading.append(name);
-    column.append(heading, bars(probabilities, name === columns[0][0] ? Infinity : 3));
+    column.append(heading);
+    if (picture && colour) column.append(cut(picture, box, `${one.photo}: ${name.toLowerCase()}`));
+    column.append(bars(probabilities, name === columns[0][0] ? Infinity : 3));
     part("said").append(column);
   }
   if (one.verdict === "diagnosis")

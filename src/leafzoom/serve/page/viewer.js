@@ -112,6 +112,20 @@ export class Viewer {
   }
 }
 
+// A part of the photo as a picture of its own.
+export function cut(picture, [x0, y0, x1, y1], name) {
+  const canvas = document.createElement("canvas");
+  const shrink = Math.min(640 / (x1 - x0), 480 / (y1 - y0));
+  [canvas.width, canvas.height] = [x1 - x0, y1 - y0].map((side) => Math.max(1, Math.round(side * shrink)));
+  canvas.className = "cut";
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", name);
+  const pen = canvas.getContext("2d");
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(picture, x0, y0, x1 - x0, y1 - y0, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}
+
 function outline(pen, boxes, onto, width) {
   pen.lineWidth = width;
   pen.lineJoin = "round";
