@@ -10,10 +10,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ __all__ = ["LESIONS_CSV", "Problem", "Row", "Table", "find_csv", "read_table"]
 LESIONS_CSV = "lesions.csv"  # boxes, not labels: see `dataset/lesions.py`
 _FOLDERS = ("train_images", "images", ".")
 _MAX_LINE = 100_000
+_MAX_SHOWN = 80
+_MAX_COLUMNS = 10
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Problem:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.csv} row {self.line}: {self.image!r} {self.what}"
+        return f"{self.csv} row {self.line}: {_shown(self.image)} {self.what}"
 
 
 @dataclass(frozen=True)
@@ -149,36 +151,31 @@ def find_csv(data: Path) -> Path:
 def read_table(data: Path, csv_file: Path | None = None) -> Table:
     """Read a data set's table and look for every photograph, without opening any.
 
-    Rows with a path outside the folder, a missing photograph or a photograph named before become `problems`.
+    Rows with a path outside the folder, a missing photograph, a photograph named before or labels that would be lost
+    become `problems`.
 
     Args:
         data: the data set's folder.
         csv_file: its CSV, where that is not the folder's (see `find_csv`).
 
     Raises:
-        DataError: no CSV, a CSV that is not UTF-8 text, or one without the columns image and labels.
+        DataError: no CSV, a CSV that is not UTF-8 text, with a line that is too long, or without the columns image
+            and labels.
     """
     path = csv_file or find_csv(data)
     if not data.is_dir():
         raise DataError(f"the data folder {data} does not exist: give one with a CSV image,labels")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"the table {path} does not exist: check --csv") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the table {path} cannot be read as UTF-8 text ({error}): save it as CSV UTF-8") from error
-    if len(max(text.splitlines(), key=len, default="")) > _MAX_LINE:
-        raise DataError(f"the table {path} has a line of over {_MAX_LINE} characters: it is no CSV image,labels")
+    text = _text(path)
     reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
         columns = [name.strip() for name in reader.fieldnames or ()]
         missing = {"image", "labels"} - set(columns)
         if len(set(columns)) != len(columns):
-            raise DataError(f"the table {path} has a column twice ({', '.join(columns)}): keep one of them")
+            raise DataError(f"the table {path} has a column twice ({_listed(columns)}): keep one of them")
         if missing:
             raise DataError(
                 f"the table {path} has to have the columns image and labels and has "
-                f"{', '.join(columns) or 'no columns'}: {' and '.join(sorted(missing))} missing"
+                f"{_listed(columns) or 'no columns'}: {' and '.join(sorted(missing))} missing"
             )
         reader.fieldnames = columns
         records = [(reader.line_num, record) for record in reader]
@@ -187,37 +184,88 @@ def read_table(data: Path, csv_file: Path | None = None) -> Table:
     return _checked(path, data, records)
 
 
-def _checked(path: Path, data: Path, records: list[tuple[int, dict[str, str]]]) -> Table:
+def _text(path: Path) -> str:
+    """A table's text, without a byte order mark."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"the table {path} does not exist: check --csv") from error
+    except OSError as error:
+        raise DataError(f"the table {path} cannot be read ({error.strerror or error}): check --csv") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + content[: error.start].count(b"\n")
+        raise DataError(
+            f"the table {path} row {line}: cannot be read as UTF-8 text ({error.reason}): save it as CSV UTF-8"
+        ) from error
+    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+        length = len(line.rstrip("\r\n"))
+        if length > _MAX_LINE:
+            raise DataError(
+                f"the table {path} row {number}: a line of {length} characters, and at most {_MAX_LINE} are read: it "
+                "is no CSV image,labels"
+            )
+    return text
+
+
+def _checked(path: Path, data: Path, records: list[tuple[int, dict[str | None, Any]]]) -> Table:
     """The rows of a table, with those that cannot be used among the problems."""
-    named = Counter((record["image"] or "").strip() for _, record in records)
-    first_line: dict[str, int] = {}
-    files: dict[Path, int] = {}
+    names: dict[str, tuple[int, set[str]]] = {}
+    files: dict[Path, tuple[int, set[str]]] = {}
     rows: list[Row] = []
     problems: list[Problem] = []
     root = data.resolve()
+    # A folder of photographs may itself be a link (to another disk); its photographs may not lead out.
+    folders = [(root / folder, (root / folder).resolve()) for folder in _FOLDERS]
     for line, record in records:
         image = (record["image"] or "").strip()
-        if named[image] > 1 and image in first_line:
-            problems.append(Problem(path, line, image, f"is in row {first_line[image]} already: keep one of them"))
+        labels = tuple(dict.fromkeys((record["labels"] or "").split()))
+        wrong = _again("is in row {} already", names.get(image), set(labels))
+        if not wrong:
+            names[image] = line, set(labels)
+            found = _find(root, folders, image)
+            if isinstance(found, str):
+                wrong = found
+            else:
+                file, real = found  # a link inside the folder is the photograph that it leads to
+                wrong = _again("is the photograph of row {}", files.get(real), set(labels)) or _lost(record, labels)
+        if wrong:
+            problems.append(Problem(path, line, image, wrong))
             continue
-        first_line[image] = line
-        found = _find(root, image)
-        if not isinstance(found, str) and found in files:
-            found = f"is the photograph of row {files[found]}: keep one of them"
-        elif not isinstance(found, str) and record["labels"] is None:
-            found = "has no labels column: write image,labels (labels may be empty, the comma not)"
-        elif not isinstance(found, str) and "," in record["labels"]:
-            found = f"has labels with a comma ({record['labels']}): separate labels by spaces"
-        if isinstance(found, str):
-            problems.append(Problem(path, line, image, found))
-            continue
-        files[found] = line
-        rows.append(Row(line, image, tuple(dict.fromkeys((record["labels"] or "").split())), found))
+        files[real] = line, set(labels)
+        rows.append(Row(line, image, labels, file))
     return Table(path, tuple(rows), tuple(problems))
 
 
-def _find(root: Path, image: str) -> Path | str:
-    """The file of a photograph inside `root`, or what is wrong with its name."""
+def _again(what: str, before: tuple[int, set[str]] | None, labels: set[str]) -> str:
+    """What is said of a photograph that a row before has, or nothing."""
+    if before is None:
+        return ""
+    line, others = before
+    if others == labels:
+        return f"{what.format(line)}: keep one of them"
+    given = " ".join(sorted(others)) or "none"
+    return f"{what.format(line)}, with other labels ({given}): keep the one that is right"
+
+
+def _lost(record: dict[str | None, Any], labels: tuple[str, ...]) -> str:
+    """What is wrong with a row whose labels would be dropped or taken for others, or nothing."""
+    more = " ".join(cell for cell in record.get(None, []) if cell.strip())
+    if more:
+        return f"has more cells than the table has columns ({_shown(more)}): separate labels by spaces"
+    if record["labels"] is None:
+        return "has no labels column: write image,labels (labels may be empty, the comma not)"
+    if "," in record["labels"]:
+        return f"has labels with a comma ({_shown(record['labels'])}): separate labels by spaces"
+    unseen = [label for label in labels if not label.isprintable()]
+    if unseen:
+        return f"has a label with a character that cannot be seen ({_shown(unseen[0])}): write it again"
+    return ""
+
+
+def _find(root: Path, folders: list[tuple[Path, Path]], image: str) -> tuple[Path, Path] | str:
+    """The file of a photograph in one of some folders and where it really is, or what is wrong with its name."""
     if not image:
         return "names no photograph: fill in the column image"
     if "\0" in image or "\\" in image:
@@ -225,15 +273,27 @@ def _find(root: Path, image: str) -> Path | str:
     name = Path(image)
     if name.is_absolute() or ".." in name.parts or image.startswith("~"):
         return "points outside the data folder: names are relative to it, without .."
-    for folder in _FOLDERS:
-        path = root / folder / name
+    for folder, real_folder in folders:
+        path = folder / name
         try:
             if not path.is_file():
                 continue
-            # The folder of photographs itself may be a link (to another disk); its photographs may not lead out.
-            if not path.resolve().is_relative_to((root / folder).resolve()):
-                return "is a link out of the data folder: copy the photograph into it"
+            real = path.resolve()
         except OSError as error:
             return f"cannot be looked up ({error.strerror})"
-        return path
+        if not real.is_relative_to(real_folder):
+            return "is a link out of the data folder: copy the photograph into it"
+        return path, real
     return f"does not exist in {root}, nor in its train_images/ or images/: restore it or delete the row"
+
+
+def _shown(text: str) -> str:
+    """What a table says, in quotes, on one line and not too long."""
+    return repr(text) if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]!r}…"
+
+
+def _listed(columns: Sequence[str]) -> str:
+    """The first names of a table's columns."""
+    few = [name if name.isprintable() and len(name) <= _MAX_SHOWN else _shown(name) for name in columns]
+    rest = [f"and {len(few) - _MAX_COLUMNS} more"] if len(few) > _MAX_COLUMNS else []
+    return ", ".join(few[:_MAX_COLUMNS] + rest)
