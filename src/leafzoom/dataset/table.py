@@ -199,8 +199,8 @@ def _text(path: Path) -> str:
         raise DataError(
             f"the table {path} row {line}: cannot be read as UTF-8 text ({error.reason}): save it as CSV UTF-8"
         ) from error
-    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
-        length = len(line.rstrip("\r\n"))
+    for number, text_line in enumerate(io.StringIO(text, newline=""), start=1):
+        length = len(text_line.rstrip("\r\n"))
         if length > _MAX_LINE:
             raise DataError(
                 f"the table {path} row {number}: a line of {length} characters, and at most {_MAX_LINE} are read: it "
