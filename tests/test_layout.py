@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "leafzoom"
 ORDER = [
     ["errors"],
-    ["bundled", "labels", "storage"],
+    ["bundled", "checksum", "labels", "storage"],
     ["recipe"],
     ["photo"],
     ["manifest", "metrics"],
@@ -27,8 +27,8 @@ ORDER = [
     ["cli", "__init__"],
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
-TORCH_FREE = ["errors", "bundled", "labels", "storage", "photo", "manifest", "metrics", "onnx_file", "cli",
-              "inference/network", "inference/predictor", "inference/formats", "inference/picture",
+TORCH_FREE = ["errors", "bundled", "checksum", "labels", "storage", "photo", "manifest", "metrics", "onnx_file",
+              "cli", "inference/network", "inference/predictor", "inference/formats", "inference/picture",
               "inference/model_file", "inference/folder", "inference/verdict", "inference/console",
               "inference/index_page", "inference/journal"]  # fmt: skip
 HEAVY = {"torch", "timm", "lightning", "kornia", "sklearn", "scipy", "onnx", "pydantic", "safetensors", "matplotlib"}

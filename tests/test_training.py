@@ -5,11 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +32,6 @@ from leafzoom.training.phases import ApnPhase, ClassifierPhase, FineTuningPhase,
 from leafzoom.training.run import Settings, train
 from leafzoom.training.selection import selection_metrics
 from leafzoom.training.soft_labels import soft_targets
-from leafzoom.training.state import Cursor, State, load_state, save_state
 
 LABELS = 3
 
@@ -383,25 +378,6 @@ def test_selection_does_not_mind_a_network_that_is_surer_of_itself() -> None:
     assert worse["loss"] > losses[0]["loss"]
 
 
-def test_states_are_checked_and_the_one_before_serves(tmp_path: Path) -> None:
-    def state(epoch: int) -> State:
-        return State(Cursor(1, epoch, 2, {"loss": 0.5}), {"m": {"w": torch.ones(3) * epoch}}, {}, {}, [], {})
-
-    assert load_state(tmp_path) is None
-    for epoch in (1, 2, 3):
-        save_state(tmp_path, state(epoch))
-    files = sorted(tmp_path.glob("*.pt"))
-    assert len(files) == 2
-    assert load_state(tmp_path).cursor == Cursor(1, 3, 2, {"loss": 0.5})  # type: ignore[union-attr]
-    content = bytearray(files[-1].read_bytes())
-    content[len(content) // 2] ^= 1
-    files[-1].write_bytes(bytes(content))
-    assert load_state(tmp_path).cursor.epoch == 2  # type: ignore[union-attr]
-    files[0].write_bytes(b"short")
-    with pytest.raises(TrainingError, match=r"every state in .* is damaged"):
-        load_state(tmp_path)
-
-
 @pytest.fixture(scope="module")
 def finished(cache: Cache, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run of the tiny recipe."""
@@ -494,46 +470,6 @@ def test_resume_equals_an_uninterrupted_run(
     train(cache, split, tiny, tmp_path / "whole", resume=True, say=silent)
     assert losses_of(tmp_path / "whole") == losses_of(finished)
     assert digest(tmp_path / "whole") == digest(finished)
-
-
-def test_resume_after_kill_9_in_the_middle_of_an_epoch(
-    finished: Path, cache: Cache, leaves: Path, split: Split, tiny: Recipe, tmp_path: Path
-) -> None:
-    """A real process, killed while it trains and saves after every batch; bit for bit the same in the end."""
-    out = tmp_path / "whole"
-    script = f"""
-from pathlib import Path
-import time
-from leafzoom.dataset.cache import open_cache
-from leafzoom.dataset.split import training_split
-from leafzoom.dataset.table import read_table
-from leafzoom.recipe import load_recipe
-from leafzoom.training import phases, stages
-from leafzoom.training.run import train
-stages._SAVE_SECONDS = 0.0
-step = phases.ClassifierPhase.step
-def slow(self, *arguments):
-    time.sleep(0.3)
-    return step(self, *arguments)
-phases.ClassifierPhase.step = slow
-cache = open_cache(read_table(Path({str(leaves)!r})), Path({str(cache.folder)!r}), 96)
-train(cache, training_split(cache, "inner-train"), load_recipe("default", {list(TINY)!r}), Path({str(out)!r}))
-"""
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    stored = None
-    while time.monotonic() < deadline and process.poll() is None:
-        stored = load_state(out / "states")
-        if stored and stored.cursor.stage == 2 and stored.cursor.batch > 0:
-            break
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    _, errors = process.communicate()
-    assert stored is not None, errors.decode()
-    assert (stored.cursor.stage, stored.cursor.batch > 0) == (2, True), errors.decode()
-    train(cache, split, tiny, out, resume=True, say=silent)
-    assert losses_of(out) == losses_of(finished)
-    assert digest(out) == digest(finished)
 
 
 def test_a_folder_holds_one_run(finished: Path, cache: Cache, split: Split, tiny: Recipe, tmp_path: Path) -> None:

@@ -383,7 +383,8 @@ def _cache(data: Path, csv_file: Path | None, folder: Path | None, source_size: 
         from leafzoom.dataset.table import read_table
 
     table = read_table(data, csv_file)
-    return build_cache(table, folder or default_cache_folder(data, table.csv, source_size), source_size)
+    folder = folder or default_cache_folder(data, table.csv, source_size)
+    return build_cache(table, folder, source_size, say=_say)
 
 
 def _export(checkpoint: Path, out: Path, cache: Cache | None, *, half: bool = False) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from leafzoom.checksum import CHECKSUM_KEY, is_whole
 from leafzoom.errors import ModelError
 from leafzoom.manifest import METADATA_KEY, Manifest
 
@@ -35,31 +36,34 @@ def read_onnx(path: Path) -> tuple[bytes, Manifest]:
 
     Raises:
         ModelError: no such file, over 1 GiB, no ONNX, not exported by leafzoom, with weights in other files, with
-            functions, or of a newer format.
+            functions, of a newer format, or with another content than its checksum is of.
     """
     if not path.is_file():
         raise ModelError(f"the model {path} does not exist: check --model, or train one with leafzoom train")
     if path.stat().st_size > _MAX_BYTES:
         raise ModelError(f"{path} has {path.stat().st_size} bytes and a model at most {_MAX_BYTES}: it is no model")
     content = path.read_bytes()
-    text = None
+    entries: dict[str, str | None] = {}
     try:
         for number, value in _fields(memoryview(content)):
             if not isinstance(value, memoryview):
                 continue
             if number == _MODEL_METADATA:
                 entry = {n: bytes(v).decode("utf-8") for n, v in _fields(value) if isinstance(v, memoryview)}
-                if entry.get(1) == METADATA_KEY:
-                    text = entry.get(2)
+                entries[entry.get(1, "")] = entry.get(2)
             elif number == _MODEL_FUNCTIONS:
                 raise ModelError(f"{path} has functions of its own, which no export of leafzoom has: export it again")
             elif number == _MODEL_GRAPH and _reaches_out("graph", value):
                 raise ModelError(f"{path} keeps weights in other files, which are never read: export it as one file")
     except ValueError as error:
         raise ModelError(f"{path} is no ONNX model or is damaged ({error}): copy it again") from error
+    text = entries.get(METADATA_KEY)
     if text is None:
         raise ModelError(f"{path} was not exported by leafzoom: it has no leafzoom metadata")
-    return content, Manifest.from_json(text, str(path))
+    manifest = Manifest.from_json(text, str(path))
+    if CHECKSUM_KEY in entries and not is_whole(content):  # older ones have none
+        raise ModelError(f"{path} is damaged (its content has another SHA-256 than it says): copy it again")
+    return content, manifest
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:

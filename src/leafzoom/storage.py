@@ -7,13 +7,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from leafzoom.errors import LeafzoomError
 
-__all__ = ["make_folder", "replacing", "sha256_of", "write_bytes", "write_json", "write_text"]
+__all__ = ["make_folder", "remove_partial", "replacing", "sha256_of", "write_bytes", "write_json", "write_text"]
 
 
 def make_folder(path: Path) -> Path:
@@ -37,6 +37,9 @@ def make_folder(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder, renamed to `path` if the block succeeds and removed if it fails.
 
+    The content is on the disk before the rename, and the rename before this returns: after a power cut there is the
+    old file or the new one.
+
     Raises:
         LeafzoomError: the file cannot be written (disk full, folder read-only).
     """
@@ -46,10 +49,30 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("r+b") as written:  # Windows syncs only what it may write
             os.fsync(written.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise LeafzoomError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what writes that were killed have left in a folder; only where nobody else is writing."""
+    for path in folder.glob(".*.partial"):
+        if path.name.split(".")[-2].isdigit():  # as `replacing` names them
+            path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):  # some network file systems refuse; the rename is done either way
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

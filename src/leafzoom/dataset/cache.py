@@ -3,7 +3,7 @@
 A cache is a folder: `sources.u8` ([N, S, S, 3], raw) and `cache.json` (names, sizes and times of the files,
 a CRC-32 a source, the preprocessing's version). It is built by several processes in `sources.u8.partial` with
 a journal of what is done, so that an interrupted build goes on where it stopped; a lock keeps two builders
-apart; `cache.json` is written last, so a folder that has one is whole.
+apart; `cache.json` is written last, so a folder that has one is whole. It holds a hash of its own entries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from leafzoom.dataset.table import Problem, Row, Table
 from leafzoom.errors import DataError, LeafzoomError, PhotoError, needs_extra
 from leafzoom.photo import PREPROCESSING, read_source
-from leafzoom.storage import make_folder, write_json
+from leafzoom.storage import make_folder, remove_partial, write_json
 
 with needs_extra("train", "building a cache"):
     from filelock import FileLock
@@ -35,6 +35,7 @@ with needs_extra("train", "building a cache"):
 __all__ = ["Cache", "build_cache", "default_cache_folder", "open_cache"]
 
 _CHUNK = 64
+_ADVICE = ": run leafzoom prepare"
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,15 @@ class Cache:
     """Sources of a table's photographs, in the table's order, checked against their checksums.
 
     `sources`: uint8 [N, S, S, 3], memory-mapped, read-only. `photo_sizes`: [N, 2] width and height of the
-    upright photo in pixels. `table` has the rows whose photographs can be read, and all problems.
+    upright photo in pixels. `checksums`: CRC-32 of each source, [N]. `table` has the rows whose photographs can be
+    read, and all problems.
     """
 
     folder: Path
     table: Table
     sources: NDArray[np.uint8]
     photo_sizes: NDArray[np.int64]
+    checksums: NDArray[np.uint32]
     digest: str
 
 
@@ -69,7 +72,14 @@ def default_cache_folder(data: Path, csv: Path, source_size: int) -> Path:
     return Path(root) / f"{data.resolve().name}-{key}-{source_size}"
 
 
-def build_cache(table: Table, folder: Path, source_size: int, *, workers: int | None = None) -> Cache:
+def build_cache(
+    table: Table,
+    folder: Path,
+    source_size: int,
+    *,
+    workers: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Cache:
     """The cache of a table's photographs, built where it is missing, incomplete, damaged or out of date.
 
     Photographs that cannot be read become problems of the returned cache's table, not errors.
@@ -79,6 +89,7 @@ def build_cache(table: Table, folder: Path, source_size: int, *, workers: int | 
         folder: where the cache is or will be.
         source_size: S, the side of a source in pixels.
         workers: processes that decode; as many as there are cores by default.
+        say: told why a cache that is there cannot be used.
 
     Raises:
         LeafzoomError: the folder cannot be written, or has too little room.
@@ -90,7 +101,9 @@ def build_cache(table: Table, folder: Path, source_size: int, *, workers: int | 
     with FileLock(folder / "lock"):
         try:
             return open_cache(table, folder, source_size)
-        except DataError:
+        except DataError as error:
+            if (folder / "cache.json").exists():
+                say(f"{str(error).removesuffix(_ADVICE)}: it is built anew")
             _build(table.rows, folder, source_size, workers or os.cpu_count() or 1)
             return open_cache(table, folder, source_size)
 
@@ -104,25 +117,26 @@ def open_cache(table: Table, folder: Path, source_size: int) -> Cache:
     try:
         index = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"no cache in {folder}: run leafzoom prepare") from error
+        raise DataError(f"no cache in {folder}{_ADVICE}") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"the cache {folder} cannot be read ({error}): run leafzoom prepare") from error
+        raise DataError(f"the cache {folder} cannot be read ({error}){_ADVICE}") from error
     if not isinstance(index, dict) or index.get("key") != _key(table.rows, source_size):
-        raise DataError(f"the cache {folder} was made for other photographs or sizes: run leafzoom prepare")
+        raise DataError(f"the cache {folder} was made for other photographs or sizes{_ADVICE}")
     try:
         records = [_Decoded(**record) for record in index["photographs"]]
     except (KeyError, TypeError) as error:
-        raise DataError(f"the cache {folder} has a damaged index: run leafzoom prepare") from error
-    if len(records) != len(table.rows):
-        raise DataError(f"the cache {folder} has a damaged index: run leafzoom prepare")
+        raise DataError(f"the cache {folder} has a damaged index{_ADVICE}") from error
+    # Older indexes have no hash of their own.
+    if len(records) != len(table.rows) or index.get("sha256", _digest(records)) != _digest(records):
+        raise DataError(f"the cache {folder} has a damaged index{_ADVICE}")
     shape = (len(records), source_size, source_size, 3)
     path = folder / "sources.u8"
     if not path.is_file() or path.stat().st_size != int(np.prod(shape)):
-        raise DataError(f"the cache file {path} is incomplete: run leafzoom prepare")
+        raise DataError(f"the cache file {path} is incomplete{_ADVICE}")
     sources = np.memmap(path, np.uint8, "r", shape=shape) if records else np.zeros(shape, np.uint8)
     for row, source, record in zip(table.rows, sources, records, strict=True):
         if zlib.crc32(source.data) != record.checksum:
-            raise DataError(f"the cache file {path} is damaged at {row.image!r}: run leafzoom prepare")
+            raise DataError(f"the cache file {path} is damaged at {row.image!r}{_ADVICE}")
     return _without_unreadable(table, folder, sources, records)
 
 
@@ -140,6 +154,7 @@ def _without_unreadable(table: Table, folder: Path, sources: NDArray[np.uint8], 
         folder=folder,
         table=Table(table.csv, rows, tuple(sorted(table.problems + bad, key=lambda p: p.line))),
         sources=sources if len(keep) == len(records) else sources[keep],
+        checksums=np.array([records[i].checksum for i in keep], np.uint32),
         photo_sizes=np.array([(records[i].width, records[i].height) for i in keep], np.int64).reshape(-1, 2),
         digest=hashlib.sha256(checksums.encode()).hexdigest(),
     )
@@ -154,14 +169,20 @@ def _key(rows: Iterable[Row], source_size: int) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def _digest(records: list[_Decoded]) -> str:
+    """A hash of what an index says of all photographs."""
+    return hashlib.sha256(json.dumps([vars(record) for record in records]).encode()).hexdigest()
+
+
 def _build(rows: tuple[Row, ...], folder: Path, source_size: int, workers: int) -> None:
     """Decode what the journal does not have yet, then put the finished file and its index in place."""
     key = _key(rows, source_size)
     (folder / "cache.json").unlink(missing_ok=True)
+    remove_partial(folder)
     partial, journal = folder / "sources.u8.partial", folder / "journal.jsonl"
     size = len(rows) * source_size * source_size * 3
     try:
-        done = _resume(partial, journal, key, size)
+        done = _resume(partial, journal, key, size, len(rows))
         free = shutil.disk_usage(folder).free
         if size - _allocated(partial) > free:
             raise LeafzoomError(
@@ -174,7 +195,7 @@ def _build(rows: tuple[Row, ...], folder: Path, source_size: int, workers: int) 
         with journal.open("a", encoding="utf-8") as log:
             for start, records in _decode_all(rows, todo, partial, source_size, workers):
                 done[start] = records
-                log.write(json.dumps({"start": start, "records": [vars(r) for r in records]}) + "\n")
+                log.write(_journal_line(start, records))
                 log.flush()
         with partial.open("r+b") as file:
             os.fsync(file.fileno())
@@ -187,7 +208,8 @@ def _build(rows: tuple[Row, ...], folder: Path, source_size: int, workers: int) 
             "command again, it goes on where it stopped"
         ) from error
     records = [record for start in sorted(done) for record in done[start]]
-    write_json(folder / "cache.json", {"key": key, "photographs": [vars(record) for record in records]})
+    entries = [vars(record) for record in records]
+    write_json(folder / "cache.json", {"key": key, "photographs": entries, "sha256": _digest(records)})
     journal.unlink(missing_ok=True)
 
 
@@ -196,22 +218,31 @@ def _allocated(path: Path) -> int:
     return int(getattr(path.stat(), "st_blocks", 0)) * 512
 
 
-def _resume(partial: Path, journal: Path, key: str, size: int) -> dict[int, list[_Decoded]]:
+def _resume(partial: Path, journal: Path, key: str, size: int, count: int) -> dict[int, list[_Decoded]]:
     """Chunks that an interrupted build of the same key had finished; starts both files anew where there is none."""
     done: dict[int, list[_Decoded]] = {}
-    lines = journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []
+    lines = journal.read_text(encoding="utf-8", errors="replace").splitlines() if journal.is_file() else []
     if partial.is_file() and partial.stat().st_size == size and lines and lines[0] == json.dumps({"key": key}):
         for line in lines[1:]:
             try:
                 entry = json.loads(line)
-            except ValueError:
-                break  # the line that the interruption cut off
-            done[entry["start"]] = [_Decoded(**record) for record in entry["records"]]
+                start, records = entry["start"], [_Decoded(**record) for record in entry["records"]]
+                if entry["sha256"] != _digest(records) or start not in range(0, count, _CHUNK):
+                    raise ValueError
+            except (ValueError, KeyError, TypeError):
+                break  # the line that the interruption cut off, or one that is damaged
+            done[start] = records
     else:
         partial.write_bytes(b"")
-    kept = [{"start": start, "records": [vars(r) for r in records]} for start, records in done.items()]
-    journal.write_text("".join(json.dumps(line) + "\n" for line in [{"key": key}, *kept]), encoding="utf-8")
+    kept = [_journal_line(start, records) for start, records in done.items()]
+    journal.write_text("".join([json.dumps({"key": key}) + "\n", *kept]), encoding="utf-8")
     return done
+
+
+def _journal_line(start: int, records: list[_Decoded]) -> str:
+    """What the journal says of a chunk that is done."""
+    entry = {"start": start, "records": [vars(record) for record in records], "sha256": _digest(records)}
+    return json.dumps(entry) + "\n"
 
 
 def _decode_all(

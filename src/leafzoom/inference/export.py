@@ -28,6 +28,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from leafzoom.checksum import CHECKSUM_KEY, seal
 from leafzoom.errors import ModelError
 from leafzoom.inference.network import BOX_OUTPUT, PROBABILITY_OUTPUT, STRANGENESS_OUTPUT, Network, OnnxNetwork
 from leafzoom.inference.torch_network import TorchNetwork
@@ -101,7 +102,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path, sources: NDArray[np.uint8]) 
         _add_metadata(model, TENSORS_KEY, json.dumps(places))
     onnx.checker.check_model(model)
     with replacing(path) as temporary:
-        onnx.save(model, temporary)
+        _save(model, temporary)
         found = parity(network, OnnxNetwork(temporary), sources)
         allowed = _PROBABILITY_TOLERANCE
         if found.probability > allowed:
@@ -177,8 +178,17 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
             entry.value = manifest.to_json()
+    kept = [entry for entry in model.metadata_props if entry.key != CHECKSUM_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
     with replacing(path) as temporary:
-        onnx.save(model, temporary)
+        _save(model, temporary)
+
+
+def _save(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model that has no checksum yet, with one."""
+    content = model.SerializeToString()
+    path.write_bytes(content + seal(content))
 
 
 def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parity:

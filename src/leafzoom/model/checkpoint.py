@@ -7,6 +7,7 @@ are the network's then.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from leafzoom.checksum import CHECKSUM_KEY
 from leafzoom.errors import ModelError
 from leafzoom.manifest import METADATA_KEY, Manifest
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
@@ -27,6 +29,7 @@ from leafzoom.storage import write_bytes
 TENSORS_KEY = "leafzoom_tensors"
 """In an ONNX model's metadata: {tensor of the checkpoint: its initializer, or the shape of a tensor of zeros}."""
 
+_CHECKSUM = f', "{CHECKSUM_KEY}": "'
 _MOST_ZEROS = 10**8  # that were not stored; no network has so many weights
 
 __all__ = ["TENSORS_KEY", "Checkpoint", "load_checkpoint", "load_part", "network_tensors", "save_checkpoint"]
@@ -83,7 +86,20 @@ def save_checkpoint(
         name: tensor.detach().to("cpu", dtype if dtype and tensor.is_floating_point() else tensor.dtype).contiguous()
         for name, tensor in tensors.items()
     }
-    write_bytes(path, save(stored, metadata={METADATA_KEY: manifest.to_json()}))
+    said = manifest.to_json()
+    # Within the one entry, for safetensors writes several in an order that is another each time.
+    said = f'{said[:-1]}{_CHECKSUM}{_digest(stored, said)}"}}'
+    write_bytes(path, save(stored, metadata={METADATA_KEY: said}))
+
+
+def _digest(tensors: Mapping[str, Tensor], manifest: str) -> str:
+    """SHA-256 of a manifest and of tensors' names, kinds, shapes and values."""
+    found = hashlib.sha256(manifest.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -106,6 +122,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is no safetensors file or is damaged ({error}): copy it again") from error
+    said, checksum, digest = metadata.rpartition(_CHECKSUM)
+    if checksum and digest != _digest(tensors, said + "}") + '"}':  # older ones have none
+        raise ModelError(f"{path} is damaged (its content has another SHA-256 than it says): copy it again")
     return Checkpoint({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, manifest, path)
 
 

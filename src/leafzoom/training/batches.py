@@ -6,6 +6,7 @@ So a training that goes on in the middle of an epoch sees what an uninterrupted 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leafzoom.dataset.augmentation import Augmentation, to_float
+from leafzoom.errors import DataError
 
 __all__ = ["Batch", "Photographs", "batch_count", "epoch_batches", "plain_batches", "seed_for"]
 
@@ -24,12 +26,15 @@ class Photographs:
     """A part of a data set: sources uint8 [N, S, S, 3] (memory-mapped), targets [N, L], names, and which rows.
 
     `rows`: [n], the part's indices into sources, targets and names. Targets are 0 or 1, or soft labels (float32).
+    `checksums`: CRC-32 of every source, [N], which is compared whenever one is read, for a training reads the cache's
+    file for hours; None: not compared.
     """
 
     sources: NDArray[np.uint8]
     targets: NDArray[np.uint8] | NDArray[np.float32]
     images: tuple[str, ...]
     rows: NDArray[np.int64]
+    checksums: NDArray[np.uint32] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -38,6 +43,22 @@ class Photographs:
     def part_targets(self) -> NDArray[np.uint8]:
         """The part's targets, [n, L], 0 or 1."""
         return np.asarray(self.targets[self.rows] > 0.5, np.uint8)
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The sources of some rows, [n, S, S, 3].
+
+        Raises:
+            DataError: one is not what it was when the cache was opened.
+        """
+        sources = self.sources[rows]
+        if self.checksums is not None:
+            for row, source in zip(rows, sources, strict=True):
+                if zlib.crc32(source.data) != self.checksums[row]:
+                    raise DataError(
+                        f"the cached pixels of {self.images[row]!r} have changed since the training began: nothing "
+                        "else may write to the cache; go on with --resume, which builds it anew"
+                    )
+        return sources
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,7 @@ def epoch_batches(
     batches = np.array_split(order, batch_count(len(order), batch_size))
     for index in range(first, len(batches)):
         rows = batches[index]
-        sources = torch.from_numpy(photographs.sources[rows]).to(device, non_blocking=True)
+        sources = torch.from_numpy(photographs.read(rows)).to(device, non_blocking=True)
         pictures = augmentation(sources, seed_for(seed, "augmentation", index))
         targets = torch.from_numpy(photographs.targets[rows]).to(device)
         torch.manual_seed(seed_for(seed, "network", index))
@@ -89,6 +110,6 @@ def plain_batches(photographs: Photographs, *, batch_size: int, device: torch.de
     """All photographs of a part once, in order, not augmented."""
     for index, start in enumerate(range(0, len(photographs), batch_size)):
         rows = photographs.rows[start : start + batch_size]
-        pictures = to_float(torch.from_numpy(photographs.sources[rows]).to(device))
+        pictures = to_float(torch.from_numpy(photographs.read(rows)).to(device))
         targets = torch.from_numpy(photographs.targets[rows]).to(device)
         yield Batch(index, pictures, targets, tuple(photographs.images[row] for row in rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,13 @@ def draw_zooms(fabric: Fabric, racnn: RACNN, photographs: Photographs, path: Pat
 
 
 def write_film(folder: Path, path: Path) -> None:
-    """A GIF of the PNG files of a folder, in the order of their names; nothing where there are none."""
+    """A GIF of the PNG files of a folder, in the order of their names; nothing where there are none.
+
+    A picture that is damaged is left out: it is no reason to lose a training at its end.
+    """
     frames = []
     for file in sorted(folder.glob("*.png")):
-        with Image.open(file) as frame:
+        with suppress(OSError, SyntaxError, ValueError), Image.open(file) as frame:  # what Pillow's decoder raises
             frames.append(frame.convert("P", palette=Image.Palette.ADAPTIVE, colors=128))
     if frames:
         with replacing(path) as temporary:

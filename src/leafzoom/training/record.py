@@ -1,21 +1,23 @@
-"""A run's own account of itself, `run.json`: what it trains, so that --resume goes on with the same."""
+"""A run's own account of itself, `run.json`: what it trains, so that --resume goes on with the same; its log."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from leafzoom import __version__
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
-from leafzoom.errors import RecipeError, TrainingError
-from leafzoom.model.checkpoint import Checkpoint
+from leafzoom.errors import ModelError, RecipeError, TrainingError
+from leafzoom.model.checkpoint import Checkpoint, load_checkpoint
 from leafzoom.recipe import Recipe, recipe_from_dict, recipe_to_dict
-from leafzoom.storage import sha256_of
+from leafzoom.storage import sha256_of, write_text
 
-__all__ = ["run_facts", "run_status"]
+__all__ = ["run_facts", "run_status", "write_log"]
 
 _SAME = {
     "data": "other photographs or labels",
@@ -27,20 +29,23 @@ _SAME = {
 
 
 def run_status(
-    out: Path, facts: Mapping[str, Any], recipe: Recipe, *, resume: bool
+    out: Path, facts: Mapping[str, Any], recipe: Recipe, *, resume: bool, say: Callable[[str], None]
 ) -> Literal["new", "training", "finished"]:
     """Whether a folder holds no run yet, one to go on with, or a finished one.
 
-    A folder in which no state was saved counts as new: there is nothing in it to lose.
+    A folder in which no state was saved counts as new: there is nothing in it to lose. A finished run whose model is
+    damaged is one to go on with: its last state has all that the model was made from.
 
     Args:
         out: the folder.
         facts: what the training that is asked for is made of.
         recipe: its recipe.
         resume: whether a run in the folder may be gone on with.
+        say: told of a model that is damaged.
 
     Raises:
-        TrainingError: there is a run (without `resume`), it is made of something else, or its account is damaged.
+        TrainingError: there is a run (without `resume`), it is made of something else, or its account is damaged, or
+            its model is and there is no state.
     """
     path = out / "run.json"
     has_states = any(out.glob("states/state-*.pt"))
@@ -66,7 +71,29 @@ def run_status(
     for key, what in _SAME.items():
         if before.get(key) != facts[key]:
             raise TrainingError(f"{out} was trained with {what}: --resume needs the same, or choose another folder")
-    return "finished" if finished else "training"
+    return "finished" if finished and _is_whole(out / "model.safetensors", has_states, say) else "training"
+
+
+def _is_whole(model: Path, has_states: bool, say: Callable[[str], None]) -> bool:
+    """Whether a finished run's model can be read; if not, whether it can be made again."""
+    try:
+        load_checkpoint(model)
+    except ModelError as error:
+        what = f"{model} is damaged or gone"
+        if not has_states:
+            raise TrainingError(f"{what}, and there is no state to make it from: train in another folder") from error
+        say(f"{what}: it is made again from the last state")
+        return False
+    return True
+
+
+def write_log(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows `epoch, key, value` of a run's log."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["epoch", "key", "value"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())
 
 
 def run_facts(

@@ -11,12 +11,10 @@ RUN/backbone.safetensors, RUN/model.safetensors, RUN/model.onnx
 
 from __future__ import annotations
 
-import csv
-import io
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +44,11 @@ from leafzoom.model.build import (
 from leafzoom.model.checkpoint import load_part, network_tensors, save_checkpoint
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import Recipe
-from leafzoom.storage import make_folder, write_json, write_text
+from leafzoom.storage import make_folder, remove_partial, write_json
 from leafzoom.training.batches import Photographs, batch_count
 from leafzoom.training.evolution import draw_zooms, write_film
 from leafzoom.training.heads import fit_heads, write_selection
-from leafzoom.training.memory import MemoryWatch
+from leafzoom.training.memory import MemoryWatch, keep_freed_memory
 from leafzoom.training.optimization import Optimization
 from leafzoom.training.phases import (
     ApnPhase,
@@ -60,7 +58,7 @@ from leafzoom.training.phases import (
     Phase,
     WarmUpPhase,
 )
-from leafzoom.training.record import run_facts, run_status
+from leafzoom.training.record import run_facts, run_status, write_log
 from leafzoom.training.selection import read_backbone, read_scales, selection_metrics
 from leafzoom.training.soft_labels import check_teacher, softened
 from leafzoom.training.stages import Progress, Stage, run_stage
@@ -113,8 +111,11 @@ def train(
         LeafzoomError: the folder cannot be written; the errors of the data and of the start weights.
     """
     make_folder(out)
+    keep_freed_memory()
     try:
         with FileLock(out / "lock", timeout=0):
+            for folder in (out, out / "states", out / "zooms"):
+                remove_partial(folder)
             return _Run(cache, split, recipe, out, init, resume, settings, say).go()
     except Timeout as error:
         raise TrainingError(f"another training is at work in {out}: wait for it or choose another folder") from error
@@ -141,11 +142,11 @@ class _Run:
         self.labels = cache.table.take(split.train + split.select).label_set(names)
         self.init = initial_checkpoint(init) if init else None
         self.facts = run_facts(cache, split, recipe, self.labels.names, self.init, settings.precision)
-        self.status = run_status(out, self.facts, recipe, resume=resume)
+        self.status = run_status(out, self.facts, recipe, resume=resume, say=say)
         self.train_part = self._part(split.train, recipe.data.train_limit)
         self.select_part = self._part(split.select, recipe.data.select_limit)
         sample = self.select_part.rows[:: max(1, len(self.select_part) // _SAMPLE)][:_SAMPLE]
-        self.sample = Photographs(cache.sources, self.train_part.targets, cache.table.images, sample)
+        self.sample = replace(self.train_part, rows=sample)
         torch.manual_seed(recipe.seed)
         try:
             self.fabric = Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)  # type: ignore[arg-type]
@@ -179,7 +180,7 @@ class _Run:
             f"{len(self.train_part)} photographs are trained on, {len(self.select_part)} select, "
             f"{len(self.split.report)} are kept for the report"
         )
-        stored = load_state(self.out / "states")
+        stored = load_state(self.out / "states", self.say)
         if stored:
             self._restore(stored)
             self.say(f"going on with stage {stored.cursor.stage + 1}, epoch {stored.cursor.epoch + 1}")
@@ -211,7 +212,7 @@ class _Run:
         table = self.cache.table
         chosen = set(subset(table.take(images), limit, seed=self.recipe.seed))
         rows = np.array([row for row, image in enumerate(table.images) if image in chosen], np.int64)
-        return Photographs(self.cache.sources, table.targets(self.labels), table.images, rows)
+        return Photographs(self.cache.sources, table.targets(self.labels), table.images, rows, self.cache.checksums)
 
     def _check_recipe(self) -> None:
         """What a backbone cannot do is said before hours of training, not after."""
@@ -247,7 +248,7 @@ class _Run:
         weight = self.recipe.alternation.soft_labels
         if number != 2 or not weight or not self.init:
             return self.train_part
-        return softened(self.fabric, self.init, self.train_part, weight, self.out / "soft-labels.npy")
+        return softened(self.fabric, self.init, self.train_part, weight, self.out / "soft-labels.npy", self.say)
 
     def _steps(self, batch_size: int) -> int:
         return batch_count(len(self.train_part), batch_size)
@@ -334,11 +335,7 @@ class _Run:
             order = {"warm_up": 1, "alternation": 2}[stage.name]
             path = self.out / "zooms" / f"{order}-{stage.name}-{epoch + 1:03d}.png"
             draw_zooms(self.fabric, self.racnn, self.sample, path, name)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, ["epoch", "key", "value"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.progress.history)
-        write_text(self.out / "log.csv", text.getvalue())
+        write_log(self.out / "log.csv", self.progress.history)
         if self.board:
             for row in self.progress.history:
                 if row["key"].startswith(stage.name) and row["epoch"] == epoch + 1:

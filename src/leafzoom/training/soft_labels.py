@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +44,12 @@ def check_teacher(checkpoint: Checkpoint | None, labels: tuple[str, ...], source
 
 
 def softened(
-    fabric: Fabric, teacher: Checkpoint, photographs: Photographs, weight: float, stored: Path
+    fabric: Fabric,
+    teacher: Checkpoint,
+    photographs: Photographs,
+    weight: float,
+    stored: Path,
+    say: Callable[[str], None] = print,
 ) -> Photographs:
     """Photographs with soft labels.
 
@@ -53,23 +59,26 @@ def softened(
         photographs: with the labels that are given.
         weight: of the teacher's probabilities, at least 0 and below 1/2.
         stored: a file for these probabilities: they are computed once, and a run that goes on reads them. The hash of
-            teacher and photographs becomes part of its name.
+            teacher and photographs becomes part of its name, and so does that of the content.
+        say: told of a file that is damaged.
     """
     made_of = hashlib.sha256(f"{sha256_of(teacher.path)} {photographs.rows.tolist()}".encode()).hexdigest()[:16]
-    probabilities = _probabilities(fabric, teacher, photographs, stored.with_stem(f"{stored.stem}-{made_of}"))
+    probabilities = _probabilities(fabric, teacher, photographs, stored.with_stem(f"{stored.stem}-{made_of}"), say)
     targets = soft_targets(np.asarray(photographs.targets, np.uint8), photographs.rows, probabilities, weight)
     return replace(photographs, targets=targets)
 
 
 @torch.no_grad()
 def _probabilities(
-    fabric: Fabric, checkpoint: Checkpoint, photographs: Photographs, stored: Path
+    fabric: Fabric, checkpoint: Checkpoint, photographs: Photographs, stored: Path, say: Callable[[str], None]
 ) -> NDArray[np.float32]:
     """The last fusion head's probabilities, [n, L], of photographs that are not augmented."""
     shape = (len(photographs), photographs.targets.shape[1])
-    known = _read(stored)
-    if known is not None and known.shape == shape:
-        return known
+    for path in stored.parent.glob(f"{stored.stem}-*.npy"):
+        known = _read(path)
+        if known is not None and known.shape == shape:
+            return known
+        say(f"{path} is damaged: its soft labels are computed again")
     network = network_from_checkpoint(checkpoint).to(fabric.device)
     parts = []
     for batch in plain_batches(photographs, batch_size=_BATCH, device=fabric.device):
@@ -80,7 +89,7 @@ def _probabilities(
     probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
     content = io.BytesIO()
     np.save(content, probabilities, allow_pickle=False)
-    write_bytes(stored, content.getvalue())
+    write_bytes(stored.with_stem(f"{stored.stem}-{_digest(content.getvalue())}"), content.getvalue())
     return probabilities
 
 
@@ -96,10 +105,16 @@ def soft_targets(
     return soft
 
 
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def _read(path: Path) -> NDArray[np.float32] | None:
-    """Stored probabilities, or None where there are none that can be read."""
+    """Stored probabilities, or None where the content is not what the file's name tells."""
     try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        content = path.read_bytes()
+    except OSError:
         return None
-    return found if isinstance(found, np.ndarray) and found.dtype == np.float32 and np.isfinite(found).all() else None
+    if not path.stem.endswith(_digest(content)):
+        return None
+    return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), np.float32)

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from lightning.fabric import Fabric
 from torch import nn
 from tqdm import tqdm
 
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.errors import TrainingError
-from leafzoom.training.batches import Photographs, batch_count, epoch_batches, seed_for
+from leafzoom.training.batches import Batch, Photographs, batch_count, epoch_batches, seed_for
 from leafzoom.training.memory import MemoryWatch
 from leafzoom.training.optimization import Optimization
 from leafzoom.training.phases import Phase
@@ -23,6 +24,7 @@ from leafzoom.training.state import Cursor
 __all__ = ["Progress", "Stage", "run_stage"]
 
 _SAVE_SECONDS = 600.0
+_ADVICE = ": look at these photographs, or train in another folder with a lower learning rate"
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def run_stage(
         say: prints a line for people.
 
     Raises:
-        TrainingError: a loss of training or selection is not finite; the last saved state is from before.
+        TrainingError: a loss of training or selection or a weight is not finite; the last saved state is from before.
+        DataError: a photograph's pixels have changed (see `Photographs`).
     """
     while progress.cursor.epoch < len(stage.phases) and not _stops_early(stage, progress):
         epoch = progress.cursor.epoch
@@ -155,18 +158,30 @@ def _run_epoch(
             for name, value in logged.items():
                 number = float(value)
                 if not math.isfinite(number):
-                    raise TrainingError(
-                        f"{title}: {name} is {number} at batch {batch.index + 1} of {count} "
-                        f"({', '.join(batch.images)}): look at these photographs, or train in another folder with a "
-                        "lower learning rate"
-                    )
+                    raise TrainingError(f"{title}: {name} is {number} at {_named(batch, count)}{_ADVICE}")
                 sums[name] = sums.get(name, 0.0) + number
             bar.set_postfix({name: f"{total / (batch.index + 1):.3f}" for name, total in list(sums.items())[:2]})
             progress.cursor = replace(progress.cursor, batch=batch.index + 1, sums=dict(sums))
-            if time.perf_counter() - saved > _SAVE_SECONDS and batch.index + 1 < count:
+            last = batch.index + 1 == count
+            due = time.perf_counter() - saved > _SAVE_SECONDS and not last
+            if due or last:
+                _require_finite_weights(stage, f"{title}: %s after {_named(batch, count)}")
+            if due:
                 save()
                 saved = time.perf_counter()
     return {name: total / count for name, total in sums.items()}
+
+
+def _named(batch: Batch, count: int) -> str:
+    """Which batch of an epoch, and its photographs."""
+    return f"batch {batch.index + 1} of {count} ({', '.join(batch.images)})"
+
+
+def _require_finite_weights(stage: Stage, where: str) -> None:
+    """Stop before a state is saved whose weights a step has spoilt: the loss tells only with the next batch."""
+    for name, tensor in stage.module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise TrainingError(where % f"{name} is no longer finite" + _ADVICE)
 
 
 def _require_finite(stage: Stage, epoch: int, loss: float) -> None:

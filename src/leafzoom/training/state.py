@@ -1,14 +1,17 @@
 """What a training goes on from after a stop: whole, checksummed, and the one before it as well.
 
 A state is `state-NNNNNN-<sha256, first 16>.pt` in the run's `states/`. A file whose content does not have the
-hash in its name is passed over for the one before; nothing but tensors and plain values is ever unpickled.
+hash in its name is named, set aside as `….damaged`, and the one before it used; nothing but tensors and plain values
+is ever unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,21 +73,51 @@ def save_state(folder: Path, state: State) -> None:
         path.unlink(missing_ok=True)
 
 
-def load_state(folder: Path) -> State | None:
+def load_state(folder: Path, say: Callable[[str], None] = lambda line: None) -> State | None:
     """The last whole state, or None where no training has saved one.
 
+    Args:
+        folder: of the states.
+        say: told of each one that is damaged.
+
     Raises:
-        TrainingError: there are states, but all are damaged.
+        TrainingError: there are states, but all are damaged; the last one is of another leafzoom.
     """
-    files = _files(folder)
-    for path in reversed(files):
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest()[:16] in path.name:
-            stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            return State(**{**stored, "cursor": Cursor(**stored["cursor"])})
-    if files:
+    damaged: list[Path] = []
+    for path in reversed(_files(folder)):
+        content = _content(path)
+        if content is not None:
+            for other in damaged:
+                aside = other.with_suffix(".damaged")  # so that it does not count as one of those that are kept
+                other.replace(aside)
+                say(f"{other} is damaged: going on from the state before it (it is kept as {aside.name})")
+            return _state(content, path)
+        damaged.append(path)
+    if damaged:
         raise TrainingError(f"every state in {folder} is damaged: start anew in another folder")
     return None
+
+
+def _content(path: Path) -> bytes | None:
+    """A state's bytes, or None where they are not those that its name tells or cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).hexdigest()[:16] in path.name else None
+
+
+def _state(content: bytes, path: Path) -> State:
+    """The state in some bytes that are whole."""
+    try:
+        stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return State(**{**stored, "cursor": Cursor(**stored["cursor"])})
+    except (TypeError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise TrainingError(
+            f"{path} was written by another leafzoom or PyTorch ({reason}): go on with that one, or start anew in "
+            "another folder"
+        ) from error
 
 
 def _files(folder: Path) -> list[Path]:
