@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from leafzoom.model.attention_crop import attention_crop, compose_boxes, resample, whole_box
+from leafzoom.model.attention_crop import attention_crop, compose_boxes, resample_whole, whole_box
 from leafzoom.model.attention_proposal import AttentionProposal, decode_boxes
 from leafzoom.model.backbone import Backbone, Look
 
@@ -87,15 +87,15 @@ class RACNN(nn.Module):
         return len(self.backbones)
 
     def normalise(self, pictures: Tensor) -> Tensor:
-        """Pictures [B, 3, S, S] in 0..1 as the backbones want them."""
-        return (pictures - self.mean) / self.std
+        """Pictures [B, 3, S, S] in 0..1 as the backbones want them, in the memory format that they like best."""
+        return ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def first_glimpse(self, sources: Tensor) -> Glimpse:
         """The whole source as a view; `sources` are normalised, [B, 3, S, S]."""
         boxes = whole_box(sources.shape[0], self.source_size, like=sources)
         if self.source_size == self.input_size:
             return Glimpse(sources, boxes)
-        return Glimpse(resample(sources, boxes, self.input_size), boxes)
+        return Glimpse(resample_whole(sources, self.input_size), boxes)
 
     def look(self, scale: int, glimpse: Glimpse) -> Look:
         """What scale `scale` (0 is the first) makes of its view."""

@@ -1,0 +1,208 @@
+"""Training and evaluation in PyTorch, against plain backbones of the same kind."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from networks import LABELS, Subject, random_sources
+from slow_crop import slow_crop
+from timing import fork_peak_mb, in_turns
+
+from leafzoom.dataset.augmentation import Augmentation
+from leafzoom.model.attention_crop import attention_crop
+from leafzoom.model.fusion import Fusion
+from leafzoom.training.batches import Photographs, epoch_batches
+from leafzoom.training.fusion_fit import fit_lbfgs
+from leafzoom.training.memory import keep_freed_memory
+
+__all__ = ["crop", "fusion", "kept_memory", "memory", "pipeline", "steps"]
+
+B0 = ["model.backbone=efficientnet_b0", "model.batch_norm=keep"]
+EPOCH = 13_414  # photographs of inner-train
+
+
+def steps(*, batch: int, rounds: int, backbone: list[str] = B0, device: str = "cpu") -> dict[str, Any]:
+    """Both phases' steps and the evaluation pass, of the default recipe and of the paper's."""
+    keep_freed_memory()
+    found: dict[str, Any] = {}
+    for recipe in ("default", "paper"):
+        subject = Subject.of(recipe, backbone, batch=batch, device=device)
+        things = {
+            "classifier": subject.classifier_step,
+            "apn": subject.apn_step,
+            "plain": subject.plain_step,
+            "evaluation": subject.evaluation_pass,
+            "plain_pass": subject.plain_pass,
+        }
+        taken = in_turns(things, rounds=rounds)
+        found[recipe] = {
+            "classifier_over_three_plain_steps": taken.ratio("classifier", "plain", 3),
+            "apn_over_three_plain_steps": taken.ratio("apn", "plain", 3),
+            "evaluation_over_three_plain_passes": taken.ratio("evaluation", "plain_pass", 3),
+            **{name: taken.milliseconds(name) for name in things},
+        }
+    return {"batch": batch, **found}
+
+
+def crop(*, batch: int, rounds: int, size: int = 224) -> dict[str, Any]:
+    """The attention crop forward and backward against a loop over the batch, with and without eq. 5's mask."""
+    keep_freed_memory()
+    torch.manual_seed(0)
+    pictures = torch.rand(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+    plain = pictures.contiguous()
+    half = size * (0.2 + 0.13 * torch.rand(batch))
+    boxes = torch.stack([size / 2 + 20 * torch.randn(batch), size / 2 + 20 * torch.randn(batch), half], dim=1)
+    boxes[:, :2] = boxes[:, :2].clamp(min=half.max(), max=size - half.max())
+    proposals = torch.zeros(batch, 3, requires_grad=True)
+    # The gradient that a convolution hands back is in its own memory format.
+    fast_gradient = torch.rand(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+    slow_gradient = fast_gradient.contiguous()
+
+    def fast(mask: str) -> None:
+        out = attention_crop(pictures, proposals, boxes, size, surrogate="paper", mask=mask)  # type: ignore[arg-type]
+        out.backward(fast_gradient)
+
+    def slow(boxcar: bool) -> None:
+        slow_crop(plain, proposals, boxes, size, boxcar=boxcar).backward(slow_gradient)
+
+    taken = in_turns(
+        {
+            "ours": lambda: fast("none"),
+            "loop": lambda: slow(False),
+            "ours_boxcar": lambda: fast("boxcar"),
+            "loop_boxcar": lambda: slow(True),
+        },
+        rounds=rounds,
+    )
+    return {
+        "batch": batch,
+        "loop_over_ours": taken.ratio("loop", "ours"),
+        "loop_over_ours_with_the_mask_of_eq_5": taken.ratio("loop_boxcar", "ours_boxcar"),
+        **{name: taken.milliseconds(name) for name in taken.seconds},
+    }
+
+
+_PROGRAM = """
+import sys
+sys.path.insert(0, {here!r})
+from networks import Subject
+from leafzoom.training.memory import keep_freed_memory
+import torch
+keep_freed_memory()
+{body}
+"""
+
+
+def memory(*, batch: int, backbone: list[str] = B0) -> dict[str, Any]:
+    """The most memory that a process takes for three classifier steps, for three plain steps, and for neither."""
+    here = str(Path(__file__).parent)
+    build = f"s = Subject.of('default', {backbone!r}, batch={batch})"
+    bodies = {
+        "classifier": f"{build}; s.plain = s.plain_optimization = None\nfor _ in range(3): s.classifier_step()",
+        "plain": f"{build}; s.racnn = s.classifier = s.apn = None\nfor _ in range(3): s.plain_step()",
+        "nothing": "Subject.of('default', ['model.backbone=efficientnet_b0'], batch=1)",
+    }
+    mb = {name: fork_peak_mb(_PROGRAM.format(here=here, body=body)) for name, body in bodies.items()}
+    ratio = (mb["classifier"] - mb["nothing"]) / (mb["plain"] - mb["nothing"])
+    return {"batch": batch, "classifier_over_plain": {"value": round(ratio, 3)}, "process_mb": mb}
+
+
+_STEPS = """
+import time, json
+if {keep}: keep_freed_memory()
+s = Subject.of('default', {values!r}, batch={batch})
+seconds = []
+for _ in range({rounds} + 2):
+    started = time.perf_counter(); s.classifier_step(); seconds.append(time.perf_counter() - started)
+print(json.dumps(sorted(seconds[2:])[len(seconds[2:]) // 2]))
+"""
+
+
+def kept_memory(*, batch: int, rounds: int, turns: int = 3) -> dict[str, Any]:
+    """A classifier step with and without `keep_freed_memory`, processes in turns: EfficientNet-B0 and the default."""
+    import json
+    import subprocess
+    import sys
+
+    here = str(Path(__file__).parent)
+    found: dict[str, Any] = {}
+    for name, values in {"efficientnet_b0": B0, "default": []}.items():
+        seconds: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(turns):
+            for keep in (False, True):
+                body = _STEPS.format(keep=keep, values=values, batch=batch, rounds=rounds)
+                program = _PROGRAM.format(here=here, body=body).replace("\nkeep_freed_memory()\n", "\n", 1)
+                done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+                seconds[keep].append(float(json.loads(done.stdout.splitlines()[-1])))
+        ratios = [kept / given for kept, given in zip(seconds[True], seconds[False], strict=True)]
+        found[name] = {
+            "kept_over_given_back": {
+                "value": round(float(np.median(ratios)), 3),
+                "low": round(min(ratios), 3),
+                "high": round(max(ratios), 3),
+                "rounds": turns,
+            },
+            "seconds": {"given_back": seconds[False], "kept": seconds[True]},
+        }
+    return {"batch": batch, **found}
+
+
+def pipeline(*, batch: int, rounds: int) -> dict[str, Any]:
+    """Augmented batches from a memory-mapped cache, against the classifier phase that consumes them."""
+    keep_freed_memory()
+    found: dict[str, Any] = {"batch": batch}
+    with tempfile.TemporaryDirectory() as folder:
+        count = batch * 4
+        stored = np.lib.format.open_memmap(Path(folder) / "sources.npy", "w+", np.uint8, (count, 256, 256, 3))
+        stored[:] = random_sources(count, 256)
+        photographs = Photographs(stored, np.zeros((count, LABELS), np.uint8), ("",) * count, np.arange(count))
+        for name, values in {"default": [], "efficientnet_b0": B0}.items():
+            subject = Subject.of("default", values, batch=batch)
+            from dataclasses import asdict
+
+            augmentation = Augmentation(source_size=256, **asdict(subject.recipe.augmentation))
+
+            def read(augmentation: Augmentation = augmentation) -> None:
+                for _ in epoch_batches(
+                    photographs, augmentation, batch_size=batch, seed=0, device=torch.device("cpu")
+                ):
+                    pass
+
+            taken = in_turns({"four_batches": read, "classifier": subject.classifier_step}, rounds=rounds)
+            read_seconds, step_seconds = (float(np.median(s)) for s in taken.seconds.values())
+            found[name] = {
+                "read_over_consumed": {
+                    "value": round(4 * step_seconds / read_seconds, 2),
+                    "rounds": rounds,
+                },
+                "photographs_a_second_read": round(count / read_seconds, 1),
+                "photographs_a_second_consumed": round(batch / step_seconds, 1),
+            }
+    return found
+
+
+def fusion(*, rounds: int, step_seconds: float, batch: int) -> dict[str, Any]:
+    """Fitting both fusions on cached descriptors of 1,677 photographs, against a classifier epoch of 13,414."""
+    generator = np.random.default_rng(0)
+    targets = (generator.random((1677, LABELS)) < 0.25).astype(np.uint8)
+    prototypes = generator.normal(size=(LABELS, 3 * 1280))
+    descriptors = (targets @ prototypes + 4 * generator.normal(size=(1677, 3 * 1280))).astype(np.float32)
+
+    def fit() -> None:
+        for scales in (2, 3):
+            head = Fusion(scales=scales, width=1280, labels=LABELS, inputs="descriptors", normalise="rescale")
+            start = torch.zeros(LABELS, scales * 1280), torch.zeros(LABELS)
+            fit_lbfgs(head, descriptors[:, : scales * 1280], targets, start, 0)
+
+    taken = in_turns({"fit": fit}, rounds=rounds, warm_up=0)
+    epoch = step_seconds * EPOCH / batch
+    seconds = float(np.median(taken.seconds["fit"]))
+    return {
+        "fit_over_epoch": {"value": round(seconds / epoch, 4), "rounds": rounds},
+        "fit_seconds": round(seconds, 2),
+        "epoch_seconds": round(epoch, 1),
+    }
