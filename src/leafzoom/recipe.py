@@ -89,6 +89,8 @@ class ModelRecipe:
 
     `batch_norm = "fold"`: once the backbone is fine-tuned, its batch norms become part of its convolutions, and the
     scales that are copies of it train without (less than half the time of a step on a CPU).
+    `pretrained_sha256`: what the weights that `pretrained` names have to be ("": anything); a run's `run.json` tells
+    it as `start_weights`.
     `zoom_bounds` are the least and the greatest side of a box as fractions of the view's side. See DESIGN.md,
     "The paper, read correctly", for `zoom_from` (4), `centre_range` (1), `crop_mask` (3), `surrogate` and
     `surrogate_scale` (5) and the `apn_` keys (8). `apn_normalise = "places"`: the APN reads where each channel of its
@@ -97,6 +99,7 @@ class ModelRecipe:
 
     backbone: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")] = "tf_efficientnet_lite0"  # no address of a hub
     pretrained: str = "package"
+    pretrained_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
     input_size: Annotated[int, Field(ge=32, le=1024)] = 224
     scales: Annotated[int, Field(ge=2, le=6)] = 3
     drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.2

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +116,9 @@ def state(epoch: int) -> State:
     return State(Cursor(1, epoch, 2, {"loss": 0.5}), {"m": {"w": torch.ones(300) * epoch}}, {}, {}, [], {})
 
 
-def test_a_damaged_state_is_named_and_the_one_before_it_used(tmp_path: Path) -> None:
+def test_a_damaged_state_is_named_and_the_one_before_it_used(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """However it is damaged; and what is saved next does not push out the last whole one."""
     assert load_state(tmp_path) is None
     for epoch in (1, 2):
@@ -131,6 +133,7 @@ def test_a_damaged_state_is_named_and_the_one_before_it_used(tmp_path: Path) -> 
         assert found is not None
         assert found.cursor == Cursor(1, 1, 2, {"loss": 0.5}), how
         assert [last.name in line and "damaged" in line for line in said] == [True], how
+    record_property("damaged, named and passed over", number + 1)
     save_state(folder, state(3))
     assert first.name in {path.name for path in folder.glob("*.pt")}
     assert load_state(folder).cursor.epoch == 3  # type: ignore[union-attr]
@@ -217,7 +220,9 @@ def exported(whole: Path, sources: Cache) -> Path:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.onnx"])
-def test_a_damaged_model_file_is_detected_and_named(name: str, whole: Path, exported: Path, tmp_path: Path) -> None:
+def test_a_damaged_model_file_is_detected_and_named(
+    name: str, whole: Path, exported: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Any bit of it: either it is refused, or the bit belonged to nothing that is read."""
 
     def everything(path: Path) -> object:
@@ -236,6 +241,8 @@ def test_a_damaged_model_file_is_detected_and_named(name: str, whole: Path, expo
             assert everything(path) == wanted, how
         except ModelError as error:
             refused.append(str(error))
+    record_property("damaged", FLIPS + 22)
+    record_property("refused by name", len(refused))
     assert len(refused) > FLIPS
     assert all(str(path) in line and len(line.splitlines()) == 1 for line in refused)
     with pytest.raises(ModelError):
@@ -320,7 +327,9 @@ def test_a_cache_that_is_built_anew_says_why(data: Path, tmp_path: Path) -> None
     assert re.search(r"sources\.u8 is damaged at 'leaf-00007\.jpg': it is built anew", said[0])
 
 
-def test_any_bit_of_a_caches_index_or_journal(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_bit_of_a_caches_index_or_journal(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
     """The cache is then as before, or it is refused and built anew: never another error, never other values."""
     monkeypatch.setattr(cache_module, "_CHUNK", 8)
     table = read_table(data)
@@ -335,6 +344,8 @@ def test_any_bit_of_a_caches_index_or_journal(data: Path, tmp_path: Path, monkey
             refused += 1
         else:
             assert (found.digest, found.photo_sizes.tolist()) == (wanted.digest, wanted.photo_sizes.tolist()), how
+    record_property("damaged indexes", FLIPS + 22)
+    record_property("refused or without effect", FLIPS + 22)
     assert refused > FLIPS
 
     half = tmp_path / "half"
@@ -360,6 +371,7 @@ def test_any_bit_of_a_caches_index_or_journal(data: Path, tmp_path: Path, monkey
         assert found.digest == wanted.digest, how
         assert np.array_equal(found.photo_sizes, wanted.photo_sizes), how
         shutil.rmtree(again)
+    record_property("damaged journals that gave the same cache", number + 1)
 
 
 def test_a_process_that_decodes_and_dies_is_one_line_and_the_build_goes_on(
@@ -542,7 +554,9 @@ def test_a_loss_that_is_no_number_names_its_photographs_and_keeps_the_last_good_
 # Disks
 
 
-def test_full_and_read_only_disks(exported: Path, tmp_path: Path) -> None:
+def test_full_and_read_only_disks(
+    exported: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """On a small file system of its own; see on_small_disks.py."""
     can = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0"', str(tmp_path)]
     if not shutil.which("unshare") or subprocess.run(can, capture_output=True, check=False).returncode:
@@ -554,5 +568,7 @@ def test_full_and_read_only_disks(exported: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
+    for name, value in said.items():
+        record_property(name, value)
     assert said["full while training"] >= 3
     assert said["equal in the end"] is True

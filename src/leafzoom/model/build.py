@@ -15,7 +15,7 @@ from leafzoom.bundled import bundled_model
 from leafzoom.errors import ModelError, RecipeError
 from leafzoom.model.attention_proposal import AttentionProposal
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.checkpoint import Checkpoint, load_checkpoint, load_part
+from leafzoom.model.checkpoint import Checkpoint, load_checkpoint, load_part, tensors_digest
 from leafzoom.model.familiarity import Familiarity
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
 from leafzoom.model.racnn import RACNN
@@ -30,6 +30,7 @@ __all__ = [
     "network_from_checkpoint",
     "pretrained_backbone",
     "start_backbone",
+    "start_digest",
 ]
 
 _LITE0 = "tf_efficientnet_lite0"
@@ -137,8 +138,28 @@ def start_backbone(recipe: Recipe, labels: tuple[str, ...]) -> Backbone:
     """The plain backbone as its training starts: `model.pretrained` says from where.
 
     Raises:
-        ModelError: the weights cannot be had; the message names the choices.
+        ModelError: the weights cannot be had; the message names the choices. Or they are not those of the recipe's
+            `model.pretrained_sha256`.
     """
+    backbone = _start_backbone(recipe, labels)
+    wanted = recipe.model.pretrained_sha256
+    if wanted and start_digest(backbone) != wanted:
+        raise ModelError(
+            f"the weights of model.pretrained {recipe.model.pretrained!r} have SHA-256 {start_digest(backbone)} and "
+            f"model.pretrained_sha256 is {wanted}: somebody has changed them, or the recipe is of others"
+        )
+    return backbone
+
+
+def start_digest(backbone: Backbone) -> str:
+    """SHA-256 of a backbone's tensors without its linear layer, which starts anew for other labels."""
+    linear = _linear_tensors(backbone)
+    state = backbone.network.state_dict()
+    return tensors_digest({name: tensor for name, tensor in state.items() if name not in linear})
+
+
+def _start_backbone(recipe: Recipe, labels: tuple[str, ...]) -> Backbone:
+    """See `start_backbone`."""
     model = recipe.model
     if model.pretrained == "none":
         return build_backbone(model, len(labels))
@@ -198,15 +219,15 @@ def load_backbone(backbone: Backbone, labels: tuple[str, ...], checkpoint: Check
 
 def _load_features(backbone: Backbone, tensors: dict[str, Tensor], where: str) -> None:
     """Put everything but the linear layer of a timm network's weights into a backbone."""
+    wanted = backbone.network.state_dict()
+    load_part(backbone.network, {**tensors, **{name: wanted[name] for name in _linear_tensors(backbone)}}, where)
+
+
+def _linear_tensors(backbone: Backbone) -> set[str]:
+    """The names of the linear layer's tensors in a timm network."""
     layer = backbone.classifier_layer()
     own = {name for name, module in backbone.network.named_modules() if module is layer}
-    wanted = backbone.network.state_dict()
-    linear = {f"{name}.{tensor}" for name in own for tensor in ("weight", "bias")}
-    load_part(
-        backbone.network,
-        {**tensors, **{name: wanted[name] for name in linear}},
-        where,
-    )
+    return {f"{name}.{tensor}" for name in own for tensor in ("weight", "bias")}
 
 
 def _timm_weights(name: str) -> dict[str, Tensor]:

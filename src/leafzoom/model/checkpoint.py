@@ -32,7 +32,15 @@ TENSORS_KEY = "leafzoom_tensors"
 _CHECKSUM = f', "{CHECKSUM_KEY}": "'
 _MOST_ZEROS = 10**8  # that were not stored; no network has so many weights
 
-__all__ = ["TENSORS_KEY", "Checkpoint", "load_checkpoint", "load_part", "network_tensors", "save_checkpoint"]
+__all__ = [
+    "TENSORS_KEY",
+    "Checkpoint",
+    "load_checkpoint",
+    "load_part",
+    "network_tensors",
+    "save_checkpoint",
+    "tensors_digest",
+]
 
 
 @dataclass(frozen=True)
@@ -88,13 +96,13 @@ def save_checkpoint(
     }
     said = manifest.to_json()
     # Within the one entry, for safetensors writes several in an order that is another each time.
-    said = f'{said[:-1]}{_CHECKSUM}{_digest(stored, said)}"}}'
+    said = f'{said[:-1]}{_CHECKSUM}{tensors_digest(stored, said)}"}}'
     write_bytes(path, save(stored, metadata={METADATA_KEY: said}))
 
 
-def _digest(tensors: Mapping[str, Tensor], manifest: str) -> str:
-    """SHA-256 of a manifest and of tensors' names, kinds, shapes and values."""
-    found = hashlib.sha256(manifest.encode())
+def tensors_digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """SHA-256 of a text and of tensors' names, kinds, shapes and values."""
+    found = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -123,7 +131,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is no safetensors file or is damaged ({error}): copy it again") from error
     said, checksum, digest = metadata.rpartition(_CHECKSUM)
-    if checksum and digest != _digest(tensors, said + "}") + '"}':  # older ones have none
+    if checksum and digest != tensors_digest(tensors, said + "}") + '"}':  # older ones have none
         raise ModelError(f"{path} is damaged (its content has another SHA-256 than it says): copy it again")
     return Checkpoint({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, manifest, path)
 

@@ -40,6 +40,7 @@ from leafzoom.model.build import (
     load_backbone,
     pretrained_backbone,
     start_backbone,
+    start_digest,
 )
 from leafzoom.model.checkpoint import load_part, network_tensors, save_checkpoint
 from leafzoom.model.racnn import RACNN
@@ -157,6 +158,7 @@ class _Run:
             if self.init
             else start_backbone(recipe, self.labels.names)
         )
+        self.facts["start_weights"] = start_digest(self.backbone)
         self.racnn: RACNN = build_racnn(recipe, len(self.labels.names))
         self._check_recipe()
         self.backbone.to(self.fabric.device).to(memory_format=torch.channels_last)
