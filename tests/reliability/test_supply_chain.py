@@ -238,18 +238,8 @@ def test_a_diagnosis_uses_no_network(
     leaves: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     photos = [leaves / "train_images" / f"leaf-0000{number}.jpg" for number in range(3)]
-    done, found = watched(
-        tmp_path,
-        sys.executable,
-        "-m",
-        "leafzoom.cli",
-        "predict",
-        *photos,
-        "--out",
-        tmp_path / "out",
-        "--format",
-        "csv",
-    )
+    command = ("predict", *photos, "--out", tmp_path / "out", "--format", "csv")
+    done, found = watched(tmp_path, sys.executable, "-m", "leafzoom.cli", *command)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "index.html").is_file()
     record_property("network calls", len(found))
