@@ -165,7 +165,7 @@ def _run_epoch(
             last = batch.index + 1 == count
             due = time.perf_counter() - saved > _SAVE_SECONDS and not last
             if due or last:
-                _require_finite_weights(stage, f"{title}: %s after {_named(batch, count)}")
+                _require_finite_weights(stage, title, _named(batch, count))
             if due:
                 save()
                 saved = time.perf_counter()
@@ -177,11 +177,11 @@ def _named(batch: Batch, count: int) -> str:
     return f"batch {batch.index + 1} of {count} ({', '.join(batch.images)})"
 
 
-def _require_finite_weights(stage: Stage, where: str) -> None:
+def _require_finite_weights(stage: Stage, title: str, after: str) -> None:
     """Stop before a state is saved whose weights a step has spoilt: the loss tells only with the next batch."""
     for name, tensor in stage.module.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise TrainingError(where % f"{name} is no longer finite" + _ADVICE)
+            raise TrainingError(f"{title}: {name} is no longer finite after {after}{_ADVICE}")
 
 
 def _require_finite(stage: Stage, epoch: int, loss: float) -> None:
