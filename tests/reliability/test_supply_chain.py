@@ -147,9 +147,12 @@ def watched(tmp_path: Path, *command: str | Path) -> tuple[subprocess.CompletedP
     """
     calls = tmp_path / "calls"
     calls.touch()
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import network_watch")
     environment = {
         **{key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"},
-        "PYTHONPATH": str(HERE / "network_watch"),
+        "PYTHONPATH": os.pathsep.join([str(site), str(HERE)]),
         "NETWORK_CALLS": str(calls),
     }
     words = [str(word) for word in command]
