@@ -535,6 +535,11 @@ def test_splits_by_name_and_file(cache: Cache, split: Split, tmp_path: Path) -> 
     assert evaluation_images(cache, str(tmp_path / "list.txt"), None) == ("leaf-00003.jpg", "leaf-00001.jpg")
     stored = Split("mine", split.train, split.report, split.select)
     assert evaluation_images(cache, "inner-report", stored) == split.select
+    everything = training_split(cache, "all").digest()
+    assert set(evaluation_images(cache, "inner-select", None, everything)) == set(split.select)
+    assert set(evaluation_images(cache, "inner-train", None, everything)) == set(split.train + split.report)
+    with pytest.raises(DataError, match="trained with the split 'all', which has no photographs in inner-report"):
+        evaluation_images(cache, "inner-report", None, everything)
     with pytest.raises(UsageError, match="no split 'nothing': give a JSON file or one of all, inner-train"):
         training_split(cache, "nothing")
     with pytest.raises(UsageError, match="is no part to train on"):

@@ -165,7 +165,7 @@ def training_split(cache: Cache, name_or_file: str) -> Split:
     """
     if name_or_file in ("inner-train", "all"):
         inner = _grouped(cache, cache.table)
-        return inner if name_or_file == "inner-train" else Split("all", inner.train + inner.report, inner.select, ())
+        return inner if name_or_file == "inner-train" else _with_report(inner)
     if name_or_file == "paper-train":
         train, validation = paper_split(cache.table)
         inner = _grouped(cache, cache.table.take(train))
@@ -196,6 +196,8 @@ def evaluation_images(
         return cache.table.images
     if name_or_file in _INNER:
         split = stored or _grouped(cache, cache.table)
+        if trained_with and not stored and _with_report(split).digest() == trained_with:
+            split = _with_report(split)
         if trained_with and split.digest() != trained_with:
             raise DataError(
                 f"the model was trained with another split than {cache.table.csv} gives, so {name_or_file} may hold "
@@ -204,7 +206,8 @@ def evaluation_images(
         images = split.part(name_or_file)
         if not images:
             raise DataError(
-                f"the run's split {split.name!r} has no photographs in {name_or_file}: choose another part"
+                f"the model was trained with the split {split.name!r}, which has no photographs in {name_or_file}: "
+                "choose another part"
             )
         return cache.table.take(images).images
     if name_or_file in PARTS:
@@ -239,6 +242,11 @@ def subset(table: Table, count: int, *, seed: int = 0) -> tuple[str, ...]:
         ((place + 0.5) / len(stratum), index) for stratum in strata.values() for place, index in enumerate(stratum)
     ]
     return tuple(sorted(table.rows[index].image for _, index in sorted(spread)[:count]))
+
+
+def _with_report(inner: Split) -> Split:
+    """The split `all`: everything but `inner-select` is trained on."""
+    return Split("all", inner.train + inner.report, inner.select, ())
 
 
 def _grouped(cache: Cache, table: Table) -> Split:
