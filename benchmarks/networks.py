@@ -58,6 +58,7 @@ class Subject:
             for backbone in (plain, *racnn.backbones):
                 backbone.fold_batch_norm()
         pictures = torch.rand(batch, 3, recipe.data.source_size, recipe.data.source_size, device=device)
+        pictures = pictures.contiguous(memory_format=torch.channels_last)  # as uint8 [B, S, S, 3] becomes it
         views = torch.rand(batch, 3, recipe.model.input_size, recipe.model.input_size, device=device)
         views = views.contiguous(memory_format=torch.channels_last)
         targets = (torch.rand(batch, LABELS, device=device) > 0.8).float()
@@ -139,9 +140,9 @@ def exported_plain(subject: Subject, path: Path) -> Path:
     """The plain backbone's logits of views [N, 3, V, V] as an ONNX model."""
     size = subject.recipe.model.input_size
     program = torch.onnx.export(
-        _Logits(subject.plain.to(memory_format=torch.contiguous_format).eval()),
+        _Logits(subject.plain.to(memory_format=torch.contiguous_format)).eval(),
         (torch.rand(2, 3, size, size),),
-        input_names=["view"],
+        input_names=["cut_views"],
         output_names=["logits"],
         dynamic_shapes={"views": {0: torch.export.Dim("photographs", min=1, max=4096)}},
         opset_version=18,

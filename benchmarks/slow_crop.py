@@ -15,7 +15,7 @@ __all__ = ["slow_crop"]
 
 
 def slow_crop(pictures: Tensor, proposals: Tensor, boxes: Tensor, out_size: int, *, boxcar: bool) -> Tensor:
-    """Enlarge boxes [B, 3] of pictures [B, C, S, S]; backward the surrogate (eq. 6-9), one photograph after the other."""
+    """Enlarge boxes [B, 3] of pictures [B, C, S, S]; backward the surrogate of eq. 6-9. One photograph by one."""
     cropped: Tensor = _SlowCrop.apply(pictures, proposals, boxes, out_size, boxcar)
     return cropped
 

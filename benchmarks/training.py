@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from networks import LABELS, Subject, random_sources
 from slow_crop import slow_crop
-from timing import fork_peak_mb, in_turns
+from timing import in_turns, process_peak_mb
 
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.model.attention_crop import attention_crop
@@ -26,11 +26,20 @@ EPOCH = 13_414  # photographs of inner-train
 
 
 def steps(*, batch: int, rounds: int, backbone: list[str] = B0, device: str = "cpu") -> dict[str, Any]:
-    """Both phases' steps and the evaluation pass, of the default recipe and of the paper's."""
+    """Both phases' steps and the evaluation pass: sources of the view's size, the default recipe's, and the paper's.
+
+    Where the source is larger than the view, the first view is cut too. The paper's two APNs have 64 million weights.
+    """
     keep_freed_memory()
     found: dict[str, Any] = {}
-    for recipe in ("default", "paper"):
-        subject = Subject.of(recipe, backbone, batch=batch, device=device)
+    side = next((value.split("=")[1] for value in backbone if value.startswith("model.input_size")), "224")
+    subjects = {
+        "source of the view's size": ("default", [f"data.source_size={side}"]),
+        "default": ("default", []),
+        "paper": ("paper", []),
+    }
+    for name, (recipe, values) in subjects.items():
+        subject = Subject.of(recipe, [*backbone, *values], batch=batch, device=device)
         things = {
             "classifier": subject.classifier_step,
             "apn": subject.apn_step,
@@ -39,11 +48,11 @@ def steps(*, batch: int, rounds: int, backbone: list[str] = B0, device: str = "c
             "plain_pass": subject.plain_pass,
         }
         taken = in_turns(things, rounds=rounds)
-        found[recipe] = {
+        found[name] = {
             "classifier_over_three_plain_steps": taken.ratio("classifier", "plain", 3),
             "apn_over_three_plain_steps": taken.ratio("apn", "plain", 3),
             "evaluation_over_three_plain_passes": taken.ratio("evaluation", "plain_pass", 3),
-            **{name: taken.milliseconds(name) for name in things},
+            **{thing: taken.milliseconds(thing) for thing in things},
         }
     return {"batch": batch, **found}
 
@@ -106,7 +115,7 @@ def memory(*, batch: int, backbone: list[str] = B0) -> dict[str, Any]:
         "plain": f"{build}; s.racnn = s.classifier = s.apn = None\nfor _ in range(3): s.plain_step()",
         "nothing": "Subject.of('default', ['model.backbone=efficientnet_b0'], batch=1)",
     }
-    mb = {name: fork_peak_mb(_PROGRAM.format(here=here, body=body)) for name, body in bodies.items()}
+    mb = {name: process_peak_mb(_PROGRAM.format(here=here, body=body)) for name, body in bodies.items()}
     ratio = (mb["classifier"] - mb["nothing"]) / (mb["plain"] - mb["nothing"])
     return {"batch": batch, "classifier_over_plain": {"value": round(ratio, 3)}, "process_mb": mb}
 
@@ -185,8 +194,9 @@ def pipeline(*, batch: int, rounds: int) -> dict[str, Any]:
     return found
 
 
-def fusion(*, rounds: int, step_seconds: float, batch: int) -> dict[str, Any]:
+def fusion(*, rounds: int, batch: int, backbone: list[str] = B0) -> dict[str, Any]:
     """Fitting both fusions on cached descriptors of 1,677 photographs, against a classifier epoch of 13,414."""
+    keep_freed_memory()
     generator = np.random.default_rng(0)
     targets = (generator.random((1677, LABELS)) < 0.25).astype(np.uint8)
     prototypes = generator.normal(size=(LABELS, 3 * 1280))
@@ -198,11 +208,22 @@ def fusion(*, rounds: int, step_seconds: float, batch: int) -> dict[str, Any]:
             start = torch.zeros(LABELS, scales * 1280), torch.zeros(LABELS)
             fit_lbfgs(head, descriptors[:, : scales * 1280], targets, start, 0)
 
-    taken = in_turns({"fit": fit}, rounds=rounds, warm_up=0)
-    epoch = step_seconds * EPOCH / batch
-    seconds = float(np.median(taken.seconds["fit"]))
+    steps = {"efficientnet_b0": backbone, "default": []}
+    subjects = {name: Subject.of("default", values, batch=batch) for name, values in steps.items()}
+    seconds = in_turns(
+        {name: subject.classifier_step for name, subject in subjects.items()}, rounds=rounds + 2
+    ).seconds
+    fitted = in_turns({"fit": fit}, rounds=rounds, warm_up=0).seconds["fit"]
+    epochs = {name: float(np.median(taken)) * EPOCH / batch for name, taken in seconds.items()}
     return {
-        "fit_over_epoch": {"value": round(seconds / epoch, 4), "rounds": rounds},
-        "fit_seconds": round(seconds, 2),
-        "epoch_seconds": round(epoch, 1),
-    }
+        name: {
+            "fit_over_epoch": {
+                "value": round(float(np.median(fitted)) / epoch, 4),
+                "low": round(min(fitted) / epoch, 4),
+                "high": round(max(fitted) / epoch, 4),
+                "rounds": rounds,
+            },
+            "epoch_seconds": round(epoch, 1),
+        }
+        for name, epoch in epochs.items()
+    } | {"fit_seconds": [round(value, 2) for value in fitted]}

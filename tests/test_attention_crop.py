@@ -8,11 +8,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from leafzoom.model import attention_crop as attention_crop_module
 from leafzoom.model.attention_crop import (
     AttentionCrop,
     attention_crop,
     compose_boxes,
     resample,
+    resample_whole,
+    resampling_weights,
     surrogate_masks,
     whole_box,
 )
@@ -80,7 +83,7 @@ BOXES = torch.tensor([[8.0, 6.0, 3.0], [6.7, 7.2, 5.1], [2.0, 9.5, 2.0], [7.0, 6
 
 
 @pytest.mark.parametrize("mask", ["none", "boxcar"])
-@pytest.mark.parametrize("size", [4, 9])
+@pytest.mark.parametrize("size", [4, 9, 13])  # the last one enlarges every box, so that grid_sample cuts it
 def test_forward_equals_slow_loop(generator: torch.Generator, mask: str, size: int) -> None:
     pictures = torch.rand(4, 2, 12, 14, generator=generator, dtype=torch.float64)
     expected = slow_resample(pictures, BOXES, size, boxcar=mask == "boxcar")
@@ -95,6 +98,27 @@ def test_whole_box_is_the_antialiased_resize(generator: torch.Generator, size: i
     pictures = torch.rand(2, 3, 16, 16, generator=generator, dtype=torch.float64)
     expected = F.interpolate(pictures, (size, size), mode="bilinear", antialias=True, align_corners=False)
     torch.testing.assert_close(resample(pictures, whole_box(2, 16, like=pictures), size), expected)
+    torch.testing.assert_close(resample_whole(pictures, size), expected)
+
+
+@pytest.mark.parametrize("mask", ["none", "boxcar"])
+@pytest.mark.parametrize(("largest", "rows"), [(None, 16), (4.0, 12), (5.5, 15), (6.5, 16)])
+def test_an_exported_model_reads_the_rows_that_the_largest_box_needs(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch, mask: str, largest: float | None, rows: int
+) -> None:
+    pictures = torch.rand(5, 2, 16, 14, generator=generator, dtype=torch.float64)
+    boxes = torch.tensor([[4.0, 4.0, 4.0], [10.0, 12.0, 4.0], [7.3, 8.6, 3.9], [7.0, 1.5, 1.5], [6.2, 14.2, 1.8]])
+    expected = resample(pictures, boxes.double(), 13, mask=mask)
+    read = []
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    monkeypatch.setattr(
+        attention_crop_module,
+        "resampling_weights",
+        lambda centre, half, size, out: read.append(size) or resampling_weights(centre, half, size, out),
+    )
+    found = resample(pictures, boxes.double(), 13, mask=mask, largest=largest)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    assert read == [14, rows]
 
 
 def test_axes_on_a_picture_that_is_not_symmetric() -> None:

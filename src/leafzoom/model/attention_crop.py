@@ -16,6 +16,7 @@ box is (x, y, half side) in pixels of a named frame and covers x ± half side, y
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _BOXCAR_STEEPNESS = 10.0  # k of the logistic function in eq. 5
+_BESIDE = 4  # rows beside a box that its sampling may touch, rounding included
 
 
 def whole_box(batch: int, side: float, *, like: Tensor) -> Tensor:
@@ -78,7 +80,14 @@ def resampling_weights(centre: Tensor, half_side: Tensor, in_size: int, out_size
     return weights / weights.sum(dim=2, keepdim=True)
 
 
-def resample(pictures: Tensor, boxes: Tensor, out_size: int, *, mask: Literal["none", "boxcar"] = "none") -> Tensor:
+def resample(
+    pictures: Tensor,
+    boxes: Tensor,
+    out_size: int,
+    *,
+    mask: Literal["none", "boxcar"] = "none",
+    largest: float | None = None,
+) -> Tensor:
     """Cut square boxes out of pictures and enlarge them (eq. 3), differentiable in pictures and boxes.
 
     `mask = "boxcar"` multiplies the picture by eq. 5's logistic boxcar (k = 10) first, which shades the border
@@ -89,6 +98,8 @@ def resample(pictures: Tensor, boxes: Tensor, out_size: int, *, mask: Literal["n
         boxes: [B, 3], in the pictures' pixels, inside them.
         out_size: O, side of the result in pixels.
         mask: whether to shade the border.
+        largest: the greatest half side that a box can have, where it is known: an exported model reads no more rows
+            than such a box needs.
 
     Returns:
         [B, C, O, O].
@@ -100,10 +111,27 @@ def resample(pictures: Tensor, boxes: Tensor, out_size: int, *, mask: Literal["n
         pictures = pictures * _boxcar(x, half_side, W)[:, None, None, :].to(pictures.dtype)
     if _only_enlarges(boxes, out_size):
         return _bilinear(pictures, boxes, out_size)
+    if torch.compiler.is_compiling() and largest is not None and 2 * largest <= min(out_size, H - _BESIDE):
+        pictures, y = _rows_of(pictures, y, half_side, largest)
     across = resampling_weights(x, half_side, W, out_size)
-    down = resampling_weights(y, half_side, H, out_size)
+    down = resampling_weights(y, half_side, pictures.shape[-2], out_size)
     dtype = pictures.dtype
-    return down[:, None].to(dtype) @ pictures @ across[:, None].to(dtype).transpose(2, 3)
+    return down[:, None].to(dtype) @ (pictures @ across[:, None].to(dtype).transpose(2, 3))
+
+
+def _rows_of(pictures: Tensor, y: Tensor, half_side: Tensor, largest: float) -> tuple[Tensor, Tensor]:
+    """The rows of pictures [B, C, H, W] that boxes reach, as many of each as the largest box needs, and y in them.
+
+    A box that is not shrunk has weights within a pixel of its edges.
+    """
+    B, C, H, W = pictures.shape
+    count = math.ceil(2 * largest) + _BESIDE
+    first = (y - half_side - 1).floor().clamp(0, H - count)
+    place = first.long()[:, None, None] + torch.arange(count, device=pictures.device)
+    channel = torch.arange(C, device=pictures.device)[:, None] * H
+    photograph = torch.arange(B, device=pictures.device)[:, None, None] * (C * H)
+    rows = (photograph + channel + place).flatten()
+    return pictures.reshape(-1, W)[rows].reshape(B, C, count, W), y - first
 
 
 def resample_whole(pictures: Tensor, out_size: int) -> Tensor:
@@ -172,6 +200,7 @@ def attention_crop(
     surrogate_scale: Literal["sum", "per_sample"] = "sum",
     border: float = 0.25,
     mask: Literal["none", "boxcar"] = "none",
+    largest: float | None = None,
 ) -> Tensor:
     """Enlarge boxes of pictures; the backward pass reaches the proposals that the boxes came from.
 
@@ -185,13 +214,14 @@ def attention_crop(
         boxes: [B, 3], decoded from the proposals, in the pictures' pixels.
         out_size: side of the result in pixels.
         surrogate, surrogate_scale, border, mask: values of the recipe.
+        largest: see `resample`.
 
     Returns:
         [B, C, out_size, out_size].
     """
     pictures = pictures.detach()
-    if surrogate == "exact":
-        return resample(pictures, boxes, out_size, mask=mask)
+    if surrogate == "exact" or torch.compiler.is_compiling():  # an exported model has no backward pass
+        return resample(pictures, boxes, out_size, mask=mask, largest=largest)
     cropped: Tensor = AttentionCrop.apply(
         pictures, proposals, boxes, out_size, surrogate, surrogate_scale, border, mask
     )

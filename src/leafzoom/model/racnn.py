@@ -22,10 +22,14 @@ __all__ = ["RACNN", "Glimpse", "ScaleOutput"]
 
 @dataclass(frozen=True)
 class Glimpse:
-    """What a scale is given: its normalised view [B, 3, V, V] and the box it shows, [B, 3] in source pixels."""
+    """What a scale is given: its normalised view [B, 3, V, V] and the box it shows, [B, 3] in source pixels.
+
+    `largest`: the greatest half side that its box can have, in source pixels; None where nobody says.
+    """
 
     view: Tensor
     boxes: Tensor
+    largest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,8 @@ class RACNN(nn.Module):
         """The whole source as a view; `sources` are normalised, [B, 3, S, S]."""
         boxes = whole_box(sources.shape[0], self.source_size, like=sources)
         if self.source_size == self.input_size:
-            return Glimpse(sources, boxes)
-        return Glimpse(resample_whole(sources, self.input_size), boxes)
+            return Glimpse(sources, boxes, self.source_size / 2)
+        return Glimpse(resample_whole(sources, self.input_size), boxes, self.source_size / 2)
 
     def look(self, scale: int, glimpse: Glimpse) -> Look:
         """What scale `scale` (0 is the first) makes of its view."""
@@ -117,6 +121,7 @@ class RACNN(nn.Module):
         """
         view_boxes = decode_boxes(proposals, self.input_size, self.zoom_bounds, self.centre_range)
         boxes = compose_boxes(parent.boxes.detach(), view_boxes, self.input_size)
+        largest = None if parent.largest is None else parent.largest * self.zoom_bounds[1]
         from_source = self.zoom_from == "source"
         view = attention_crop(
             sources if from_source else parent.view,
@@ -127,8 +132,9 @@ class RACNN(nn.Module):
             surrogate_scale=self.surrogate_scale,
             border=self.border,
             mask=self.crop_mask,
+            largest=largest if from_source else self.input_size / 2 * self.zoom_bounds[1],
         )
-        return Glimpse(view, boxes)
+        return Glimpse(view, boxes, largest)
 
     def forward(self, sources: Tensor) -> tuple[ScaleOutput, ...]:
         """All scales of normalised sources [B, 3, S, S], coarsest first; features are detached before each APN."""

@@ -1,0 +1,102 @@
+"""What is to be reached, and where in the measurements it is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["TARGETS", "Target", "reached"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit of one figure: at most, or at least where `at_least`. `path`: of the figure below the parts."""
+
+    what: str
+    path: tuple[str, ...]
+    limit: float
+    at_least: bool = False
+    unit: str = ""
+
+
+_VIEW = "source of the view's size"
+TARGETS = (
+    Target(
+        "classifier-phase step / three plain training steps",
+        ("steps", _VIEW, "classifier_over_three_plain_steps"),
+        1.08,
+    ),
+    Target("APN-phase step / three plain training steps", ("steps", _VIEW, "apn_over_three_plain_steps"), 0.65),
+    Target("evaluation pass / three plain passes", ("steps", _VIEW, "evaluation_over_three_plain_passes"), 1.03),
+    Target(
+        "the same with the default recipe's sources of 256 px, whose first view is cut too",
+        ("steps", "default", "evaluation_over_three_plain_passes"),
+        1.03,
+    ),
+    Target(
+        "attention crop, forward and backward: per-sample loop / ours, batch 32",
+        ("crop", "loop_over_ours"),
+        8,
+        at_least=True,
+    ),
+    Target("peak memory of a classifier step / a plain step, batch 32", ("memory", "classifier_over_plain"), 1.35),
+    Target(
+        "ONNX model, all heads / three ONNX passes, batch 1",
+        ("exported_model", "efficientnet_b0, batch 1", "model_over_three_plain_passes"),
+        1.08,
+    ),
+    Target(
+        "ONNX model, all heads / three ONNX passes, batch 16",
+        ("exported_model", "efficientnet_b0, batch 16", "model_over_three_plain_passes"),
+        1.08,
+    ),
+    Target(
+        "PyTorch / ONNX model, shipped model, batch 1",
+        ("shipped_model", "as PyTorch comes, batch 1", "eager_over_model"),
+        2.5,
+        True,
+    ),
+    Target(
+        "PyTorch / ONNX model, shipped model, batch 16",
+        ("shipped_model", "as PyTorch comes, batch 16", "eager_over_model"),
+        2.5,
+        True,
+    ),
+    Target(
+        "augmented batches read / consumed by the classifier phase, default recipe",
+        ("pipeline", "default", "read_over_consumed"),
+        8,
+        at_least=True,
+    ),
+    Target("camera photo: full decode and resize / ours", ("decoding", "full_over_ours"), 1.8, at_least=True),
+    Target("one camera photo, file to diagnosis, p50", ("photos", "one_photo_ms"), 120, unit="ms"),
+    Target("`leafzoom predict photo.jpg`, start to finish", ("commands", "predict_seconds"), 1.2, unit="s"),
+    Target(
+        "folder of camera photos", ("photos", "folder_photos_a_second"), 15, at_least=True, unit="photos a second"
+    ),
+    Target("`leafzoom --help`", ("commands", "help_seconds"), 0.25, unit="s"),
+    Target("fitting the fusions / one classifier epoch", ("fusion", "efficientnet_b0", "fit_over_epoch"), 0.05),
+)
+
+
+def reached(parts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each target whose part was measured: what, limit, figure with its spread, and whether it is met."""
+    found = []
+    for target in TARGETS:
+        place: Any = parts
+        for step in target.path:
+            place = place.get(step) if place else None
+        if place:
+            value = place["value"]
+            met = value >= target.limit if target.at_least else value <= target.limit
+            found.append(
+                {
+                    "what": target.what,
+                    "limit": target.limit,
+                    "at_least": target.at_least,
+                    "unit": target.unit,
+                    "met": met,
+                    **{key: place[key] for key in ("value", "low", "high", "p95") if key in place},
+                }
+            )
+    return found
