@@ -16,7 +16,7 @@ import onnxruntime
 import torch
 from networks import Subject, exported, exported_plain, random_sources
 from PIL import Image, ImageFilter
-from timing import in_turns, process_seconds
+from timing import cores, in_turns, process_seconds
 
 import leafzoom
 from leafzoom.bundled import bundled_model
@@ -27,13 +27,11 @@ from leafzoom.model.checkpoint import load_checkpoint
 from leafzoom.photo import read_source
 from leafzoom.training.memory import keep_freed_memory
 
-__all__ = ["camera_photos", "commands", "decoding", "exported_model", "shipped_photos"]
-
-_B0 = ["model.backbone=efficientnet_b0", "model.batch_norm=keep"]
+__all__ = ["camera_photos", "commands", "decoding", "exported_model", "shipped_against_eager", "shipped_photos"]
 
 
 def exported_model(
-    *, rounds: int, batches: tuple[int, ...] = (1, 16), backbone: list[str] | None = None
+    *, rounds: int, subjects: dict[str, list[str]], batches: tuple[int, ...] = (1, 16)
 ) -> dict[str, Any]:
     """The ONNX model, all heads, against three passes of one plain backbone, and against PyTorch.
 
@@ -41,12 +39,11 @@ def exported_model(
     """
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, values in {"efficientnet_b0": _B0, "default": []}.items():
-            subject = Subject.of("default", backbone or values, batch=2)
+        for name, values in subjects.items():
+            subject = Subject.of("default", values, batch=2)
             model = OnnxNetwork(exported(subject, Path(folder) / f"{name}.onnx"))
             plain = _session(exported_plain(subject, Path(folder) / f"{name}-plain.onnx"))
             eager = TorchNetwork(subject.checkpoint(Path(folder)))
-            eager.network.racnn.backbones.to(memory_format=torch.channels_last)
             for batch in batches:
                 sources = random_sources(batch, subject.recipe.data.source_size)
                 view = np.random.default_rng(0).random((batch, 3, *[subject.recipe.model.input_size] * 2), np.float32)
@@ -96,10 +93,8 @@ def shipped_against_eager(*, rounds: int, batches: tuple[int, ...] = (1, 16)) ->
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
     """A session with the options of `OnnxNetwork`."""
-    import os
-
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = cores()
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
 
@@ -107,7 +102,10 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
 def camera_photos(folder: Path | None) -> list[bytes]:
     """The JPEGs of a folder; without one, a photo of 12 million pixels that is made here (soft shapes and grain)."""
     if folder:
-        return [path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg")]
+        found = [path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg")]
+        if not found:
+            raise SystemExit(f"{folder} has no JPEG: name a folder of camera photos")
+        return found
     generator = np.random.default_rng(0)
     coarse = Image.fromarray(generator.integers(0, 256, (60, 80, 3), dtype=np.uint8))
     soft = np.asarray(coarse.resize((4000, 3000), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(4)))
@@ -162,8 +160,8 @@ def shipped_photos(photos: list[bytes], *, rounds: int, folder_size: int) -> dic
         "one_photo_ms": {"value": round(float(p50), 1), "p95": round(float(p95), 1), "rounds": rounds},
         "folder_photos_a_second": {
             "value": round(float(np.median(rates)), 1),
-            "low": round(min(rates), 1),
-            "high": round(max(rates), 1),
+            "lowest": round(min(rates), 1),
+            "highest": round(max(rates), 1),
             "rounds": len(rates),
         },
     }

@@ -41,13 +41,12 @@ class _SlowCrop(torch.autograd.Function):
         (gradient,) = gradients
         size = gradient.shape[-1]
         border = size // 4
+        tx, ty, tl = torch.zeros(size, size), torch.zeros(size, size), torch.ones(size, size)
+        tx[:, :border], tx[:, -border:] = -1, 1
+        ty[:border], ty[-border:] = -1, 1
+        tl[border:-border, border:-border] = -1
         moved = []
         for one in gradient:
             energy = one.square().sum(dim=0)
-            tx, ty = torch.zeros(size, size), torch.zeros(size, size)
-            tx[:, :border], tx[:, -border:] = -1, 1
-            ty[:border], ty[-border:] = -1, 1
-            tl = torch.ones(size, size)
-            tl[border:-border, border:-border] = -1
             moved.append(torch.stack([-(energy * mask).sum() for mask in (tx, ty, tl)]))
         return None, torch.stack(moved), None, None, None

@@ -51,20 +51,26 @@ TARGETS = (
         1.08,
     ),
     Target(
-        "PyTorch / ONNX model, shipped model, batch 1",
+        "PyTorch as it comes / ONNX model, shipped model, batch 1",
         ("shipped_model", "as PyTorch comes, batch 1", "eager_over_model"),
         2.5,
         True,
     ),
     Target(
-        "PyTorch / ONNX model, shipped model, batch 16",
+        "PyTorch as it comes / ONNX model, shipped model, batch 16",
         ("shipped_model", "as PyTorch comes, batch 16", "eager_over_model"),
         2.5,
         True,
     ),
     Target(
-        "augmented batches read / consumed by the classifier phase, default recipe",
-        ("pipeline", "default", "read_over_consumed"),
+        "the same, PyTorch with `keep_freed_memory`, as `evaluate` runs it, batch 16",
+        ("shipped_model", "with keep_freed_memory, batch 16", "eager_over_model"),
+        2.5,
+        at_least=True,
+    ),
+    Target(
+        "augmented batches read / consumed by the classifier phase",
+        ("pipeline", "efficientnet_b0", "read_over_consumed"),
         8,
         at_least=True,
     ),
@@ -96,7 +102,11 @@ def reached(parts: dict[str, Any]) -> list[dict[str, Any]]:
                     "at_least": target.at_least,
                     "unit": target.unit,
                     "met": met,
-                    **{key: place[key] for key in ("value", "low", "high", "p95") if key in place},
+                    **{
+                        key: place[key]
+                        for key in ("value", "low", "high", "lowest", "highest", "p95")
+                        if key in place
+                    },
                 }
             )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import time
@@ -10,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-__all__ = ["Taken", "in_turns", "process_peak_mb", "process_seconds"]
+__all__ = ["Taken", "cores", "in_turns", "process_peak_mb", "process_seconds"]
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,19 @@ def in_turns(things: Mapping[str, Callable[[], object]], *, rounds: int, warm_up
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             time.sleep(settle)
+            _wait_for_gpu()
             started = time.perf_counter()
             things[name]()
+            _wait_for_gpu()
             if number >= warm_up:
                 seconds[name].append(time.perf_counter() - started)
     return Taken(seconds)
+
+
+def _wait_for_gpu() -> None:
+    """Until a GPU has done what it was given: calls return before."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def process_seconds(command: list[str], *, rounds: int) -> list[float]:
@@ -75,6 +85,11 @@ def process_seconds(command: list[str], *, rounds: int) -> list[float]:
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[-500:]}")
     return taken
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def process_peak_mb(program: str) -> float:

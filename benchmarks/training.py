@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ from leafzoom.training.memory import keep_freed_memory
 __all__ = ["crop", "fusion", "kept_memory", "memory", "pipeline", "steps"]
 
 B0 = ["model.backbone=efficientnet_b0", "model.batch_norm=keep"]
-EPOCH = 13_414  # photographs of inner-train
+EPOCH, SELECT = 13_414, 1_677  # photographs of inner-train and of inner-select
 
 
 def steps(*, batch: int, rounds: int, backbone: list[str] = B0, device: str = "cpu") -> dict[str, Any]:
@@ -106,18 +110,30 @@ keep_freed_memory()
 """
 
 
-def memory(*, batch: int, backbone: list[str] = B0) -> dict[str, Any]:
-    """The most memory that a process takes for three classifier steps, for three plain steps, and for neither."""
+def memory(*, batch: int, turns: int, backbone: list[str] = B0) -> dict[str, Any]:
+    """The most memory that a process takes for three classifier steps, and for three steps of the plain backbone.
+
+    Each beyond what a process takes that has imported everything: network, optimizer, gradients and activations.
+    """
     here = str(Path(__file__).parent)
     build = f"s = Subject.of('default', {backbone!r}, batch={batch})"
     bodies = {
         "classifier": f"{build}; s.plain = s.plain_optimization = None\nfor _ in range(3): s.classifier_step()",
         "plain": f"{build}; s.racnn = s.classifier = s.apn = None\nfor _ in range(3): s.plain_step()",
-        "nothing": "Subject.of('default', ['model.backbone=efficientnet_b0'], batch=1)",
+        "imports": "",
     }
-    mb = {name: process_peak_mb(_PROGRAM.format(here=here, body=body)) for name, body in bodies.items()}
-    ratio = (mb["classifier"] - mb["nothing"]) / (mb["plain"] - mb["nothing"])
-    return {"batch": batch, "classifier_over_plain": {"value": round(ratio, 3)}, "process_mb": mb}
+    found: dict[str, list[float]] = {name: [] for name in bodies}
+    for _ in range(turns):
+        for name, body in bodies.items():
+            found[name].append(process_peak_mb(_PROGRAM.format(here=here, body=body)))
+    classifier, plain, imports = (np.array(mb) for mb in found.values())
+    ratios = (classifier - imports) / (plain - imports)
+    spread = {"value": float(np.median(ratios)), "lowest": float(ratios.min()), "highest": float(ratios.max())}
+    return {
+        "batch": batch,
+        "classifier_over_plain": {**{key: round(value, 3) for key, value in spread.items()}, "rounds": turns},
+        "process_mb": {name: [round(value, 1) for value in mb] for name, mb in found.items()},
+    }
 
 
 _STEPS = """
@@ -131,15 +147,11 @@ print(json.dumps(sorted(seconds[2:])[len(seconds[2:]) // 2]))
 """
 
 
-def kept_memory(*, batch: int, rounds: int, turns: int = 3) -> dict[str, Any]:
+def kept_memory(*, batch: int, rounds: int, turns: int, subjects: dict[str, list[str]]) -> dict[str, Any]:
     """A classifier step with and without `keep_freed_memory`, processes in turns: EfficientNet-B0 and the default."""
-    import json
-    import subprocess
-    import sys
-
     here = str(Path(__file__).parent)
     found: dict[str, Any] = {}
-    for name, values in {"efficientnet_b0": B0, "default": []}.items():
+    for name, values in subjects.items():
         seconds: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(turns):
             for keep in (False, True):
@@ -151,8 +163,8 @@ def kept_memory(*, batch: int, rounds: int, turns: int = 3) -> dict[str, Any]:
         found[name] = {
             "kept_over_given_back": {
                 "value": round(float(np.median(ratios)), 3),
-                "low": round(min(ratios), 3),
-                "high": round(max(ratios), 3),
+                "lowest": round(min(ratios), 3),
+                "highest": round(max(ratios), 3),
                 "rounds": turns,
             },
             "seconds": {"given_back": seconds[False], "kept": seconds[True]},
@@ -160,7 +172,7 @@ def kept_memory(*, batch: int, rounds: int, turns: int = 3) -> dict[str, Any]:
     return {"batch": batch, **found}
 
 
-def pipeline(*, batch: int, rounds: int) -> dict[str, Any]:
+def pipeline(*, batch: int, rounds: int, subjects: dict[str, list[str]]) -> dict[str, Any]:
     """Augmented batches from a memory-mapped cache, against the classifier phase that consumes them."""
     keep_freed_memory()
     found: dict[str, Any] = {"batch": batch}
@@ -169,10 +181,8 @@ def pipeline(*, batch: int, rounds: int) -> dict[str, Any]:
         stored = np.lib.format.open_memmap(Path(folder) / "sources.npy", "w+", np.uint8, (count, 256, 256, 3))
         stored[:] = random_sources(count, 256)
         photographs = Photographs(stored, np.zeros((count, LABELS), np.uint8), ("",) * count, np.arange(count))
-        for name, values in {"default": [], "efficientnet_b0": B0}.items():
+        for name, values in subjects.items():
             subject = Subject.of("default", values, batch=batch)
-            from dataclasses import asdict
-
             augmentation = Augmentation(source_size=256, **asdict(subject.recipe.augmentation))
 
             def read(augmentation: Augmentation = augmentation) -> None:
@@ -194,13 +204,13 @@ def pipeline(*, batch: int, rounds: int) -> dict[str, Any]:
     return found
 
 
-def fusion(*, rounds: int, batch: int, backbone: list[str] = B0) -> dict[str, Any]:
+def fusion(*, rounds: int, batch: int, subjects: dict[str, list[str]], photographs: int = SELECT) -> dict[str, Any]:
     """Fitting both fusions on cached descriptors of 1,677 photographs, against a classifier epoch of 13,414."""
     keep_freed_memory()
     generator = np.random.default_rng(0)
-    targets = (generator.random((1677, LABELS)) < 0.25).astype(np.uint8)
+    targets = (generator.random((photographs, LABELS)) < 0.25).astype(np.uint8)
     prototypes = generator.normal(size=(LABELS, 3 * 1280))
-    descriptors = (targets @ prototypes + 4 * generator.normal(size=(1677, 3 * 1280))).astype(np.float32)
+    descriptors = (targets @ prototypes + 4 * generator.normal(size=(photographs, 3 * 1280))).astype(np.float32)
 
     def fit() -> None:
         for scales in (2, 3):
@@ -208,19 +218,16 @@ def fusion(*, rounds: int, batch: int, backbone: list[str] = B0) -> dict[str, An
             start = torch.zeros(LABELS, scales * 1280), torch.zeros(LABELS)
             fit_lbfgs(head, descriptors[:, : scales * 1280], targets, start, 0)
 
-    steps = {"efficientnet_b0": backbone, "default": []}
-    subjects = {name: Subject.of("default", values, batch=batch) for name, values in steps.items()}
-    seconds = in_turns(
-        {name: subject.classifier_step for name, subject in subjects.items()}, rounds=rounds + 2
-    ).seconds
+    built = {name: Subject.of("default", values, batch=batch) for name, values in subjects.items()}
+    seconds = in_turns({name: subject.classifier_step for name, subject in built.items()}, rounds=rounds + 2).seconds
     fitted = in_turns({"fit": fit}, rounds=rounds, warm_up=0).seconds["fit"]
     epochs = {name: float(np.median(taken)) * EPOCH / batch for name, taken in seconds.items()}
     return {
         name: {
             "fit_over_epoch": {
                 "value": round(float(np.median(fitted)) / epoch, 4),
-                "low": round(min(fitted) / epoch, 4),
-                "high": round(max(fitted) / epoch, 4),
+                "lowest": round(min(fitted) / epoch, 4),
+                "highest": round(max(fitted) / epoch, 4),
                 "rounds": rounds,
             },
             "epoch_seconds": round(epoch, 1),

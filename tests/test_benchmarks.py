@@ -12,6 +12,7 @@ import torch
 
 from leafzoom.model.attention_crop import attention_crop
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -23,23 +24,29 @@ def _modules(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_quick_run_measures_every_part(tmp_path: Path) -> None:
     out = tmp_path / "benchmarks.json"
     command = [sys.executable, ROOT / "benchmarks" / "run", "--quick", "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(out.read_text(encoding="utf-8"))
     from targets import TARGETS
 
     assert [target["what"] for target in found["targets"]] == [target.what for target in TARGETS]
-    assert all(target["value"] > 0 for target in found["targets"])
+    # So small a network's memory is lost in what the libraries take.
+    assert all(target["value"] > 0 for target in found["targets"] if "memory" not in target["what"])
 
 
 def test_a_part_is_measured_anew_and_the_others_stay(tmp_path: Path) -> None:
     out = tmp_path / "benchmarks.json"
-    out.write_text(json.dumps({"parts": {"steps": {"kept": 1}}}), encoding="utf-8")
     command = [sys.executable, ROOT / "benchmarks" / "run", "--quick", "--only", "crop", "--out", out]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    before = json.loads(out.read_text(encoding="utf-8"))
+    out.write_text(json.dumps({**before, "parts": {"steps": {"kept": 1}}}), encoding="utf-8")
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
     parts = json.loads(out.read_text(encoding="utf-8"))["parts"]
     assert list(parts) == ["steps", "crop"]
     assert parts["steps"] == {"kept": 1}
+    out.write_text(json.dumps({**before, "machine": {}}), encoding="utf-8")
+    other = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert "is of another machine" in other.stderr
     wrong = subprocess.run([*command[:3], "--only", "crops"], capture_output=True, text=True)
     assert wrong.returncode == 2
     assert "no part crops: there are steps, crop" in wrong.stderr

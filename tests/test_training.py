@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -560,6 +561,14 @@ def test_init_from_a_checkpoint_with_other_labels(finished: Path, cache: Cache, 
         for name, tensor in on.part(part).items():
             if "running" not in name and "num_batches" not in name:
                 torch.testing.assert_close(tensor, stored.part(part)[name], atol=1e-5, rtol=0)
+
+
+def test_a_pin_of_the_pretrained_weights_is_not_of_init(
+    finished: Path, cache: Cache, split: Split, tiny: Recipe, tmp_path: Path
+) -> None:
+    pinned = replace(tiny, model=replace(tiny.model, pretrained_sha256="0" * 64))
+    with pytest.raises(RecipeError, match=r"pretrained_sha256 is of what model\.pretrained names, not of --init"):
+        train(cache, split, pinned, tmp_path, init=str(finished / "model.safetensors"))
 
 
 def test_init_from_another_network_names_the_tensor(

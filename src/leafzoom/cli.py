@@ -227,9 +227,11 @@ def evaluate(
         from leafzoom.evaluation.evaluate import evaluate as evaluate_network
         from leafzoom.evaluation.report import report
         from leafzoom.storage import make_folder
+        from leafzoom.training.memory import keep_freed_memory
 
     from leafzoom.inference.model_file import open_network, run_folder, zooming_network
 
+    keep_freed_memory()
     network = open_network(model, prefer="torch")
     make_folder(out)
     cache = _cache(data, csv_file, cache_folder, network.manifest.source_size)

@@ -45,6 +45,7 @@ from leafzoom.dataset.synthetic import write_leaves
 from leafzoom.training import phases, run, stages
 
 STAGES = ("start", "fine-tuning", "warm-up", "classifiers", "APNs", "fusion", "export")
+LONGEST = 300.0  # seconds of one attempt
 STEPS = ("half written", "not synced", "not renamed", "renamed")
 _LAYOUT = struct.Struct(f"=BBB61s{len(STAGES)}I")  # stage, inside a write, step, file, writes of each stage
 
@@ -167,7 +168,12 @@ def wait(process: int, place: Place, doom: Doom | None) -> tuple[int, dict[int, 
     begun: dict[int, float] = {}
     spent: dict[int, float] = {}
     last = -1
+    latest = time.monotonic() + LONGEST
     while True:
+        if time.monotonic() > latest:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            raise TimeoutError(f"an attempt did not end within {LONGEST:.0f} s, in stage {STAGES[place.get()[0]]}")
         ended, status = os.waitpid(process, os.WNOHANG)
         now, stage = time.monotonic(), place.get()[0]
         if stage != last or ended:
@@ -224,7 +230,7 @@ def killed(base: Path, place: Place, arguments: list[str], kills: int, seed: int
         plan: list[Doom | None] = []
         for stage in sorted(draw.choices(range(len(STAGES)), k=min(12, kills - sum(by_stage.values())))):
             if draw.random() < 0.5 or not writes[stage]:
-                plan.append(Doom(stage, seconds=draw.random() * seconds[stage]))
+                plan.append(Doom(stage, seconds=draw.random() * seconds.get(stage, 0.0)))
             else:
                 plan.append(Doom(stage, write=draw.randint(1, writes[stage]), step=draw.randrange(len(STEPS))))
         for doom in [*plan, None]:
@@ -236,7 +242,7 @@ def killed(base: Path, place: Place, arguments: list[str], kills: int, seed: int
                 break
             stage, writing, step, file, _ = place.get()
             by_stage[STAGES[stage]] += 1
-            if writing:
+            if writing and doom and doom.write:  # a kill at a moment in time may find the file whole already
                 by_step[STEPS[step]] += 1
                 of_files[kind(file)] += 1
         if wrong:

@@ -171,10 +171,32 @@ def test_a_training_goes_on_from_the_state_before_a_damaged_one(
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 4
     last.write_bytes(bytes(content))
+    account = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**account, "start_weights": "those of the start"}))
     said: list[str] = []
     train(sources, parts, small, run, resume=True, say=said.append)
     assert [line for line in said if last.name in line and "damaged" in line]
     assert same_weights(run, whole)
+    assert json.loads((run / "run.json").read_text())["start_weights"] == "those of the start"
+
+
+def test_a_disk_that_fails_for_a_moment_costs_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for epoch in (1, 2):
+        save_state(tmp_path, state(epoch))
+    before = sorted(tmp_path.iterdir())
+    real = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(TrainingError, match=r"state-000002-.*\.pt cannot be read .*see to the disk, then --resume"):
+        load_state(tmp_path)
+    monkeypatch.setattr(Path, "read_bytes", real)
+    assert sorted(tmp_path.iterdir()) == before
+    found = load_state(tmp_path)
+    assert found is not None
+    assert found.cursor.epoch == 2
 
 
 def test_what_interrupted_writes_left_is_swept_away(
@@ -372,6 +394,8 @@ def test_any_bit_of_a_caches_index_or_journal(
         assert np.array_equal(found.photo_sizes, wanted.photo_sizes), how
         shutil.rmtree(again)
     record_property("damaged journals that gave the same cache", number + 1)
+    (half / "journal.jsonl").write_bytes(journal.replace(b'"start": 8,', b'"start": 0,'))
+    assert build_cache(table, half, 64, workers=1).digest == wanted.digest
 
 
 def test_a_process_that_decodes_and_dies_is_one_line_and_the_build_goes_on(

@@ -127,7 +127,7 @@ def open_cache(table: Table, folder: Path, source_size: int) -> Cache:
     except (KeyError, TypeError) as error:
         raise DataError(f"the cache {folder} has a damaged index{_ADVICE}") from error
     # Older indexes have no hash of their own.
-    if len(records) != len(table.rows) or index.get("sha256", _digest(records)) != _digest(records):
+    if len(records) != len(table.rows) or index.get("sha256") not in (None, _digest(records)):
         raise DataError(f"the cache {folder} has a damaged index{_ADVICE}")
     shape = (len(records), source_size, source_size, 3)
     path = folder / "sources.u8"
@@ -169,9 +169,9 @@ def _key(rows: Iterable[Row], source_size: int) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _digest(records: list[_Decoded]) -> str:
-    """A hash of what an index says of all photographs."""
-    return hashlib.sha256(json.dumps([vars(record) for record in records]).encode()).hexdigest()
+def _digest(records: list[_Decoded], start: int = 0) -> str:
+    """A hash of what an index says of all photographs, or a journal of those from `start` on."""
+    return hashlib.sha256(json.dumps([start, *(vars(record) for record in records)]).encode()).hexdigest()
 
 
 def _build(rows: tuple[Row, ...], folder: Path, source_size: int, workers: int) -> None:
@@ -227,7 +227,7 @@ def _resume(partial: Path, journal: Path, key: str, size: int, count: int) -> di
             try:
                 entry = json.loads(line)
                 start, records = entry["start"], [_Decoded(**record) for record in entry["records"]]
-                if entry["sha256"] != _digest(records) or start not in range(0, count, _CHUNK):
+                if entry["sha256"] != _digest(records, start) or start not in range(0, count, _CHUNK):
                     raise ValueError
             except (ValueError, KeyError, TypeError):
                 break  # the line that the interruption cut off, or one that is damaged
@@ -241,7 +241,7 @@ def _resume(partial: Path, journal: Path, key: str, size: int, count: int) -> di
 
 def _journal_line(start: int, records: list[_Decoded]) -> str:
     """What the journal says of a chunk that is done."""
-    entry = {"start": start, "records": [vars(record) for record in records], "sha256": _digest(records)}
+    entry = {"start": start, "records": [vars(record) for record in records], "sha256": _digest(records, start)}
     return json.dumps(entry) + "\n"
 
 

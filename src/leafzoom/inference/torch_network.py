@@ -13,7 +13,6 @@ from leafzoom.model.build import build_backbone, network_from_checkpoint
 from leafzoom.model.checkpoint import Checkpoint, load_part
 from leafzoom.model.fusion import FusedRACNN, mirror_images, mirror_mean
 from leafzoom.recipe import recipe_from_dict
-from leafzoom.training.memory import keep_freed_memory
 
 __all__ = ["DeployedNetwork", "TorchNetwork"]
 
@@ -53,8 +52,6 @@ class TorchNetwork:
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         self.manifest = checkpoint.manifest
         self.device = torch.device(device)
-        if self.device.type == "cpu":
-            keep_freed_memory()
         self.network = network_from_checkpoint(checkpoint).to(self.device, dtype)
         self.deployed = DeployedNetwork(self.network)
         self._backbone: Backbone | None = None

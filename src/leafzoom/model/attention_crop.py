@@ -4,7 +4,7 @@ Forward: separable resampling, out = A_y · picture · A_xᵀ, whose weights com
 triangle filter around the output pixel's place, as wide as an output pixel is in the picture where the box
 shrinks it (antialiased) and one pixel where the box is enlarged (bilinear), normalised inside the picture.
 Nothing is rounded, so the box may lie at any sub-pixel place. On a CPU, boxes that are only enlarged are sampled by
-PyTorch's `grid_sample`, which is the same function there (two pixels an axis have a weight) in a seventh of the time.
+PyTorch's `grid_sample`, which is the same function there (two pixels an axis have a weight) and faster.
 
 Backward: either the sampling's own derivative (`exact`), or the paper's surrogate (eq. 6-9): the energy that
 arrives at the crop, summed under masks of -1, 0 and 1, moves tx, ty and tl towards high energy.
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _BOXCAR_STEEPNESS = 10.0  # k of the logistic function in eq. 5
+_PRECISE = (torch.float32, torch.float64)  # numbers that can tell pixels' places
 _BESIDE = 4  # rows beside a box that its sampling may touch, rounding included
 
 
@@ -109,9 +110,9 @@ def resample(
     if mask == "boxcar":
         pictures = pictures * _boxcar(y, half_side, H)[:, None, :, None].to(pictures.dtype)
         pictures = pictures * _boxcar(x, half_side, W)[:, None, None, :].to(pictures.dtype)
-    if _only_enlarges(boxes, out_size):
+    if pictures.dtype in _PRECISE and _only_enlarges(boxes, out_size):
         return _bilinear(pictures, boxes, out_size)
-    if torch.compiler.is_compiling() and largest is not None and 2 * largest <= min(out_size, H - _BESIDE):
+    if _is_exported() and largest is not None and 2 * largest <= min(out_size, H - _BESIDE):
         pictures, y = _rows_of(pictures, y, half_side, largest)
     across = resampling_weights(x, half_side, W, out_size)
     down = resampling_weights(y, half_side, pictures.shape[-2], out_size)
@@ -136,15 +137,20 @@ def _rows_of(pictures: Tensor, y: Tensor, half_side: Tensor, largest: float) -> 
 
 def resample_whole(pictures: Tensor, out_size: int) -> Tensor:
     """`resample` of boxes that cover their whole square pictures [B, C, S, S], to [B, C, out_size, out_size]."""
-    if torch.compiler.is_compiling():  # ONNX gets plain products of matrices
+    if _is_exported() or pictures.dtype not in _PRECISE:  # ONNX gets plain products of matrices
         return resample(pictures, whole_box(pictures.shape[0], pictures.shape[-1], like=pictures), out_size)
     size = (out_size, out_size)
     return torch.nn.functional.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
 
 
+def _is_exported() -> bool:
+    """Whether this is traced for an exported model."""
+    return torch.compiler.is_exporting() if hasattr(torch.compiler, "is_exporting") else torch.compiler.is_compiling()
+
+
 def _only_enlarges(boxes: Tensor, out_size: int) -> bool:
-    """Whether no box is shrunk, on a CPU (elsewhere products of matrices are as fast, and need no look at values)."""
-    if torch.compiler.is_compiling() or boxes.device.type != "cpu" or not len(boxes):
+    """Whether no box is shrunk, on a CPU (elsewhere a look at the values would wait for the device)."""
+    if _is_exported() or boxes.device.type != "cpu" or boxes.dtype not in _PRECISE or not len(boxes):
         return False
     return 2 * float(boxes.detach()[:, 2].max()) <= out_size
 
@@ -220,7 +226,7 @@ def attention_crop(
         [B, C, out_size, out_size].
     """
     pictures = pictures.detach()
-    if surrogate == "exact" or torch.compiler.is_compiling():  # an exported model has no backward pass
+    if surrogate == "exact" or _is_exported():  # an exported model has no backward pass
         return resample(pictures, boxes, out_size, mask=mask, largest=largest)
     cropped: Tensor = AttentionCrop.apply(
         pictures, proposals, boxes, out_size, surrogate, surrogate_scale, border, mask
@@ -265,11 +271,13 @@ class AttentionCrop(torch.autograd.Function):
             largest = torch.linalg.vector_norm(gradient, ord=float("inf"), dim=(1, 2, 3), keepdim=True)
             gradient = gradient / torch.where(largest > 0, largest, torch.ones_like(largest))
         size = gradient.shape[-1]
-        width = int((_places(size, like=gradient) < ctx.border).sum())
+        width = sum((pixel + 0.5) / size < ctx.border for pixel in range(size))
         masks = surrogate_masks(size, border=ctx.border, surrogate=ctx.surrogate, like=gradient)
-        of_each_part = [0, size // 2, size - 1]  # the masks are constant on each of nine parts of the crop
+        # The masks are constant on each of nine parts of the crop: its first pixel, its last, one between.
+        of_parts = torch.stack([masks[:, place] for place in (0, size // 2, size - 1)], dim=1)
+        of_parts = torch.stack([of_parts[:, :, place] for place in (0, size // 2, size - 1)], dim=2)
         energy = _energy_of_nine_parts(gradient, width)
-        moved = -torch.einsum("bhw,phw->bp", energy, masks[:, of_each_part][:, :, of_each_part])
+        moved = -torch.einsum("bhw,phw->bp", energy, of_parts)
         if ctx.surrogate_scale == "per_sample":
             total = energy.sum(dim=(1, 2))[:, None]
             moved = moved / torch.where(total > 0, total, torch.ones_like(total)) / len(energy)

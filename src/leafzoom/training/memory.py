@@ -22,15 +22,24 @@ _SECONDS = 0.05
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, so that the next batch finds it mapped already.
 
-    glibc gives large blocks back to the system at once, and the system clears every page anew for the next batch: a
-    third of a training step's time on a CPU (`benchmarks/run --only memory`). Does nothing without glibc.
+    glibc gives large blocks back to the system at once, and the system clears every page anew for the next batch
+    (`benchmarks/run --only kept_memory` measures what that costs). It holds for the whole process. Does nothing
+    without glibc.
     """
     if sys.platform != "linux":
         return
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, 2**31 - 1)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        # Older ones take no more than 32 MiB. The second setting alone would be worse than neither.
+        if mallopt(_M_MMAP_THRESHOLD, 2**31 - 1) or mallopt(_M_MMAP_THRESHOLD, 2**25):
+            mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _give_back_memory() -> None:
+    """Give freed memory back to the system, so that what is measured next is its own."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 class MemoryWatch:
@@ -48,6 +57,7 @@ class MemoryWatch:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
+        _give_back_memory()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         self._look()

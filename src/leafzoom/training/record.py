@@ -17,7 +17,7 @@ from leafzoom.model.checkpoint import Checkpoint, load_checkpoint
 from leafzoom.recipe import Recipe, recipe_from_dict, recipe_to_dict
 from leafzoom.storage import sha256_of, write_text
 
-__all__ = ["run_facts", "run_status", "write_log"]
+__all__ = ["run_facts", "run_status", "started_from", "write_log"]
 
 _SAME = {
     "data": "other photographs or labels",
@@ -85,6 +85,13 @@ def _is_whole(model: Path, has_states: bool, say: Callable[[str], None]) -> bool
         say(f"{what}: it is made again from the last state")
         return False
     return True
+
+
+def started_from(out: Path, digest: str) -> str:
+    """The digest of the start weights of the run in a folder: what it says itself, else `digest`."""
+    path = out / "run.json"
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return str(stored.get("start_weights", digest))
 
 
 def write_log(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

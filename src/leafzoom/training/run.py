@@ -29,7 +29,7 @@ from leafzoom import __version__
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split, subset
-from leafzoom.errors import TrainingError
+from leafzoom.errors import RecipeError, TrainingError
 from leafzoom.labels import Decision
 from leafzoom.manifest import Manifest
 from leafzoom.model.backbone import Backbone
@@ -59,7 +59,7 @@ from leafzoom.training.phases import (
     Phase,
     WarmUpPhase,
 )
-from leafzoom.training.record import run_facts, run_status, write_log
+from leafzoom.training.record import run_facts, run_status, started_from, write_log
 from leafzoom.training.selection import read_backbone, read_scales, selection_metrics
 from leafzoom.training.soft_labels import check_teacher, softened
 from leafzoom.training.stages import Progress, Stage, run_stage
@@ -158,7 +158,8 @@ class _Run:
             if self.init
             else start_backbone(recipe, self.labels.names)
         )
-        self.facts["start_weights"] = start_digest(self.backbone)
+        digest = start_digest(self.backbone)
+        self.facts["start_weights"] = digest if self.status == "new" else started_from(out, digest)
         self.racnn: RACNN = build_racnn(recipe, len(self.labels.names))
         self._check_recipe()
         self.backbone.to(self.fabric.device).to(memory_format=torch.channels_last)
@@ -218,6 +219,10 @@ class _Run:
 
     def _check_recipe(self) -> None:
         """What a backbone cannot do is said before hours of training, not after."""
+        if self.init and self.recipe.model.pretrained_sha256:
+            raise RecipeError(
+                "model.pretrained_sha256 is of what model.pretrained names, not of --init: leave one out"
+            )
         trial = build_backbone(self.recipe.model, len(self.labels.names))
         trial.hold_stages(self.recipe.alternation.held_stages)
         if "activation" in (self.recipe.warm_up.target, self.recipe.alternation.apn_objective):

@@ -81,7 +81,7 @@ def load_state(folder: Path, say: Callable[[str], None] = lambda line: None) -> 
         say: told of each one that is damaged.
 
     Raises:
-        TrainingError: there are states, but all are damaged; the last one is of another leafzoom.
+        TrainingError: there are states, but all are damaged; the last one is of another leafzoom; the disk fails.
     """
     damaged: list[Path] = []
     for path in reversed(_files(folder)):
@@ -99,11 +99,11 @@ def load_state(folder: Path, say: Callable[[str], None] = lambda line: None) -> 
 
 
 def _content(path: Path) -> bytes | None:
-    """A state's bytes, or None where they are not those that its name tells or cannot be read."""
+    """A state's bytes, or None where they are not those that its name tells."""
     try:
         content = path.read_bytes()
-    except OSError:
-        return None
+    except OSError as error:  # of a disk that may answer again: nothing is set aside for it
+        raise TrainingError(f"{path} cannot be read ({error}): see to the disk, then --resume") from error
     return content if hashlib.sha256(content).hexdigest()[:16] in path.name else None
 
 
