@@ -94,7 +94,10 @@ class ModelRecipe:
     `zoom_bounds` are the least and the greatest side of a box as fractions of the view's side. See DESIGN.md,
     "The paper, read correctly", for `zoom_from` (4), `centre_range` (1), `crop_mask` (3), `surrogate` and
     `surrogate_scale` (5) and the `apn_` keys (8). `apn_normalise = "places"`: the APN reads where each channel of its
-    map differs from its mean over the places, on one scale.
+    map differs from its mean over the places, on one scale. `proposals`: who proposes the boxes, the `apn`, or no
+    network: the view's `centre`, or the place of the largest `response` of the map (both of the greatest side).
+    `residual`: a scale's logits are its own plus this share of the coarser scale's, which get no gradient: so a finer
+    scale learns what the coarser ones do not know (0: every scale starts anew, the paper).
     """
 
     backbone: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")] = "tf_efficientnet_lite0"  # no address of a hub
@@ -115,6 +118,8 @@ class ModelRecipe:
     apn_activation: Literal["sigmoid", "relu"] = "sigmoid"
     apn_normalise: Literal["none", "places"] = "none"
     apn_stage: Literal["last", "stride16"] = "last"
+    proposals: Literal["apn", "centre", "response"] = "apn"
+    residual: _Fraction = 0.0
 
     @model_validator(mode="after")
     def _bounds(self) -> ModelRecipe:
@@ -159,14 +164,14 @@ class FineTuningRecipe:
 class WarmUpRecipe:
     """The APNs learn a place (smooth L1), before they learn from the ranking loss.
 
-    `target`: the place of the largest `response` of the map (the paper), or the centre of the class `activation`
-    maps of the photograph's labels. `size_target` is what the box's size learns, from -1 (least) to 1 (greatest; the
-    authors').
+    `target`: the place of the largest `response` of the map (the paper), the centre of the class `activation` maps of
+    the photograph's labels, or the view's `centre`. `size_target` is what the box's size learns, from -1 (least) to 1
+    (greatest; the authors').
     """
 
     epochs: _Count = 1
     batch_size: _Positive = 32
-    target: Literal["response", "activation"] = "response"
+    target: Literal["response", "activation", "centre"] = "response"
     size_target: Annotated[float, Field(ge=-1, le=1)] = 1.0
     optimizer: OptimizerRecipe = OptimizerRecipe(learning_rate=1e-3, weight_decay=0.0)
 
@@ -178,9 +183,13 @@ class AlternationRecipe:
 
     `patience` counts classifier phases without a better selection loss (0: never stop early); the best state
     after a classifier phase is kept. `objective = "joint"` is the shared loss and optimizer of §3.3.3 that
-    failed: every epoch one phase for everything. `apn_objective`: what an APN phase learns from, the `ranking` loss
-    (the paper), or the warm-up's distance to the centre of the class `activation` maps, as the classifiers now have
-    them. `held_stages`: the stem and so many first stages of every EfficientNet stay as fine-tuning left them.
+    failed: every epoch one phase for everything. `end_to_end`: no APN phases either, but every APN learns in the
+    classifier phases from its finer scale's classification loss, through the crop. `apn_objective`: what an APN phase
+    learns from, the `ranking` loss (the paper), the finer scale's `classification` loss, the loss that is `expected`
+    around its box (see `training.apn_phases`), or the warm-up's distance to the centre of the class `activation`
+    maps, as the classifiers now have them. `held_stages`: the stem and so many first stages of every EfficientNet
+    stay as fine-tuning left them; `held_scales`: so many first scales stay wholly. `box_jitter`: in classifier phases
+    tx, ty and tl are moved at random by up to so much (2: boxes anywhere).
     `soft_labels`: the weight of the probabilities that the `--init` network's last fusion gives in the classifiers'
     targets; the labels have the rest (see `training.soft_labels`).
     """
@@ -188,11 +197,13 @@ class AlternationRecipe:
     rounds: _Count = 1
     batch_size: _Positive = 32
     patience: _Count = 0
-    objective: Literal["alternate", "joint"] = "alternate"
+    objective: Literal["alternate", "joint", "end_to_end"] = "alternate"
     classifier_epochs: _Count = 1
     held_stages: _Count = 0
+    held_scales: _Count = 0
+    box_jitter: Annotated[float, Field(ge=0, le=2)] = 0.0
     soft_labels: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    apn_objective: Literal["ranking", "activation"] = "ranking"
+    apn_objective: Literal["ranking", "classification", "expected", "activation"] = "ranking"
     margin: Annotated[float, Field(ge=0, le=1)] = 0.05
     ranking_labels: Literal["present", "all"] = "present"
     ranking_reduction: Literal["sum", "mean"] = "mean"
@@ -201,8 +212,12 @@ class AlternationRecipe:
 
     @model_validator(mode="after")
     def _objectives(self) -> AlternationRecipe:
-        if self.objective == "joint" and self.apn_objective != "ranking":
-            raise ValueError("objective joint has no APN phases: leave apn_objective at ranking")
+        if self.objective != "alternate" and self.apn_objective != "ranking":
+            raise ValueError(f"objective {self.objective} has no APN phases: leave apn_objective at ranking")
+        if self.objective == "end_to_end" and self.rounds:
+            raise ValueError("objective end_to_end has no APN phases: set rounds to 0")
+        if self.objective == "joint" and (self.held_scales or self.box_jitter):
+            raise ValueError("objective joint trains everything as it is: leave held_scales and box_jitter at 0")
         return self
 
 
@@ -257,6 +272,17 @@ class Recipe:
             raise ValueError(
                 f"data.source_size {self.data.source_size} is smaller than model.input_size "
                 f"{self.model.input_size}: the whole photograph would be enlarged; raise one or lower the other"
+            )
+        if self.alternation.held_scales >= self.model.scales:
+            raise ValueError(
+                f"alternation.held_scales {self.alternation.held_scales} of model.scales {self.model.scales} leaves "
+                "no scale to train: lower it"
+            )
+        learning = self.warm_up.epochs or self.alternation.rounds or self.alternation.objective != "alternate"
+        if self.model.proposals != "apn" and learning:
+            raise ValueError(
+                f"model.proposals {self.model.proposals} uses no APN, so none is trained: set warm_up.epochs and "
+                "alternation.rounds to 0 and alternation.objective to alternate"
             )
         return self
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from leafzoom.evaluation.bootstrap import interval, resample_means, resample_scores
 from leafzoom.model.attention_crop import compose_boxes, whole_box
-from leafzoom.model.attention_proposal import decode_boxes, encode_boxes, response_maxima
+from leafzoom.model.attention_proposal import decode_boxes, placed_proposals
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
 from leafzoom.model.racnn import RACNN, ScaleOutput
 
@@ -159,10 +159,12 @@ def _looks(
     """All scales of pictures [B, 3, S, S] in 0..1, zoomed by one kind of box, and every zoom's proposals."""
     sources = racnn.normalise(pictures)
     glimpse = racnn.first_glimpse(sources)
-    outputs, used = [], []
+    outputs: list[ScaleOutput] = []
+    used = []
     for scale in range(racnn.scales):
         look = racnn.look(scale, glimpse)
-        outputs.append(ScaleOutput(look.logits, look.descriptor, glimpse.boxes))
+        logits = racnn.total_logits(outputs[-1].logits if outputs else None, look.logits)
+        outputs.append(ScaleOutput(logits, look.descriptor, glimpse.boxes))
         if scale < len(racnn.apns):
             proposals = racnn.propose(scale, look.features)
             if kind != "learned":
@@ -174,13 +176,16 @@ def _looks(
 
 def _elsewhere(racnn: RACNN, size: Tensor, features: Tensor, kind: str, generator: torch.Generator) -> Tensor:
     """Proposals [B, 3] of the learned boxes' size [B, 1] at another place."""
-    if kind == "response":
-        centres = response_maxima(features.float(), racnn.input_size).to(size.dtype)
-        return encode_boxes(centres, size, racnn.input_size, racnn.zoom_bounds, racnn.centre_range)
-    places = torch.zeros_like(size).expand(-1, 2)
     if kind == "random":
-        places = _anywhere(size, generator)
-    return torch.cat([places, size], dim=1)
+        return torch.cat([_anywhere(size, generator), size], dim=1)
+    return placed_proposals(
+        "response" if kind == "response" else "centre",
+        features,
+        size,
+        racnn.input_size,
+        racnn.zoom_bounds,
+        racnn.centre_range,
+    )
 
 
 def _anywhere(size: Tensor, generator: torch.Generator) -> Tensor:

@@ -14,7 +14,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AttentionProposal", "activation_centres", "decode_boxes", "encode_boxes", "response_maxima"]
+__all__ = [
+    "AttentionProposal",
+    "activation_centres",
+    "decode_boxes",
+    "encode_boxes",
+    "placed_proposals",
+    "response_maxima",
+]
 
 
 class AttentionProposal(nn.Module):
@@ -128,6 +135,34 @@ def response_maxima(features: Tensor, view_size: int) -> Tensor:
     enlarged = nn.functional.interpolate(response, (view_size, view_size), mode="bilinear", align_corners=False)
     place = enlarged.flatten(1).argmax(dim=1)
     return torch.stack([place % view_size, place // view_size], dim=1).to(features.dtype) + 0.5
+
+
+def placed_proposals(
+    kind: Literal["centre", "response"],
+    features: Tensor,
+    size: Tensor,
+    view_size: int,
+    bounds: tuple[float, float],
+    centre_range: Literal["largest", "own"],
+) -> Tensor:
+    """Proposals of boxes that no network proposes: at the view's centre, or where the map responds most.
+
+    Args:
+        kind: which.
+        features: [B, C, M, M], the map.
+        size: [B, 1], tl of the boxes.
+        view_size, bounds, centre_range: as `decode_boxes`.
+
+    Returns:
+        [B, 3] in -1..1.
+
+    >>> placed_proposals("centre", torch.rand(1, 8, 4, 4), torch.ones(1, 1), 224, (0.4, 0.5), "own").tolist()
+    [[0.0, 0.0, 1.0]]
+    """
+    if kind == "centre":
+        return torch.cat([torch.zeros_like(size).expand(-1, 2), size], dim=1)
+    centres = response_maxima(features.float(), view_size).to(size.dtype)
+    return encode_boxes(centres, size, view_size, bounds, centre_range)
 
 
 def activation_centres(activations: Tensor, targets: Tensor, view_size: int) -> Tensor:

@@ -78,6 +78,8 @@ def build_racnn(recipe: Recipe, labels: int) -> RACNN:
         surrogate=model.surrogate,
         surrogate_scale=model.surrogate_scale,
         border=model.border,
+        proposals=model.proposals,
+        residual=model.residual,
     )
     racnn.backbones.to(memory_format=torch.channels_last)
     return racnn

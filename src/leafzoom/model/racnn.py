@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from leafzoom.model.attention_crop import attention_crop, compose_boxes, resample_whole, whole_box
-from leafzoom.model.attention_proposal import AttentionProposal, decode_boxes
+from leafzoom.model.attention_proposal import AttentionProposal, decode_boxes, placed_proposals
 from leafzoom.model.backbone import Backbone, Look
 
 __all__ = ["RACNN", "Glimpse", "ScaleOutput"]
@@ -51,7 +51,7 @@ class RACNN(nn.Module):
         input_size: V, side of every view in pixels.
         zoom_from: what a zoom enlarges: the scale's `view` (the paper) or the `source`.
         zoom_bounds: least and greatest side of a box as fractions of the view's.
-        centre_range, crop_mask, surrogate, surrogate_scale, border: see `ModelRecipe`.
+        centre_range, crop_mask, surrogate, surrogate_scale, border, proposals, residual: see `ModelRecipe`.
     """
 
     mean: Tensor
@@ -71,6 +71,8 @@ class RACNN(nn.Module):
         surrogate: Literal["paper", "balanced", "exact"],
         surrogate_scale: Literal["sum", "per_sample"],
         border: float,
+        proposals: Literal["apn", "centre", "response"] = "apn",
+        residual: float = 0.0,
     ) -> None:
         super().__init__()
         if len(backbones) != len(apns) + 1 or not apns:
@@ -82,6 +84,7 @@ class RACNN(nn.Module):
         self.zoom_bounds, self.centre_range = zoom_bounds, centre_range
         self.crop_mask, self.surrogate = crop_mask, surrogate
         self.surrogate_scale, self.border = surrogate_scale, border
+        self.proposals, self.residual = proposals, residual
         self.register_buffer("mean", torch.tensor(backbones[0].mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbones[0].std).view(1, 3, 1, 1), persistent=False)
 
@@ -102,12 +105,24 @@ class RACNN(nn.Module):
         return Glimpse(resample_whole(sources, self.input_size), boxes, self.source_size / 2)
 
     def look(self, scale: int, glimpse: Glimpse) -> Look:
-        """What scale `scale` (0 is the first) makes of its view."""
+        """What scale `scale` (0 is the first) makes of its view; the logits are its own (see `total_logits`)."""
         look: Look = self.backbones[scale](glimpse.view)
         return look
 
+    def total_logits(self, coarse: Tensor | None, own: Tensor) -> Tensor:
+        """A scale's logits [B, L]: its own and, with `residual`, a share of the coarser scale's total (detached).
+
+        The first scale has no coarser one (None).
+        """
+        return own if coarse is None or not self.residual else own + self.residual * coarse.detach()
+
     def propose(self, scale: int, features: Tensor) -> Tensor:
         """Proposals [B, 3] in -1..1 for the scale after `scale`, from its feature map."""
+        if self.proposals != "apn":
+            size = torch.ones_like(features[:, :1, 0, 0], dtype=self.mean.dtype)
+            return placed_proposals(
+                self.proposals, features, size, self.input_size, self.zoom_bounds, self.centre_range
+            )
         proposals: Tensor = self.apns[scale](features)
         return proposals.to(self.mean.dtype)  # boxes stay precise under autocast
 
@@ -138,11 +153,12 @@ class RACNN(nn.Module):
 
     def forward(self, sources: Tensor) -> tuple[ScaleOutput, ...]:
         """All scales of normalised sources [B, 3, S, S], coarsest first; features are detached before each APN."""
-        outputs = []
+        outputs: list[ScaleOutput] = []
         glimpse = self.first_glimpse(sources)
         for scale in range(self.scales):
             look = self.look(scale, glimpse)
-            outputs.append(ScaleOutput(look.logits, look.descriptor, glimpse.boxes))
+            logits = self.total_logits(outputs[-1].logits if outputs else None, look.logits)
+            outputs.append(ScaleOutput(logits, look.descriptor, glimpse.boxes))
             if scale < len(self.apns):
                 glimpse = self.zoom(sources, glimpse, self.propose(scale, look.features.detach()))
         return tuple(outputs)

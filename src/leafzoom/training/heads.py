@@ -111,15 +111,21 @@ def write_selection(path: Path, heads: FittedHeads, photographs: Photographs, la
 
 
 def _mean_classifier(racnn: RACNN, fusion: Fusion) -> tuple[Tensor, Tensor]:
-    """Weight and bias that make a fusion the mean of its scales' own classifiers."""
+    """Weight and bias that make a fusion the mean of its scales' logits; with `residual`, the finest one's logits."""
     layers = []
     for backbone in list(racnn.backbones)[: fusion.scales]:
         assert isinstance(backbone, Backbone)
         layers.append(backbone.classifier_layer())
+    finest = fusion.scales - 1
+    shares = [1 / fusion.scales] * fusion.scales
     if fusion.inputs == "logits":
-        identity = torch.eye(layers[0].out_features).repeat(1, fusion.scales)
-        return identity / fusion.scales, torch.zeros(layers[0].out_features)
-    weight = torch.cat([layer.weight.detach() for layer in layers], dim=1) / fusion.scales
-    bias = torch.stack([layer.bias.detach() for layer in layers]).mean(dim=0)
+        if racnn.residual:
+            shares = [float(scale == finest) for scale in range(fusion.scales)]
+        identity = torch.eye(layers[0].out_features)
+        return torch.cat([share * identity for share in shares], dim=1), torch.zeros(layers[0].out_features)
+    if racnn.residual:  # what the finest scale's logits are made of
+        shares = [racnn.residual ** (finest - scale) for scale in range(fusion.scales)]
+    weight = torch.cat([share * layer.weight.detach() for share, layer in zip(shares, layers, strict=True)], dim=1)
+    bias = torch.stack([share * layer.bias.detach() for share, layer in zip(shares, layers, strict=True)]).sum(dim=0)
     # An L2-normalised descriptor is no input that the scales' classifiers know.
     return (torch.zeros_like(weight) if fusion.normalise == "l2" else weight), bias

@@ -74,8 +74,8 @@ class FineTuningPhase:
 
 
 class WarmUpPhase:
-    """The APNs learn a place in the view that they read: the largest response of the map (§3.3.2), or the centre of
-    the class activation maps of the photograph's labels.
+    """The APNs learn a place in the view that they read: the largest response of the map (§3.3.2), the centre of the
+    class activation maps of the photograph's labels, or the view's centre.
     """
 
     name = "apn"
@@ -86,7 +86,7 @@ class WarmUpPhase:
         optimization: Optimization,
         backward: Backward,
         *,
-        target: Literal["response", "activation"],
+        target: Literal["response", "activation", "centre"],
         size_target: float,
     ) -> None:
         self.racnn, self.optimization, self.backward = racnn, optimization, backward
@@ -120,8 +120,10 @@ class WarmUpPhase:
     def _wanted(self, scale: int, glimpse: Glimpse, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The map that the APN reads, and the centres [B, 2] that it is to learn."""
         racnn = self.racnn
-        if self.target == "response":
+        if self.target != "activation":
             features = racnn.look(scale, glimpse).features
+            if self.target == "centre":
+                return features, torch.full_like(glimpse.boxes[:, :2], racnn.input_size / 2)
             return features, response_maxima(features.float(), racnn.input_size)
         backbone = racnn.backbones[scale]
         assert isinstance(backbone, Backbone)
@@ -134,23 +136,39 @@ class ClassifierPhase:
     """Every scale's classifier learns from its own loss; the APNs stay still.
 
     Each scale's backward pass runs before the next scale's forward pass, so one graph is in memory. The crops
-    are detached: a scale's loss changes no other scale's parameters. The stem and the first `held_stages` stages
-    of every backbone stay still as well.
+    are detached: a scale's loss changes no other scale's parameters. The first `held_scales` scales stay still as
+    well, and the stem and the first `held_stages` stages of every backbone.
+
+    With `apn`, the optimizer of the APNs, each of them learns from the classification loss of the scale that it
+    proposes for, through the crop; its map stays detached, so the coarser scale's backbone does not.
     """
 
     name = "classifier"
 
-    def __init__(self, racnn: RACNN, optimization: Optimization, backward: Backward, *, held_stages: int = 0) -> None:
+    def __init__(
+        self,
+        racnn: RACNN,
+        optimization: Optimization,
+        backward: Backward,
+        *,
+        held_scales: int = 0,
+        held_stages: int = 0,
+        box_jitter: float = 0.0,
+        apn: Optimization | None = None,
+    ) -> None:
         self.racnn, self.optimization, self.backward = racnn, optimization, backward
-        self.held_stages = held_stages
+        self.held_scales, self.held_stages = held_scales, held_stages
+        self.box_jitter, self.apn = box_jitter, apn
 
     def begin(self) -> None:
-        """Train the backbones alone."""
+        """Train the backbones, and the APNs where they learn here."""
         frozen([self.racnn])
-        self.racnn.backbones.requires_grad_(True).train()
-        for backbone in self.racnn.backbones:
+        for backbone in list(self.racnn.backbones)[self.held_scales :]:
             assert isinstance(backbone, Backbone)
+            backbone.requires_grad_(True).train()
             backbone.hold_stages(self.held_stages)
+        if self.apn:
+            self.racnn.apns.requires_grad_(True).train()
 
     def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on L_cls of every scale."""
@@ -158,18 +176,34 @@ class ClassifierPhase:
         sources = racnn.normalise(pictures)
         glimpse = racnn.first_glimpse(sources)
         logged = {}
+        logits: Tensor | None = None
         for scale in range(racnn.scales):
-            look = racnn.look(scale, glimpse)
-            loss = classification_loss(look.logits, targets)
+            learns = scale >= self.held_scales or (scale > 0 and self.apn is not None)
+            with torch.set_grad_enabled(learns):
+                look = racnn.look(scale, glimpse)
+            logits = racnn.total_logits(logits, look.logits)
+            loss = classification_loss(logits, targets)
             if scale < len(racnn.apns):
-                with torch.no_grad():
-                    glimpse = racnn.zoom(sources, glimpse, racnn.propose(scale, look.features))
-            self.backward(loss)
+                with torch.set_grad_enabled(self.apn is not None):
+                    proposals = self._moved(racnn.propose(scale, look.features.detach()))
+                    parent = Glimpse(glimpse.view.detach(), glimpse.boxes.detach(), glimpse.largest)
+                    glimpse = racnn.zoom(sources, parent, proposals)
+            if learns:
+                self.backward(loss)
             logged[f"loss_scale{scale + 1}"] = loss.detach()
-            logged[f"exact_match_scale{scale + 1}"] = exact_matches(look.logits, targets)
+            logged[f"exact_match_scale{scale + 1}"] = exact_matches(logits, targets)
+            logits = logits.detach()
             del look, loss
         self.optimization.step()
+        if self.apn:
+            self.apn.step()
         return logged
+
+    def _moved(self, proposals: Tensor) -> Tensor:
+        """Proposals [B, 3] moved at random by up to `box_jitter`."""
+        if not self.box_jitter:
+            return proposals
+        return (proposals + self.box_jitter * (2 * torch.rand_like(proposals) - 1)).clamp(-1, 1)
 
 
 class ApnPhase:
@@ -203,13 +237,15 @@ class ApnPhase:
         glimpse = racnn.first_glimpse(sources)
         with torch.no_grad():
             look = racnn.look(0, glimpse)
+        logits = look.logits
         logged = {}
         for scale in range(len(racnn.apns)):
             proposals = racnn.propose(scale, look.features.detach())
             glimpse = racnn.zoom(sources, glimpse, proposals)
-            coarse, look = look.logits, racnn.look(scale + 1, glimpse)
+            look = racnn.look(scale + 1, glimpse)
+            coarse, logits = logits, racnn.total_logits(logits, look.logits)
             loss = ranking_loss(
-                coarse, look.logits, present, margin=self.margin, labels=self.labels, reduction=self.reduction
+                coarse, logits, present, margin=self.margin, labels=self.labels, reduction=self.reduction
             )
             self.backward(loss)
             glimpse = Glimpse(glimpse.view.detach(), glimpse.boxes.detach())
@@ -254,14 +290,15 @@ class JointPhase:
         coarse: Tensor | None = None
         for scale in range(racnn.scales):
             look = racnn.look(scale, glimpse)
-            loss = classification_loss(look.logits, targets)
+            logits = racnn.total_logits(coarse, look.logits)
+            loss = classification_loss(logits, targets)
             total = total + loss
             logged[f"loss_scale{scale + 1}"] = loss.detach()
-            logged[f"exact_match_scale{scale + 1}"] = exact_matches(look.logits, targets)
+            logged[f"exact_match_scale{scale + 1}"] = exact_matches(logits, targets)
             if coarse is not None:
                 ranking = ranking_loss(
                     coarse,
-                    look.logits,
+                    logits,
                     targets > 0.5,
                     margin=self.margin,
                     labels=self.labels,
@@ -270,7 +307,7 @@ class JointPhase:
                 )
                 total = total + ranking
                 logged[f"ranking_loss{scale}{scale + 1}"] = ranking.detach()
-            coarse = look.logits
+            coarse = logits
             if scale < len(racnn.apns):
                 glimpse = racnn.zoom(sources, glimpse, racnn.propose(scale, look.features))
         self.backward(total)

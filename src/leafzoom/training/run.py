@@ -46,19 +46,13 @@ from leafzoom.model.checkpoint import load_part, network_tensors, save_checkpoin
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import Recipe
 from leafzoom.storage import make_folder, remove_partial, write_json
+from leafzoom.training.alternation import alternation_phases
 from leafzoom.training.batches import Photographs, batch_count
 from leafzoom.training.evolution import draw_zooms, write_film
 from leafzoom.training.heads import fit_heads, write_selection
 from leafzoom.training.memory import MemoryWatch, keep_freed_memory
 from leafzoom.training.optimization import Optimization
-from leafzoom.training.phases import (
-    ApnPhase,
-    ClassifierPhase,
-    FineTuningPhase,
-    JointPhase,
-    Phase,
-    WarmUpPhase,
-)
+from leafzoom.training.phases import FineTuningPhase, WarmUpPhase
 from leafzoom.training.record import run_facts, run_status, started_from, write_log
 from leafzoom.training.selection import read_backbone, read_scales, selection_metrics
 from leafzoom.training.soft_labels import check_teacher, softened
@@ -291,36 +285,14 @@ class _Run:
         )  # fmt: skip
 
     def _alternation(self) -> Stage:
-        """Classifier and APN phases in turn, ending on a classifier phase; or the joint phase of §3.3.3."""
+        """The scales and the APNs: see `alternation_phases`."""
         recipe = self.recipe.alternation
-        steps = self._steps(recipe.batch_size)
-        joint = recipe.objective == "joint"
-        classifier_epochs = recipe.classifier_epochs * (recipe.rounds + 1)
-        epochs = classifier_epochs + recipe.rounds
-        classifier = Optimization(
-            list(self.racnn.backbones), recipe.classifier, steps * (epochs if joint else classifier_epochs)
+        phases, optimizations = alternation_phases(
+            self.recipe, self.racnn, self._steps(recipe.batch_size), self.fabric.backward
         )
-        apn = Optimization(list(self.racnn.apns), recipe.apn, steps * (epochs if joint else recipe.rounds))
-        ranking: dict[str, Any] = {
-            "margin": recipe.margin,
-            "labels": recipe.ranking_labels,
-            "reduction": recipe.ranking_reduction,
-        }
-        backward = self.fabric.backward
-        turn: list[Phase] = [
-            ClassifierPhase(self.racnn, classifier, backward, held_stages=recipe.held_stages)
-        ] * recipe.classifier_epochs
-        apn_phase: Phase = ApnPhase(self.racnn, apn, backward, **ranking)
-        if recipe.apn_objective == "activation":
-            size = self.recipe.warm_up.size_target
-            apn_phase = WarmUpPhase(self.racnn, apn, backward, target="activation", size_target=size)
-        phases = turn + [apn_phase, *turn] * recipe.rounds
-        if joint:
-            phases = [JointPhase(self.racnn, [classifier, apn], backward, **ranking)] * epochs
         return Stage(
-            "alternation", phases, self.racnn, {"classifier": classifier, "apn": apn}, self._measure_scales,
-            recipe.batch_size, recipe.patience,
-        )  # fmt: skip
+            "alternation", phases, self.racnn, optimizations, self._measure_scales, recipe.batch_size, recipe.patience
+        )
 
     def _measure_scales(self) -> dict[str, float]:
         read = read_scales(self.fabric, self.racnn, self.select_part)
