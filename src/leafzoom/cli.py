@@ -296,8 +296,11 @@ def compare(runs: tuple[Path, ...], out: Path) -> None:
               type=click.Choice(["table", "json", "jsonl", "csv"]))  # fmt: skip
 @click.option("--threshold", "thresholds", multiple=True, metavar="[LABEL=]X",
               help="From which probability on a label counts (may be repeated).")  # fmt: skip
+@click.option("--early-exit", is_flag=True, help="Look closer only where the first look is not sure: faster.")
 @click.option("--out", type=_PATH, help="Folder for pictures, a page, predictions.csv and .jsonl; resumable.")
-def predict(photos: tuple[Path, ...], model: str, form: str, thresholds: tuple[str, ...], out: Path | None) -> None:
+def predict(
+    photos: tuple[Path, ...], model: str, form: str, thresholds: tuple[str, ...], early_exit: bool, out: Path | None
+) -> None:
     """Diagnose photos, or all photos in folders.
 
     \b
@@ -307,7 +310,7 @@ def predict(photos: tuple[Path, ...], model: str, form: str, thresholds: tuple[s
     """
     from leafzoom.inference.console import diagnose_to_console
 
-    if diagnose_to_console(photos, model, form, thresholds, out):
+    if diagnose_to_console(photos, model, form, thresholds, out, early_exit=early_exit):
         sys.exit(1)
 
 
@@ -369,6 +372,8 @@ def info(model: str) -> None:
     for name, threshold in zip(manifest.labels.names, decision.thresholds, strict=True):
         click.echo(f"  {name:<24} {threshold:.3f}")
     click.echo(f"{len(manifest.labels.combinations)} combinations of labels; temperature {decision.temperature:.3f}")
+    if manifest.early_exit is not None:
+        click.echo(f"--early-exit: the first look alone answers from a confidence of {manifest.early_exit:.2f} on")
     click.echo(f"data: {json.dumps(manifest.data)}")
     click.echo(f"recipe: {json.dumps(manifest.recipe)}")
     for part, heads in manifest.metrics.items():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from leafzoom.errors import DataError, ModelError
 
-__all__ = ["Decision", "LabelSet", "combination_probabilities", "decide", "log_odds"]
+__all__ = ["Decision", "LabelSet", "answer_confidence", "combination_probabilities", "decide", "log_odds"]
 
 _EPSILON = 1e-7
 
@@ -151,3 +151,12 @@ def combination_probabilities(
     scores = evidence @ combinations.T / decision.temperature
     scores = scores + np.array(decision.interactions) if decision.interactions else scores
     return np.asarray(np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)))
+
+
+def answer_confidence(
+    probabilities: NDArray[np.floating], answers: NDArray[np.uint8], decision: Decision, labels: LabelSet
+) -> NDArray[np.float64]:
+    """The calibrated probabilities [N] of answers [N, L] among all combinations (see `combination_probabilities`)."""
+    places = (answers[:, None, :] == np.array(labels.combinations)[None]).all(axis=2).argmax(axis=1)
+    shares = combination_probabilities(probabilities, decision, labels)
+    return np.asarray(shares[np.arange(len(answers)), places])

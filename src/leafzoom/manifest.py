@@ -30,6 +30,7 @@ class Manifest:
 
     `decisions`: {head: Decision}, the last head being the one that `predict` uses. `recipe`: every value.
     `data`: what it was trained on (photographs by part, digest). `metrics`: {part: {head: {name: value}}}.
+    `early_exit`: the confidence from which on scale 1's answer may stand for all scales'; None where nobody knows.
 
     Raises:
         ModelError: a value that is none of its kind; a head whose thresholds or interactions don't fit the labels.
@@ -46,6 +47,7 @@ class Manifest:
     name: str = "unnamed"
     preprocessing: str = PREPROCESSING
     licence: str = LICENCE
+    early_exit: float | None = None
     leafzoom_version: str = ""
     format_version: int = FORMAT_VERSION
 
@@ -59,6 +61,9 @@ class Manifest:
             raise ModelError("name, licence and preprocessing are texts")
         if not all(isinstance(getattr(self, key), dict) for key in ("recipe", "data", "metrics")):
             raise ModelError("recipe, data and metrics are objects")
+        exits = self.early_exit
+        if exits is not None and not (isinstance(exits, int | float) and 0 <= exits <= 1):
+            raise ModelError(f"early_exit is a probability, not {str(exits)[:40]}")
         for head, decision in self.decisions.items():
             if len(decision.thresholds) != len(self.labels.names):
                 raise ModelError(

@@ -7,14 +7,14 @@ read; weights are skipped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from leafzoom.checksum import CHECKSUM_KEY, is_whole
 from leafzoom.errors import ModelError
 from leafzoom.manifest import METADATA_KEY, Manifest
 
-__all__ = ["read_onnx"]
+__all__ = ["read_onnx", "with_outputs"]
 
 _MAX_BYTES = 2**30
 _MAX_DEPTH = 20
@@ -22,6 +22,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 # Numbers of onnx.proto's fields.
 _MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
+_GRAPH_OUTPUT, _VALUE_NAME = 12, 1
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 _BELOW = {  # {message: {field: message}}, all ways to a tensor
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -66,21 +67,63 @@ def read_onnx(path: Path) -> tuple[bytes, Manifest]:
     return content, manifest
 
 
+def with_outputs(content: bytes, names: Sequence[str]) -> bytes:
+    """A model that gives some of its outputs only; ONNX Runtime leaves out what they don't need when it opens it.
+
+    ONNX Runtime computes the whole graph whichever outputs are asked for, so a part of it is a model of its own.
+
+    Args:
+        content: of a model that `read_onnx` has let pass.
+        names: of the outputs that stay.
+    """
+    parts: list[bytes | memoryview] = []
+    for number, value, field in _pieces(memoryview(content)):
+        if number != _MODEL_GRAPH or not isinstance(value, memoryview):
+            parts.append(field)
+            continue
+        kept = []
+        for inner, inside, piece in _pieces(value):
+            if inner == _GRAPH_OUTPUT and isinstance(inside, memoryview):
+                said = {
+                    n: bytes(v).decode("utf-8") for n, v in _fields(inside) if isinstance(v, memoryview) and n == 1
+                }
+                if said.get(_VALUE_NAME) not in names:
+                    continue
+            kept.append(piece)
+        parts += [_as_varint(_MODEL_GRAPH << 3 | _BYTES), _as_varint(sum(len(piece) for piece in kept)), *kept]
+    return b"".join(parts)
+
+
+def _as_varint(value: int) -> bytes:
+    """A number as protobuf writes it."""
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """The fields of a protobuf message: number, and a number or the bytes of what has a length.
 
     Raises:
         ValueError: not protobuf's wire format.
     """
+    return ((number, value) for number, value, _ in _pieces(message) if value is not None)
+
+
+def _pieces(message: memoryview) -> Iterator[tuple[int, int | memoryview | None, memoryview]]:
+    """The fields of a protobuf message, as `_fields` (None: of fixed length), and the whole field's bytes."""
     place = 0
     while place < len(message):
+        start = place
         tag, place = _varint(message, place)
         number, kind = tag >> 3, tag & 7
         if not 0 < number < 2**29:  # other readers drop the bits beyond, and would see another field
             raise ValueError("a field with an impossible number")
         if kind == _VARINT:
             value, place = _varint(message, place)
-            yield number, value
+            yield number, value, message[start:place]
             continue
         if kind == _BYTES:
             length, place = _varint(message, place)
@@ -90,9 +133,9 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise ValueError(f"an unknown kind of field, {kind}")
         if place + length > len(message):
             raise ValueError("it ends too early")
-        if kind == _BYTES:
-            yield number, message[place : place + length]
+        inside = message[place : place + length] if kind == _BYTES else None
         place += length
+        yield number, inside, message[start:place]
 
 
 def _varint(message: memoryview, place: int) -> tuple[int, int]:

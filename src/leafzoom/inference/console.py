@@ -20,7 +20,13 @@ __all__ = ["diagnose_to_console"]
 
 
 def diagnose_to_console(
-    photos: Sequence[Path], model: str, form: str, thresholds: Sequence[str], out: Path | None
+    photos: Sequence[Path],
+    model: str,
+    form: str,
+    thresholds: Sequence[str],
+    out: Path | None,
+    *,
+    early_exit: bool = False,
 ) -> int:
     """Diagnose photos and folders, and write what is found to standard output.
 
@@ -30,6 +36,7 @@ def diagnose_to_console(
         form: see `write_records`.
         thresholds: each `X` or `LABEL=X`.
         out: a folder for pictures, a page and tables as well.
+        early_exit: see `Predictor`.
 
     Returns:
         How many photos could not be read.
@@ -41,7 +48,7 @@ def diagnose_to_console(
     count = sum(1 for _ in iter_photos(photos, but_not=out))
     network = open_network(model)
     labels = network.manifest.labels.names
-    predictor = Predictor(network, thresholds=_thresholds(thresholds, labels))
+    predictor = Predictor(network, thresholds=_thresholds(thresholds, labels), early_exit=early_exit)
     failures = 0
 
     def noted(results: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -55,7 +62,8 @@ def diagnose_to_console(
     shown = count > 1 and (out or not sys.stdout.isatty())  # no bar among the answers
     with tqdm(desc="diagnosing", total=count, unit="photo", disable=None if shown else True) as bar:
         if out:
-            digest = " ".join([sha256_of(model_path(model)), *thresholds])
+            exits = ["early exit"] if early_exit else []
+            digest = " ".join([sha256_of(model_path(model)), *thresholds, *exits])
             journal = diagnose_into(
                 out, iter_photos(photos, but_not=out), predictor, model=digest, progress=bar.update
             )

@@ -1,9 +1,9 @@
 """The deployable model: one `.onnx` file that has normalisation, all scales, crops and fusion inside.
 
 Input `source` uint8 [N, S, S, 3]; outputs `probabilities_HEAD` [N, L], `box_scaleK` [N, 4], x0, y0, x1, y1
-in source pixels, and `strangeness` [N] where the network tells it; the manifest as JSON in the metadata. Weights that
-half precision holds exactly are stored so, and the metadata says which initializer is which tensor of the checkpoint,
-so that a training can start from the file.
+in source pixels, and `strangeness` [N] and `strangeness_scale1` [N] where the network tells them; the manifest as
+JSON in the metadata. Weights that half precision holds exactly are stored so, and the metadata says which initializer
+is which tensor of the checkpoint, so that a training can start from the file.
 
 The exporter compares the file with the checkpoint and refuses one that differs. Rounding alone makes two float32
 programs differ, and a zoom enlarges it: a network that is steep in the box's place (a barely trained one) turns a
@@ -30,7 +30,14 @@ from numpy.typing import NDArray
 
 from leafzoom.checksum import CHECKSUM_KEY, seal
 from leafzoom.errors import ModelError
-from leafzoom.inference.network import BOX_OUTPUT, PROBABILITY_OUTPUT, STRANGENESS_OUTPUT, Network, OnnxNetwork
+from leafzoom.inference.network import (
+    BOX_OUTPUT,
+    FIRST_STRANGENESS_OUTPUT,
+    PROBABILITY_OUTPUT,
+    STRANGENESS_OUTPUT,
+    Network,
+    OnnxNetwork,
+)
 from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.manifest import METADATA_KEY, Manifest
 from leafzoom.model.checkpoint import TENSORS_KEY, Checkpoint
@@ -79,6 +86,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path, sources: NDArray[np.uint8]) 
     names = [PROBABILITY_OUTPUT.format(head=head) for head in heads]
     names += [BOX_OUTPUT.format(scale=scale) for scale in range(1, manifest.scales + 1)]
     names += [STRANGENESS_OUTPUT] if network.network.familiarity is not None else []
+    names += [FIRST_STRANGENESS_OUTPUT] if network.network.first_familiarity is not None else []
     example = torch.from_numpy(np.resize(sources, (2, *sources.shape[1:])))
     with _quiet():
         program = torch.onnx.export(
@@ -194,6 +202,7 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
 def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parity:
     """The greatest differences between two networks over sources uint8 [N, S, S, 3]."""
     probability, box, strangeness = (np.zeros(len(sources)) for _ in range(3))
+    early = first.manifest.early_exit is not None
     for start in range(0, len(sources), _BATCH):
         rows = slice(start, start + _BATCH)
         a, b = first(np.ascontiguousarray(sources[rows])), second(np.ascontiguousarray(sources[rows]))
@@ -204,6 +213,15 @@ def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parit
             box[rows] = np.maximum(box[rows], np.abs(x - y).max(axis=1))
         if a.strangeness is not None and b.strangeness is not None:
             strangeness[rows] = np.abs(a.strangeness - b.strangeness)
+        if early:
+            one, other = (network.first_look(np.ascontiguousarray(sources[rows])) for network in (first, second))
+            assert one is not None
+            assert other is not None
+            assert one.strangeness is not None
+            assert other.strangeness is not None
+            difference = np.abs(one.probabilities["scale1"] - other.probabilities["scale1"]).max(axis=1)
+            probability[rows] = np.maximum(probability[rows], difference)
+            strangeness[rows] = np.maximum(strangeness[rows], np.abs(one.strangeness - other.strangeness))
     worst = np.argsort(-probability)[:_BATCH]
     most = [float(values.max()) for values in (probability, box, strangeness)]
     return Parity(most[0], most[1], most[2], len(sources), tuple(int(row) for row in worst))

@@ -7,23 +7,36 @@ corner of the first pixel, x1 and y1 exclusive.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.errors import ModelError
 from leafzoom.manifest import Manifest
-from leafzoom.onnx_file import read_onnx
+from leafzoom.onnx_file import read_onnx, with_outputs
 
-__all__ = ["BOX_OUTPUT", "PROBABILITY_OUTPUT", "STRANGENESS_OUTPUT", "Network", "NetworkArrays", "OnnxNetwork"]
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = [
+    "BOX_OUTPUT",
+    "FIRST_STRANGENESS_OUTPUT",
+    "PROBABILITY_OUTPUT",
+    "STRANGENESS_OUTPUT",
+    "Network",
+    "NetworkArrays",
+    "OnnxNetwork",
+]
 
 PROBABILITY_OUTPUT = "probabilities_{head}"
 BOX_OUTPUT = "box_scale{scale}"
 STRANGENESS_OUTPUT = "strangeness"
+FIRST_STRANGENESS_OUTPUT = "strangeness_scale1"
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,11 @@ class Network(Protocol):
     def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
         """All heads of uint8 sources [N, S, S, 3]."""
 
+    def first_look(self, sources: NDArray[np.uint8]) -> NetworkArrays | None:
+        """Scale 1 alone of uint8 sources [N, S, S, 3]: its probabilities, its box (the whole source) and the first
+        look's strangeness. None from a model that was not made for it (`manifest.early_exit` is None).
+        """
+
 
 class OnnxNetwork:
     """A network in an `.onnx` file that leafzoom exported.
@@ -61,16 +79,8 @@ class OnnxNetwork:
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         content, self.manifest = read_onnx(path)
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _cores()
-        options.log_severity_level = 4
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime has no one base of its errors
-            reason = str(error).splitlines()[0][:200]
-            raise ModelError(f"{path} is no ONNX model that can be read ({reason}): export it again") from error
+        self._path, self._threads = path, threads or _cores()
+        self._session = self._opened(content)
         scales = range(1, self.manifest.scales + 1)
         lacking = {f"scale{scale}" for scale in scales} - set(self.manifest.decisions)
         if lacking or self.manifest.head != "fusion" + "".join(str(scale) for scale in scales):
@@ -86,6 +96,37 @@ class OnnxNetwork:
         if STRANGENESS_OUTPUT in given:
             self._outputs.append(STRANGENESS_OUTPUT)
         self._check_shapes(path)
+        self._first_outputs = [PROBABILITY_OUTPUT.format(head="scale1"), FIRST_STRANGENESS_OUTPUT]
+        self._content = (
+            content if self.manifest.early_exit is not None and given.issuperset(self._first_outputs) else b""
+        )
+        self._first: onnxruntime.InferenceSession | None = None
+        self._opening = threading.Lock()
+
+    def _opened(self, content: bytes) -> onnxruntime.InferenceSession:
+        """A session of a model's content."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 4
+        try:
+            return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has no one base of its errors
+            reason = str(error).splitlines()[0][:200]
+            raise ModelError(f"{self._path} is no ONNX model that can be read ({reason}): export it again") from error
+
+    def first_look(self, sources: NDArray[np.uint8]) -> NetworkArrays | None:
+        """See `Network`. The part of the graph that it takes is opened at the first call."""
+        if not self._content:
+            return None
+        with self._opening:
+            if self._first is None:
+                self._first = self._opened(with_outputs(self._content, self._first_outputs))
+        probabilities, strangeness = self._first.run(self._first_outputs, {"source": sources})
+        side = self.manifest.source_size
+        whole = np.tile(np.array([0, 0, side, side], np.float32), (len(sources), 1))
+        return NetworkArrays({"scale1": probabilities}, (whole,), strangeness)
 
     def _check_shapes(self, path: Path) -> None:
         """Whether the graph reads and gives what the metadata says."""
@@ -94,7 +135,8 @@ class OnnxNetwork:
         if inputs != [("source", "tensor(uint8)", [side, side, 3])]:
             raise ModelError(f"{path} does not read sources uint8 [N, {side}, {side}, 3]: export the model again")
         shapes = {entry.name: entry.shape[1:] for entry in self._session.get_outputs()}
-        wanted = {name: [4] for name in shapes if name.startswith("box_")} | {STRANGENESS_OUTPUT: []}
+        wanted = {name: [4] for name in shapes if name.startswith("box_")}
+        wanted |= {STRANGENESS_OUTPUT: [], FIRST_STRANGENESS_OUTPUT: []}
         odd = [name for name, shape in wanted.items() if shapes.get(name, shape) != shape]
         if odd or isinstance(self._session.get_inputs()[0].shape[0], int):
             raise ModelError(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from leafzoom.errors import DataError, PhotoError, UsageError
-from leafzoom.inference.network import Network
+from leafzoom.inference.network import Network, NetworkArrays
 from leafzoom.inference.verdict import Verdict, judge
 from leafzoom.labels import Decision
 from leafzoom.manifest import Manifest
@@ -44,8 +44,9 @@ class Prediction:
 
     `labels` are those that hold, empty unless the verdict is a diagnosis; `likely` the best answer whatever the
     verdict; `confidence` the calibrated probability of that answer among all combinations of labels that occur;
-    `probabilities` the fused head's. `strangeness`: above 1 for a picture unlike the leaves that the model was made
-    with; None from a model that cannot tell. See `judge` for the verdicts.
+    `probabilities` the fused head's (scale 1's where an early exit left the others out). `strangeness`: above 1 for a
+    picture unlike the leaves that the model was made with; None from a model that cannot tell. See `judge` for the
+    verdicts.
     """
 
     photo: str
@@ -115,9 +116,12 @@ class Predictor:
         batch_size: photos that the network is given together.
         workers: threads that decode photos ahead of the network; by default a thread a core, four at the most.
         thresholds: of labels, {label: 0..1}, in place of the fitted ones; answers are still combinations that occur.
+        early_exit: look closer only at photos of whose diagnosis the first look is not sure enough (the model says
+            how sure it has to be); the others' predictions have scale 1 alone.
 
     Raises:
-        UsageError: a threshold of a label that the model does not know, or outside 0..1.
+        UsageError: a threshold of a label that the model does not know, or outside 0..1; an early exit from a model
+            that was not made for it.
     """
 
     def __init__(
@@ -127,8 +131,15 @@ class Predictor:
         batch_size: int = _BATCH,
         workers: int | None = None,
         thresholds: Mapping[str, float] | None = None,
+        early_exit: bool = False,
     ) -> None:
         self.network = network
+        if early_exit and network.manifest.early_exit is None:
+            raise UsageError(
+                f"the model {network.manifest.name} does not know how sure its first look has to be: leave out the "
+                "early exit, or train it again with this leafzoom"
+            )
+        self.early_exit = early_exit
         self.decisions = _with_thresholds(network.manifest, thresholds or {})
         self.batch_size = batch_size
         self.workers = workers or min(4, os.cpu_count() or 1)
@@ -194,14 +205,36 @@ class Predictor:
             yield FailedPhoto(name, source) if isinstance(source, str) else next(results)
 
     def diagnose(self, photos: Sequence[tuple[str, Photo | None, Source]]) -> list[Prediction]:
-        """The diagnoses of photos that are decoded already, in one pass of the network.
+        """The diagnoses of photos that are decoded already, in one pass of the network, or two with `early_exit`.
 
         Args:
             photos: of each its name, itself (what `plot` draws; may be None) and its source.
         """
         manifest = self.network.manifest
-        arrays = self.network(np.stack([source.pixels for _, _, source in photos]))
-        fused, judgements = arrays.probabilities[manifest.head], judge(arrays, manifest, self.decisions)
+        pixels = np.stack([source.pixels for _, _, source in photos])
+        if not self.early_exit:
+            return self._said(photos, self.network(pixels), manifest.head)
+        first = self.network.first_look(pixels)
+        if first is None or manifest.early_exit is None:
+            raise UsageError(f"the model {manifest.name} has no first look of its own: leave out the early exit")
+        found = self._said(photos, first, "scale1")
+        unsure = [
+            row
+            for row, prediction in enumerate(found)
+            if prediction.verdict != "diagnosis" or prediction.confidence < manifest.early_exit
+        ]
+        if unsure:
+            closer = self._said([photos[row] for row in unsure], self.network(pixels[unsure]), manifest.head)
+            for row, prediction in zip(unsure, closer, strict=True):
+                found[row] = prediction
+        return found
+
+    def _said(
+        self, photos: Sequence[tuple[str, Photo | None, Source]], arrays: NetworkArrays, head: str
+    ) -> list[Prediction]:
+        """What one head's answers of a network's outputs are."""
+        manifest = self.network.manifest
+        fused, judgements = arrays.probabilities[head], judge(arrays, manifest, self.decisions, head=head)
         predictions = []
         for row, ((name, photo, source), judgement) in enumerate(zip(photos, judgements, strict=True)):
             likely = tuple(manifest.labels.decode(judgement.answer))
@@ -212,7 +245,7 @@ class Predictor:
                     photo_box(arrays.boxes[scale - 1][row], manifest.source_size, source.photo_size),
                     self._named(arrays.probabilities[f"scale{scale}"][row]),
                 )
-                for scale in range(1, manifest.scales + 1)
+                for scale in range(1, len(arrays.boxes) + 1)
             )
             predictions.append(
                 Prediction(

@@ -28,12 +28,13 @@ class DeployedNetwork(nn.Module):
         """What the network makes of uint8 sources [N, S, S, 3].
 
         Returns:
-            Each head's probabilities [N, L], each scale's box [N, 4], strangeness [N] where the network tells it.
+            Each head's probabilities [N, L], each scale's box [N, 4], and strangeness [N], of all looks and of the
+            first, where the network tells it.
         """
         output = self.network(source)
         probabilities = [torch.sigmoid(logits) for logits in output.logits.values()]
         corners = [torch.cat([b[:, :2] - b[:, 2:], b[:, :2] + b[:, 2:]], dim=1) for b in output.boxes]
-        strangeness = [] if output.strangeness is None else [output.strangeness]
+        strangeness = [s for s in (output.strangeness, output.first_strangeness) if s is not None]
         return (*probabilities, *corners, *strangeness)
 
 
@@ -77,5 +78,21 @@ class TorchNetwork:
             plain = torch.sigmoid(mirror_mean(self._backbone(view).logits, mirrors)).float().cpu().numpy()
             probabilities = {"backbone": plain, **probabilities}
         boxes = tuple(results[len(heads) : len(heads) + self.manifest.scales])
-        strangeness = results[-1] if self.network.familiarity is not None else None
+        strangeness = results[len(heads) + len(boxes)] if self.network.familiarity is not None else None
         return NetworkArrays(probabilities, boxes, strangeness)
+
+    @torch.inference_mode()
+    def first_look(self, sources: NDArray[np.uint8]) -> NetworkArrays | None:
+        """Scale 1 alone of uint8 sources [N, S, S, 3]; None where the model was not made for it."""
+        network = self.network
+        if network.first_familiarity is None or self.manifest.early_exit is None:
+            return None
+        racnn = network.racnn
+        batch = torch.from_numpy(np.array(sources)).to(self.device)
+        pictures = racnn.normalise(batch.permute(0, 3, 1, 2).to(racnn.mean) / 255)
+        glimpse = racnn.first_glimpse(mirror_images(pictures, network.mirrors))
+        look = racnn.look(0, glimpse)
+        probabilities = torch.sigmoid(mirror_mean(look.logits, network.mirrors)).float().cpu().numpy()
+        strangeness = network.first_familiarity(mirror_mean(look.descriptor, network.mirrors)).float().cpu().numpy()
+        whole = np.tile(np.array([0, 0, racnn.source_size, racnn.source_size], np.float32), (len(sources), 1))
+        return NetworkArrays({"scale1": probabilities}, (whole,), strangeness)

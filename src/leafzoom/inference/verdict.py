@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.inference.network import NetworkArrays
-from leafzoom.labels import Decision, combination_probabilities, decide
+from leafzoom.labels import Decision, answer_confidence, decide
 from leafzoom.manifest import Manifest
 
 __all__ = ["Judgement", "Verdict", "judge"]
@@ -36,7 +36,7 @@ class Judgement:
 
 
 def judge(
-    arrays: NetworkArrays, manifest: Manifest, decisions: Mapping[str, Decision] | None = None
+    arrays: NetworkArrays, manifest: Manifest, decisions: Mapping[str, Decision] | None = None, *, head: str = ""
 ) -> list[Judgement]:
     """A judgement for each of the N photos that a network was given.
 
@@ -48,19 +48,20 @@ def judge(
         manifest: of the model.
         decisions: in place of the manifest's; what a user's thresholds make of the probabilities is their own
             calibration.
+        head: whose answer it is; by default the fusion of all scales.
     """
     decisions = decisions or manifest.decisions
-    labels, fused = manifest.labels, arrays.probabilities[manifest.head]
-    answers = decide(fused, decisions[manifest.head], labels)
-    shares = combination_probabilities(fused, decisions[manifest.head], labels)
-    places = (answers[:, None, :] == np.array(labels.combinations)[None]).all(axis=2).argmax(axis=1)
+    head = head or manifest.head
+    labels, fused = manifest.labels, arrays.probabilities[head]
+    answers = decide(fused, decisions[head], labels)
+    confidences = answer_confidence(fused, answers, decisions[head], labels)
     supported = np.zeros(len(answers), bool)
-    for scale in range(1, manifest.scales + 1):
-        head = f"scale{scale}"
-        supported |= (decide(arrays.probabilities[head], decisions[head], labels) == answers).all(axis=1)
+    for scale in range(1, len(arrays.boxes) + 1):
+        own = f"scale{scale}"
+        supported |= (decide(arrays.probabilities[own], decisions[own], labels) == answers).all(axis=1)
     judgements = []
     for row, answer in enumerate(answers):
-        confidence = float(shares[row, places[row]])
+        confidence = float(confidences[row])
         strangeness = None if arrays.strangeness is None else float(arrays.strangeness[row])
         verdict: Verdict = "diagnosis"
         if strangeness is not None and not strangeness <= 1:  # also where it is no number

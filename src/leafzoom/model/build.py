@@ -115,14 +115,21 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
     except RecipeError as error:
         raise ModelError(f"{checkpoint.path} has a recipe that this leafzoom does not know: {error}") from error
     racnn = build_racnn(recipe, len(manifest.labels.names))
-    familiarity = None
-    if "familiarity" in checkpoint.parts:  # older ones have none
-        width, directions = checkpoint.tensors["familiarity.directions"].shape
-        familiarity = Familiarity(width, directions)
-    network = FusedRACNN(racnn, build_fusions(recipe.fusion, racnn), recipe.prediction.mirrors, familiarity)
+    familiar: dict[str, Familiarity] = {
+        part: Familiarity(*checkpoint.tensors[f"{part}.directions"].shape)
+        for part in ("familiarity", "familiarity1")
+        if part in checkpoint.parts  # older ones have none
+    }
+    network = FusedRACNN(
+        racnn,
+        build_fusions(recipe.fusion, racnn),
+        recipe.prediction.mirrors,
+        familiar.get("familiarity"),
+        familiar.get("familiarity1"),
+    )
     parts: dict[str, nn.Module] = {f"scale{i}": b for i, b in enumerate(racnn.backbones, start=1)}
     parts |= {f"apn{i}": apn for i, apn in enumerate(racnn.apns, start=1)}
-    parts |= {"familiarity": familiarity} if familiarity else {}
+    parts |= familiar
     parts |= {fusion_head(fused): f for fused, f in enumerate(network.fusions, start=2)}
     for name, module in parts.items():
         if name not in checkpoint.parts:

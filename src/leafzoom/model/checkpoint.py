@@ -79,6 +79,8 @@ def network_tensors(network: FusedRACNN) -> dict[str, Tensor]:
         parts[fusion_head(fusion.scales)] = fusion
     if network.familiarity is not None:
         parts["familiarity"] = network.familiarity
+    if network.first_familiarity is not None:
+        parts["familiarity1"] = network.first_familiarity
     return {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
 
 

@@ -92,11 +92,13 @@ class NetworkOutput:
     """All heads' logits, {head: [B, L]}, and each scale's box, [B, 3] in source pixels, coarsest first.
 
     `strangeness`: [B], above 1 for a picture unlike leaves; None from a network that cannot tell.
+    `first_strangeness`: the same of the first look alone.
     """
 
     logits: dict[str, Tensor]
     boxes: tuple[Tensor, ...]
     strangeness: Tensor | None = None
+    first_strangeness: Tensor | None = None
 
 
 def all_descriptors(outputs: Sequence[ScaleOutput]) -> Tensor:
@@ -130,16 +132,22 @@ class FusedRACNN(nn.Module):
         mirrors: 1, 2 or 4: every head's logits are means over so many mirror images (see `mirror_images`); the
             boxes are those of the picture as it is.
         familiarity: of all scales' descriptors, means over the mirror images too.
+        first_familiarity: of the first scale's.
     """
 
     def __init__(
-        self, racnn: RACNN, fusions: Sequence[Fusion], mirrors: int = 1, familiarity: Familiarity | None = None
+        self,
+        racnn: RACNN,
+        fusions: Sequence[Fusion],
+        mirrors: int = 1,
+        familiarity: Familiarity | None = None,
+        first_familiarity: Familiarity | None = None,
     ) -> None:
         super().__init__()
         self.racnn = racnn
         self.fusions = nn.ModuleList(fusions)
         self.mirrors = mirrors
-        self.familiarity = familiarity
+        self.familiarity, self.first_familiarity = familiarity, first_familiarity
 
     def forward(self, sources: Tensor) -> NetworkOutput:
         """Every head of uint8 sources [B, S, S, 3]."""
@@ -150,8 +158,10 @@ class FusedRACNN(nn.Module):
             assert isinstance(fusion, Fusion)
             logits[fusion_head(fusion.scales)] = fusion(fusion.gather(outputs))
         logits = {head: mirror_mean(values, self.mirrors) for head, values in logits.items()}
-        strangeness = None
+        strangeness = first_strangeness = None
         if self.familiarity is not None:
             strangeness = self.familiarity(mirror_mean(all_descriptors(outputs), self.mirrors))
+        if self.first_familiarity is not None:
+            first_strangeness = self.first_familiarity(mirror_mean(outputs[0].descriptor, self.mirrors))
         boxes = tuple(output.boxes.reshape(self.mirrors, -1, 3)[0] for output in outputs)
-        return NetworkOutput(logits, boxes, strangeness)
+        return NetworkOutput(logits, boxes, strangeness, first_strangeness)

@@ -23,7 +23,7 @@ from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import FusionRecipe
 from leafzoom.storage import write_text
 from leafzoom.training.batches import Photographs
-from leafzoom.training.decision_fit import fit_decision
+from leafzoom.training.decision_fit import fit_decision, fit_early_exit
 from leafzoom.training.familiarity_fit import fit_familiarity
 from leafzoom.training.fusion_fit import fit_lbfgs, fit_sgd
 from leafzoom.training.selection import read_backbone, read_scales
@@ -35,13 +35,15 @@ __all__ = ["FittedHeads", "fit_heads", "write_selection"]
 class FittedHeads:
     """The whole network in eval(), every head's decision, figures on the selection part, and its logits there.
 
-    `logits`: {head: [n, L]}; those of a fusion that was fitted on the selection part are out of fold.
+    `logits`: {head: [n, L]}; those of a fusion that was fitted on the selection part are out of fold. `early_exit`:
+    see `fit_early_exit`.
     """
 
     network: FusedRACNN
     decisions: dict[str, Decision]
     metrics: dict[str, Any]
     logits: dict[str, NDArray[np.float32]]
+    early_exit: float | None
 
 
 def fit_heads(
@@ -94,8 +96,11 @@ def fit_heads(
         scored = score(targets, z > 0, 1 / (1 + np.exp(-z.astype(np.float64))), labels.names)
         figures[head] = {"exact_match": scored.exact_match, "micro_f1": scored.micro.f1, "macro_f1": scored.macro.f1}
     familiarity = fit_familiarity(read.descriptors, racnn.scales, seed)
-    network = FusedRACNN(racnn, fusions, mirrors, familiarity).to(fabric.device).eval()
-    return FittedHeads(network, decisions, {"inner-select": figures, "fusion_fit": fits}, heads)
+    first = fit_familiarity(read.descriptors[:, : read.descriptors.shape[1] // racnn.scales], 1, seed)
+    network = FusedRACNN(racnn, fusions, mirrors, familiarity, first).to(fabric.device).eval()
+    last = fusion_head(racnn.scales)
+    early_exit = fit_early_exit(heads["scale1"], heads[last], targets, labels) if first else None
+    return FittedHeads(network, decisions, {"inner-select": figures, "fusion_fit": fits}, heads, early_exit)
 
 
 def write_selection(path: Path, heads: FittedHeads, photographs: Photographs, labels: LabelSet) -> None:

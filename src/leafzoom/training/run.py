@@ -345,7 +345,9 @@ class _Run:
         self.racnn.load_state_dict(stored.tensors["racnn"])
         self.progress = Progress(stored.cursor, stored.best, stored.history, stored.seconds, stored.memory)
 
-    def _manifest(self, decisions: dict[str, Decision], metrics: dict[str, Any]) -> Manifest:
+    def _manifest(
+        self, decisions: dict[str, Decision], metrics: dict[str, Any], early_exit: float | None = None
+    ) -> Manifest:
         recipe = self.recipe
         return Manifest(
             labels=self.labels,
@@ -362,6 +364,7 @@ class _Run:
                 "selected_on": len(self.select_part),
             },
             metrics=metrics,
+            early_exit=early_exit,
             name=self.out.resolve().name,
             leafzoom_version=__version__,
         )
@@ -391,7 +394,7 @@ class _Run:
         self.progress.remember("fusion", watch)
         tensors = {**self._backbone_tensors(), **network_tensors(heads.network)}
         write_selection(self.out / "selection.csv", heads, self.select_part, self.labels)
-        save_checkpoint(path, tensors, self._manifest(heads.decisions, heads.metrics))
+        save_checkpoint(path, tensors, self._manifest(heads.decisions, heads.metrics, heads.early_exit))
         write_film(self.out / "zooms", self.out / "attention.gif")
         seconds = {**self.progress.seconds, "fusion": time.perf_counter() - started}
         machine = {
