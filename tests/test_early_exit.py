@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from leafzoom.cli import cli
 from leafzoom.dataset.synthetic import render_leaves
 from leafzoom.errors import ModelError, UsageError
-from leafzoom.inference.export import export_onnx
+from leafzoom.inference.export import export_onnx, write_manifest
 from leafzoom.inference.model_file import open_network
 from leafzoom.inference.network import OnnxNetwork
 from leafzoom.inference.predictor import Predictor, find_photos
@@ -121,6 +121,16 @@ def test_a_model_that_was_not_made_for_it(early: Path, tmp_path: Path) -> None:
         Predictor(network, early_exit=True)
     with pytest.raises(ModelError, match=r"early_exit is a probability, not 1\.5"):
         replace(network.manifest, early_exit=1.5)
+
+
+def test_a_file_that_changes_while_it_is_used(early: Path, tmp_path: Path) -> None:
+    content = (early / "model.onnx").read_bytes()
+    (tmp_path / "model.onnx").write_bytes(content)
+    network = OnnxNetwork(tmp_path / "model.onnx")
+    other = replace(network.manifest, name="another")
+    write_manifest(tmp_path / "model.onnx", other)
+    with pytest.raises(ModelError, match=r"model\.onnx has changed since it was opened"):
+        network.first_look(sources_for(network, 1))
 
 
 def test_sure_photographs_are_looked_at_once(early: Path, leaves: Path) -> None:

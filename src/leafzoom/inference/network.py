@@ -97,9 +97,8 @@ class OnnxNetwork:
             self._outputs.append(STRANGENESS_OUTPUT)
         self._check_shapes(path)
         self._first_outputs = [PROBABILITY_OUTPUT.format(head="scale1"), FIRST_STRANGENESS_OUTPUT]
-        self._content = (
-            content if self.manifest.early_exit is not None and given.issuperset(self._first_outputs) else b""
-        )
+        self._looks_first = self.manifest.early_exit is not None and given.issuperset(self._first_outputs)
+        self._file = _file_state(path)
         self._first: onnxruntime.InferenceSession | None = None
         self._opening = threading.Lock()
 
@@ -117,12 +116,19 @@ class OnnxNetwork:
             raise ModelError(f"{self._path} is no ONNX model that can be read ({reason}): export it again") from error
 
     def first_look(self, sources: NDArray[np.uint8]) -> NetworkArrays | None:
-        """See `Network`. The part of the graph that it takes is opened at the first call."""
-        if not self._content:
+        """See `Network`. The part of the graph that it takes is opened at the first call.
+
+        Raises:
+            ModelError: the file is another one by then.
+        """
+        if not self._looks_first:
             return None
         with self._opening:
             if self._first is None:
-                self._first = self._opened(with_outputs(self._content, self._first_outputs))
+                content, _ = read_onnx(self._path)
+                if _file_state(self._path) != self._file:
+                    raise ModelError(f"{self._path} has changed since it was opened: start again")
+                self._first = self._opened(with_outputs(content, self._first_outputs))
         probabilities, strangeness = self._first.run(self._first_outputs, {"source": sources})
         side = self.manifest.source_size
         whole = np.tile(np.array([0, 0, side, side], np.float32), (len(sources), 1))
@@ -158,6 +164,12 @@ class OnnxNetwork:
         probabilities = dict(zip(self._heads, results[:count], strict=True))
         strangeness = results[self._boxes] if len(results) > self._boxes else None
         return NetworkArrays(probabilities, tuple(results[count : self._boxes]), strangeness)
+
+
+def _file_state(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written anew: its number, size and time."""
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _cores() -> int:
