@@ -22,7 +22,9 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 # Numbers of onnx.proto's fields.
 _MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
-_GRAPH_OUTPUT, _VALUE_NAME = 12, 1
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT, _GRAPH_VALUE = 1, 5, 12, 13
+_NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE, _ATTRIBUTE_GRAPHS = 1, 2, 5, (6, 11)
+_TENSOR_NAME, _VALUE_NAME = 8, 1
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 _BELOW = {  # {message: {field: message}}, all ways to a tensor
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -68,9 +70,9 @@ def read_onnx(path: Path) -> tuple[bytes, Manifest]:
 
 
 def with_outputs(content: bytes, names: Sequence[str]) -> bytes:
-    """A model that gives some of its outputs only; ONNX Runtime leaves out what they don't need when it opens it.
+    """The part of a model that some of its outputs need.
 
-    ONNX Runtime computes the whole graph whichever outputs are asked for, so a part of it is a model of its own.
+    ONNX Runtime computes a whole graph whichever outputs are asked for, so a part of it has to be a model of its own.
 
     Args:
         content: of a model that `read_onnx` has let pass.
@@ -81,17 +83,56 @@ def with_outputs(content: bytes, names: Sequence[str]) -> bytes:
         if number != _MODEL_GRAPH or not isinstance(value, memoryview):
             parts.append(field)
             continue
-        kept = []
-        for inner, inside, piece in _pieces(value):
-            if inner == _GRAPH_OUTPUT and isinstance(inside, memoryview):
-                said = {
-                    n: bytes(v).decode("utf-8") for n, v in _fields(inside) if isinstance(v, memoryview) and n == 1
-                }
-                if said.get(_VALUE_NAME) not in names:
-                    continue
-            kept.append(piece)
+        kept = _needed(value, set(names))
         parts += [_as_varint(_MODEL_GRAPH << 3 | _BYTES), _as_varint(sum(len(piece) for piece in kept)), *kept]
     return b"".join(parts)
+
+
+def _needed(graph: memoryview, needed: set[str]) -> list[memoryview]:
+    """The fields of a graph without what its outputs of these names don't need; its nodes are in order."""
+    pieces = [(number, inside, piece) for number, inside, piece in _pieces(graph) if isinstance(inside, memoryview)]
+    outputs = set(needed)
+    unused = set()
+    for place in range(len(pieces) - 1, -1, -1):
+        number, node, _ = pieces[place]
+        if number != _GRAPH_NODE:
+            continue
+        if needed.isdisjoint(_texts(node, _NODE_OUTPUT)):
+            unused.add(place)
+        else:
+            needed |= _reads(node)
+    name_of = {_GRAPH_INITIALIZER: _TENSOR_NAME, _GRAPH_VALUE: _VALUE_NAME, _GRAPH_OUTPUT: _VALUE_NAME}
+    return [
+        piece
+        for place, (number, inside, piece) in enumerate(pieces)
+        if place not in unused
+        and (
+            number not in name_of
+            or not _texts(inside, name_of[number]).isdisjoint(outputs if number == _GRAPH_OUTPUT else needed)
+        )
+    ]
+
+
+def _reads(node: memoryview) -> set[str]:
+    """What a node reads, and what the nodes of graphs inside it read."""
+    found = _texts(node, _NODE_INPUT)
+    for number, attribute in _fields(node):
+        if number == _NODE_ATTRIBUTE and isinstance(attribute, memoryview):
+            for kind, graph in _fields(attribute):
+                if kind in _ATTRIBUTE_GRAPHS and isinstance(graph, memoryview):
+                    for inner, inside in _fields(graph):
+                        if isinstance(inside, memoryview) and inner == _GRAPH_NODE:
+                            found |= _reads(inside)
+                        elif isinstance(inside, memoryview) and inner == _GRAPH_OUTPUT:
+                            found |= _texts(inside, _VALUE_NAME)
+    return found
+
+
+def _texts(message: memoryview, field: int) -> set[str]:
+    """The texts of one field of a message."""
+    return {
+        bytes(v).decode("utf-8") for number, v in _fields(message) if number == field and isinstance(v, memoryview)
+    }
 
 
 def _as_varint(value: int) -> bytes:
