@@ -21,7 +21,7 @@ from leafzoom.model.losses import classification_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import Recipe, load_recipe, recipe_to_dict
 from leafzoom.training.optimization import Optimization
-from leafzoom.training.phases import ApnPhase, ClassifierPhase
+from leafzoom.training.phases import ApnPhase, ClassifierPhase, RankingLoss
 
 __all__ = ["Subject", "exported", "exported_plain", "random_sources"]
 
@@ -73,14 +73,7 @@ class Subject:
             views,
             targets,
             ClassifierPhase(racnn, classifier, _backward),
-            ApnPhase(
-                racnn,
-                apn,
-                _backward,
-                margin=stage.margin,
-                labels=stage.ranking_labels,
-                reduction=stage.ranking_reduction,
-            ),
+            ApnPhase(racnn, apn, _backward, RankingLoss(stage.margin, stage.ranking_labels, stage.ranking_reduction)),
             Optimization([plain], stage.classifier, 10**6),
         )
 

@@ -16,10 +16,10 @@ from leafzoom.model.losses import classification_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import OptimizerRecipe, load_recipe
 from leafzoom.training.alternation import alternation_phases
-from leafzoom.training.apn_phases import ApnClassificationPhase, ExpectedLossPhase, candidates, expected_loss
+from leafzoom.training.expected_loss import ExpectedLossPhase, candidates, expected_loss
 from leafzoom.training.heads import _mean_classifier
 from leafzoom.training.optimization import Optimization
-from leafzoom.training.phases import ApnPhase, ClassifierPhase, WarmUpPhase
+from leafzoom.training.phases import ApnPhase, ClassifierPhase, FinerLoss, Phase, RankingLoss, WarmUpPhase
 
 LABELS = 3
 RESIDUAL = ("model.residual=0.6", "model.surrogate=exact")
@@ -156,21 +156,22 @@ def test_jittered_boxes_are_legal_elsewhere_and_come_from_the_seed() -> None:
 def test_these_phases_train_the_apns_alone_and_lower_the_loss(kind: str) -> None:
     racnn = small_racnn(*RESIDUAL)
     apn = optimization(list(racnn.apns), rate=1.0)
-    phase_of = {"classification": ApnClassificationPhase, "expected": ExpectedLossPhase}
-    phase = phase_of[kind](racnn, apn, torch.Tensor.backward)
+    phase: Phase = ExpectedLossPhase(racnn, apn, torch.Tensor.backward)
+    if kind == "classification":
+        phase = ApnPhase(racnn, apn, torch.Tensor.backward, FinerLoss())
     phase.begin()
     before = copied(racnn)
     pictures, targets = batch()
     logged = [phase.step(pictures, targets) for _ in range(2)]
     assert changed(racnn, before) == {"apns.0", "apns.1"}
-    names = {"classification": {"loss_scale2", "loss_scale3"}, "expected": {"expected_loss12", "expected_loss23"}}
+    names = {"classification": {"finer_loss12", "finer_loss23"}, "expected": {"expected_loss12", "expected_loss23"}}
     assert set(logged[0]) == names[kind]
     assert all(torch.isfinite(value) for value in logged[0].values())
 
 
 def test_the_classification_phases_step_is_the_losss_gradient() -> None:
     racnn = small_racnn(*RESIDUAL)
-    phase = ApnClassificationPhase(racnn, optimization(list(racnn.apns), 1.0), torch.Tensor.backward)
+    phase = ApnPhase(racnn, optimization(list(racnn.apns), 1.0), torch.Tensor.backward, FinerLoss())
     phase.begin()
     before = copied(racnn)
     pictures, targets = batch()
@@ -243,10 +244,10 @@ def test_a_warm_up_at_the_centre_brings_the_boxes_there() -> None:
     [
         (
             ["alternation.rounds=1", "alternation.apn_objective=classification"],
-            [ClassifierPhase, ApnClassificationPhase],
+            [ClassifierPhase, FinerLoss],
         ),
         (["alternation.rounds=1", "alternation.apn_objective=expected"], [ClassifierPhase, ExpectedLossPhase]),
-        (["alternation.rounds=1"], [ClassifierPhase, ApnPhase]),
+        (["alternation.rounds=1"], [ClassifierPhase, RankingLoss]),
         (["alternation.rounds=0", "alternation.objective=end_to_end"], [ClassifierPhase]),
     ],
 )
@@ -254,7 +255,8 @@ def test_recipes_give_these_phases(changes: list[str], kinds: list[type]) -> Non
     recipe = load_recipe("default", [*TINY, "alternation.classifier_epochs=1", *changes])
     racnn = build_racnn(recipe, LABELS)
     phases, optimizations = alternation_phases(recipe, racnn, 4, torch.Tensor.backward)
-    assert [type(phase) for phase in phases] == [*kinds, ClassifierPhase][: 1 + 2 * recipe.alternation.rounds]
+    found = [type(phase.loss) if isinstance(phase, ApnPhase) else type(phase) for phase in phases]
+    assert found == [*kinds, ClassifierPhase][: 1 + 2 * recipe.alternation.rounds]
     assert optimizations["classifier"].total_steps == 4 * (recipe.alternation.rounds + 1)
     assert optimizations["apn"].total_steps == 4
     last = phases[-1]

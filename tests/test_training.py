@@ -29,7 +29,14 @@ from leafzoom.recipe import Recipe, load_recipe, recipe_names
 from leafzoom.training.batches import Photographs, epoch_batches
 from leafzoom.training.fusion_fit import fit_lbfgs, fit_sgd
 from leafzoom.training.optimization import Optimization, schedule_factor
-from leafzoom.training.phases import ApnPhase, ClassifierPhase, FineTuningPhase, JointPhase, WarmUpPhase
+from leafzoom.training.phases import (
+    ApnPhase,
+    ClassifierPhase,
+    FineTuningPhase,
+    JointPhase,
+    RankingLoss,
+    WarmUpPhase,
+)
 from leafzoom.training.run import Settings, train
 from leafzoom.training.selection import selection_metrics
 from leafzoom.training.soft_labels import soft_targets
@@ -70,10 +77,8 @@ def optimization(modules: list[torch.nn.Module], name: str = "sgd", rate: float 
 
 
 def ranking_phase(racnn: RACNN, rate: float = 0.1) -> ApnPhase:
-    return ApnPhase(
-        racnn, optimization(list(racnn.apns), rate=rate), torch.Tensor.backward,
-        margin=1.0, labels="present", reduction="mean",
-    )  # fmt: skip
+    ranking = RankingLoss(margin=1.0, labels="present", reduction="mean")
+    return ApnPhase(racnn, optimization(list(racnn.apns), rate=rate), torch.Tensor.backward, ranking)
 
 
 def test_classifier_phase_changes_backbones_alone() -> None:

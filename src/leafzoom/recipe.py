@@ -186,7 +186,7 @@ class AlternationRecipe:
     failed: every epoch one phase for everything. `end_to_end`: no APN phases either, but every APN learns in the
     classifier phases from its finer scale's classification loss, through the crop. `apn_objective`: what an APN phase
     learns from, the `ranking` loss (the paper), the finer scale's `classification` loss, the loss that is `expected`
-    around its box (see `training.apn_phases`), or the warm-up's distance to the centre of the class `activation`
+    around its box (see `training.expected_loss`), or the warm-up's distance to the centre of the class `activation`
     maps, as the classifiers now have them. `held_stages`: the stem and so many first stages of every EfficientNet
     stay as fine-tuning left them; `held_scales`: so many first scales stay wholly. `box_jitter`: in classifier phases
     tx, ty and tl are moved at random by up to so much (2: boxes anywhere).

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import Recipe
-from leafzoom.training.apn_phases import ApnClassificationPhase, ExpectedLossPhase
+from leafzoom.training.expected_loss import ExpectedLossPhase
 from leafzoom.training.optimization import Optimization
-from leafzoom.training.phases import ApnPhase, Backward, ClassifierPhase, JointPhase, Phase, WarmUpPhase
+from leafzoom.training.phases import (
+    ApnPhase,
+    Backward,
+    ClassifierPhase,
+    FinerLoss,
+    JointPhase,
+    Phase,
+    RankingLoss,
+    WarmUpPhase,
+)
 
 __all__ = ["alternation_phases"]
 
@@ -60,16 +69,10 @@ def _apn_phase(recipe: Recipe, racnn: RACNN, apn: Optimization, backward: Backwa
     """What an APN phase of the recipe is."""
     values = recipe.alternation
     if values.apn_objective == "classification":
-        return ApnClassificationPhase(racnn, apn, backward)
+        return ApnPhase(racnn, apn, backward, FinerLoss())
     if values.apn_objective == "expected":
         return ExpectedLossPhase(racnn, apn, backward)
     if values.apn_objective == "activation":
         return WarmUpPhase(racnn, apn, backward, target="activation", size_target=recipe.warm_up.size_target)
-    return ApnPhase(
-        racnn,
-        apn,
-        backward,
-        margin=values.margin,
-        labels=values.ranking_labels,
-        reduction=values.ranking_reduction,
-    )
+    ranking = RankingLoss(values.margin, values.ranking_labels, values.ranking_reduction)
+    return ApnPhase(racnn, apn, backward, ranking)

@@ -7,6 +7,7 @@ A phase trains its own modules only; every other parameter and buffer of the net
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -22,8 +23,11 @@ __all__ = [
     "ApnPhase",
     "ClassifierPhase",
     "FineTuningPhase",
+    "FinerLoss",
     "JointPhase",
+    "PairLoss",
     "Phase",
+    "RankingLoss",
     "WarmUpPhase",
     "exact_matches",
 ]
@@ -206,23 +210,54 @@ class ClassifierPhase:
         return (proposals + self.box_jitter * (2 * torch.rand_like(proposals) - 1)).clamp(-1, 1)
 
 
+class PairLoss(Protocol):
+    """What an APN learns from: a loss of the scale that reads its map and the scale that looks into its box."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the log."""
+
+    def __call__(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
+        """The loss of logits [B, L] of both scales and targets [B, L] in 0..1."""
+
+
+@dataclass(frozen=True)
+class RankingLoss:
+    """L_rank of eq. 11 (see `ranking_loss`)."""
+
+    margin: float
+    labels: Literal["present", "all"]
+    reduction: Literal["sum", "mean"]
+    name: str = "ranking_loss"
+
+    def __call__(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
+        """The finer scale has to beat the coarser one."""
+        return ranking_loss(
+            coarse, fine, targets > 0.5, margin=self.margin, labels=self.labels, reduction=self.reduction
+        )
+
+
+@dataclass(frozen=True)
+class FinerLoss:
+    """L_cls of the finer scale. With `model.residual` that is the loss of what the scales know together, so the APN
+    learns to look where the coarser scales err; with `surrogate = "exact"` by that loss's own gradient.
+    """
+
+    name: str = "finer_loss"
+
+    def __call__(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
+        """The finer scale has to be right."""
+        return classification_loss(fine, targets)
+
+
 class ApnPhase:
-    """Every APN learns from the ranking loss of its own two scales; the backbones stay still, in eval()."""
+    """Every APN learns from the loss of its own two scales; the backbones stay still, in eval()."""
 
     name = "apn"
 
-    def __init__(
-        self,
-        racnn: RACNN,
-        optimization: Optimization,
-        backward: Backward,
-        *,
-        margin: float,
-        labels: Literal["present", "all"],
-        reduction: Literal["sum", "mean"],
-    ) -> None:
+    def __init__(self, racnn: RACNN, optimization: Optimization, backward: Backward, loss: PairLoss) -> None:
         self.racnn, self.optimization, self.backward = racnn, optimization, backward
-        self.margin, self.labels, self.reduction = margin, labels, reduction
+        self.loss = loss
 
     def begin(self) -> None:
         """Train the APNs alone."""
@@ -230,9 +265,8 @@ class ApnPhase:
         self.racnn.apns.requires_grad_(True).train()
 
     def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """One step on L_rank of every pair of neighbouring scales."""
+        """One step on the loss of every pair of neighbouring scales."""
         racnn = self.racnn
-        present = targets > 0.5
         sources = racnn.normalise(pictures)
         glimpse = racnn.first_glimpse(sources)
         with torch.no_grad():
@@ -244,12 +278,10 @@ class ApnPhase:
             glimpse = racnn.zoom(sources, glimpse, proposals)
             look = racnn.look(scale + 1, glimpse)
             coarse, logits = logits, racnn.total_logits(logits, look.logits)
-            loss = ranking_loss(
-                coarse, logits, present, margin=self.margin, labels=self.labels, reduction=self.reduction
-            )
+            loss = self.loss(coarse, logits, targets)
             self.backward(loss)
-            glimpse = Glimpse(glimpse.view.detach(), glimpse.boxes.detach())
-            logged[f"ranking_loss{scale + 1}{scale + 2}"] = loss.detach()
+            glimpse = Glimpse(glimpse.view.detach(), glimpse.boxes.detach(), glimpse.largest)
+            logged[f"{self.loss.name}{scale + 1}{scale + 2}"] = loss.detach()
         self.optimization.step()
         return logged
 

@@ -1,4 +1,4 @@
-"""What else an APN can learn from than the ranking loss; the backbones stay still, in eval()."""
+"""An APN that learns from boxes that are tried out, instead of a gradient through its own box."""
 
 from __future__ import annotations
 
@@ -6,57 +6,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from leafzoom.model.losses import classification_loss
 from leafzoom.model.racnn import RACNN, Glimpse
 from leafzoom.training.optimization import Optimization, frozen
 from leafzoom.training.phases import Backward
 
-__all__ = ["ApnClassificationPhase", "ExpectedLossPhase", "candidates", "expected_loss"]
+__all__ = ["ExpectedLossPhase", "candidates", "expected_loss"]
 
 _PLACES = 3  # a side of the grid of candidate boxes
 _WIDTH = 0.4  # of the kernel around a proposal, in units of tx, ty and tl
 
 
-class ApnClassificationPhase:
-    """Every APN learns from the classification loss of the scale that it proposes for, through the crop.
-
-    With `model.residual` that is the loss of what the scales know together: the APN learns to look where the coarser
-    scales err. With `surrogate = "exact"` it is that loss's own gradient.
-    """
-
-    name = "apn"
-
-    def __init__(self, racnn: RACNN, optimization: Optimization, backward: Backward) -> None:
-        self.racnn, self.optimization, self.backward = racnn, optimization, backward
-
-    def begin(self) -> None:
-        """Train the APNs alone."""
-        frozen([self.racnn])
-        self.racnn.apns.requires_grad_(True).train()
-
-    def step(self, pictures: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """One step on L_cls of every scale but the first."""
-        racnn = self.racnn
-        sources = racnn.normalise(pictures)
-        glimpse = racnn.first_glimpse(sources)
-        with torch.no_grad():
-            look = racnn.look(0, glimpse)
-        logits = look.logits
-        logged = {}
-        for scale in range(len(racnn.apns)):
-            glimpse = racnn.zoom(sources, glimpse, racnn.propose(scale, look.features.detach()))
-            look = racnn.look(scale + 1, glimpse)
-            logits = racnn.total_logits(logits, look.logits)
-            loss = classification_loss(logits, targets)
-            self.backward(loss)
-            glimpse = Glimpse(glimpse.view.detach(), glimpse.boxes.detach(), glimpse.largest)
-            logged[f"loss_scale{scale + 2}"] = loss.detach()
-        self.optimization.step()
-        return logged
-
-
 class ExpectedLossPhase:
-    """Every APN learns where the finer scale's classification loss is low, from nine boxes that are tried out.
+    """Every APN learns where the finer scale's classification loss is low, from nine boxes that are tried out; the
+    backbones stay still, in eval().
 
     The sampling's derivative knows only what a pixel's move would change, and a photograph's loss over places has
     many small dips. Here nine boxes a photograph, one at random in every cell of a 3 x 3 grid over the legal centres,
