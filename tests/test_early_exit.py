@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from leafzoom.cli import cli
 from leafzoom.dataset.synthetic import render_leaves
 from leafzoom.errors import ModelError, UsageError
 from leafzoom.inference.export import export_onnx, write_manifest
+from leafzoom.inference.formats import write_records
 from leafzoom.inference.model_file import open_network
 from leafzoom.inference.network import OnnxNetwork
-from leafzoom.inference.predictor import Predictor, find_photos
+from leafzoom.inference.predictor import Prediction, Predictor, find_photos
 from leafzoom.labels import LabelSet
 from leafzoom.model.build import network_from_checkpoint
 from leafzoom.model.checkpoint import load_checkpoint, save_checkpoint
@@ -196,11 +198,15 @@ def test_sure_photographs_are_looked_at_once(early: Path, leaves: Path) -> None:
 
 
 def test_an_early_exit_is_drawn_and_written(early: Path, leaves: Path, tmp_path: Path) -> None:
-    photo = find_photos([leaves])[0]
-    for threshold in (0.0, 1.0):
-        (prediction,) = Predictor(with_exit(early, threshold), early_exit=True)([photo])
-        prediction.save(tmp_path / "one.png")
-        assert (tmp_path / "one.png").stat().st_size > 1000
+    found = list(Predictor(with_exit(early, 0.0), early_exit=True)(find_photos([leaves])[:8]))
+    once = [prediction for prediction in found if isinstance(prediction, Prediction) and len(prediction.scales) == 1]
+    once[0].save(tmp_path / "one.png")
+    assert (tmp_path / "one.png").stat().st_size > 1000
+    table = io.StringIO()
+    write_records([once[0].to_dict()], "table", table, list(once[0].probabilities))
+    assert "the first look was sure: no closer one" in table.getvalue()
+    assert "scale 1" in table.getvalue()
+    assert "fused" not in table.getvalue()
 
 
 def test_early_exit_on_the_command_line(trained: Path, early: Path, leaves: Path, tmp_path: Path) -> None:

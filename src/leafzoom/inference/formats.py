@@ -76,8 +76,12 @@ def _write_table(results: Iterable[dict[str, Any]], out: TextIO) -> None:
             continue
         out.write(f"{result['photo']}\n  {summary(result)}\n")
         fused, scales = result["probabilities"], result["scales"]
+        if len(scales) == 1:
+            out.write("  the first look was sure: no closer one\n")
+            scales = []
         names = "".join(f"{'scale ' + str(scale['scale']):>9}" for scale in scales)
-        out.write(f"  {'':24}{'fused':>8}{names}\n")
+        first = "fused" if scales else "scale 1"
+        out.write(f"  {'':24}{first:>8}{names}\n")
         for label in sorted(fused, key=lambda label: -fused[label]):
             row = "".join(f"{scale['probabilities'][label]:9.1%}" for scale in scales)
             out.write(f"  {label.replace('_', ' '):24}{fused[label]:8.1%}{row}\n")
