@@ -240,6 +240,10 @@ class _Run:
             if self.recipe.model.batch_norm == "fold":
                 scale.fold_batch_norm()
         if self.init and not self.recipe.fine_tuning.epochs:
+            known = self.init.manifest.recipe.get("model", {}).get("apn_normalise", "none")
+            if known != self.recipe.model.apn_normalise:
+                self.say(f"{self.init.path}: its APNs read maps otherwise (apn_normalise {known}): they start anew")
+                return
             for index, apn in enumerate(self.racnn.apns, start=1):
                 if f"apn{index}" in self.init.parts:
                     load_part(apn, self.init.part(f"apn{index}"), f"{self.init.path}: apn{index}")
