@@ -568,6 +568,23 @@ def test_init_from_a_checkpoint_with_other_labels(finished: Path, cache: Cache, 
                 torch.testing.assert_close(tensor, stored.part(part)[name], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("reads", ["places", "none"])
+def test_apns_that_read_otherwise_start_anew(
+    reads: str, finished: Path, cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    """The finished run's APNs read differences between places: their weights mean nothing to ones that do not."""
+    said: list[str] = []
+    changes = ["fine_tuning.epochs=0", "warm_up.epochs=0", "alternation.rounds=0", f"model.apn_normalise={reads}"]
+    init = str(finished / "model.safetensors")
+    train(cache, split, load_recipe("default", [*TINY, *changes]), tmp_path, init=init, say=said.append)
+    before, after = (load_checkpoint(run / "model.safetensors").part("apn1") for run in (finished, tmp_path))
+    kept = all(torch.equal(before[name], after[name]) for name in before)
+    assert kept == (reads == "places")
+    told = [line for line in said if "start anew" in line]
+    assert len(told) == (reads == "none")
+    assert all("apn_normalise places" in line and init in line for line in told)
+
+
 def test_a_pin_of_the_pretrained_weights_is_not_of_init(
     finished: Path, cache: Cache, split: Split, tiny: Recipe, tmp_path: Path
 ) -> None:
