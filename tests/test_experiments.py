@@ -91,3 +91,44 @@ def test_the_oracle_takes_the_box_with_the_least_loss() -> None:
     assert report._chosen(logits, targets, "oracle").tolist() == [[9.0, 9.0, 4.0, -4.0]]
     assert report._chosen(logits, targets, "nine").tolist() == [[9.0, 9.0, 0.0, 0.0]]
     assert report._chosen(logits + np.arange(10)[None, :, None], targets, "middle").tolist() == [[9.0, 9.0, 5.0, 5.0]]
+
+
+def test_confirm_reads_the_answers_of_evaluate(tmp_path: Path) -> None:
+    """The decision of the last fusion as it stands, every scale at 0.5."""
+    confirm = script("confirm")
+    path = tmp_path / "predictions.csv"
+    path.write_text(
+        "image,labels,predicted_fusion12,scale1_rust,scale1_frog_eye,scale2_rust,scale2_frog_eye,fusion12_rust\n"
+        "b.jpg,rust,rust,0.9,0.1,0.4,0.1,0.9\n"
+        "a.jpg,frog_eye rust,frog_eye,0.5,0.7,0.2,0.9,0.9\n",
+        encoding="utf-8",
+    )
+    images, right, plain = confirm.answers(path)
+    assert images == ["a.jpg", "b.jpg"]
+    assert right.tolist() == [[False, True]]
+    assert {head: hits.tolist() for head, hits in plain.items()} == {
+        "scale1": [[True, True]],
+        "scale2": [[False, False]],
+    }
+
+
+def test_what_else_is_published_is_whole() -> None:
+    """The comparisons that arms.toml does not describe."""
+    folder = ROOT / "results" / "experiments"
+    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    confirm = json.loads((folder / "confirm.json").read_text(encoding="utf-8"))
+    assert confirm["photographs"] == 1677
+    assert {pair["arm"] for pair in confirm["pairs"]} == set(confirm["arms"]) - {confirm["control"]}
+    assert {arm for arm in confirm["arms"] if f"`{arm}`" not in text} == set()
+    curves = json.loads((folder / "paper-curves.json").read_text(encoding="utf-8"))["curves"]
+    assert {name.rpartition("-")[0] for name in curves} == set(COMPARISONS["paper"]["arms"])
+    assert all(len(points) >= 4 for metrics in curves.values() for points in metrics.values())
+    for name in ("confirm", "paper-curves"):
+        assert (ROOT / "docs" / "experiments" / f"{name}.svg").is_file()
+        assert f"experiments/{name}.svg" in text
+    price = json.loads((folder / "price.json").read_text(encoding="utf-8"))["networks"]
+    assert set(price) == {"plain-224-start:scale1", "plain-128:scale1", "centre-67", "three-centre"}
+    for row in price.values():
+        assert row["multiply_adds"] > 0
+        low, high = row["time_ratio_quartiles"]
+        assert low <= row["time_ratio"] <= high

@@ -42,7 +42,7 @@ from leafzoom.model.build import (
     start_backbone,
     start_digest,
 )
-from leafzoom.model.checkpoint import load_part, network_tensors, save_checkpoint
+from leafzoom.model.checkpoint import Checkpoint, load_part, network_tensors, save_checkpoint
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import Recipe
 from leafzoom.storage import make_folder, remove_partial, write_json
@@ -217,14 +217,27 @@ class _Run:
             raise RecipeError(
                 "model.pretrained_sha256 is of what model.pretrained names, not of --init: leave one out"
             )
-        trial = build_backbone(self.recipe.model, len(self.labels.names))
+        model = self.recipe.model
+        trial = build_backbone(model, len(self.labels.names))
         trial.hold_stages(self.recipe.alternation.held_stages)
         if "activation" in (self.recipe.warm_up.target, self.recipe.alternation.apn_objective):
-            trial.require_class_activations(self.recipe.model.input_size)
-        if self.recipe.model.batch_norm == "fold":
+            trial.require_class_activations(model.input_size)
+        if model.batch_norm == "fold":
             trial.fold_batch_norm()
+        learning = self.recipe.warm_up.epochs or self.recipe.alternation.rounds
+        learning = learning or self.recipe.alternation.objective != "alternate" or model.proposals != "apn"
+        if self.init and not self.recipe.fine_tuning.epochs and not learning and not self._reads_as(self.init):
+            raise RecipeError(
+                f"the APNs of {self.init.path} do not read maps as model.apn_normalise {model.apn_normalise} does, "
+                "and nothing trains new ones: set warm_up.epochs to 1, or model.apn_normalise as it was there"
+            )
         if self.recipe.alternation.soft_labels:
             check_teacher(self.init, self.labels.names, self.recipe.data.source_size)
+
+    def _reads_as(self, init: Checkpoint) -> bool:
+        """Whether a checkpoint's APNs, if it has any, read their maps as those of this recipe do."""
+        known = init.manifest.recipe.get("model", {}).get("apn_normalise", "none")
+        return "apn1" not in init.parts or known == self.recipe.model.apn_normalise
 
     def _start_stage(self, number: int) -> None:
         """What comes before a stage's first batch: after fine-tuning, the backbone is copied into every scale."""
@@ -240,9 +253,10 @@ class _Run:
             if self.recipe.model.batch_norm == "fold":
                 scale.fold_batch_norm()
         if self.init and not self.recipe.fine_tuning.epochs:
-            known = self.init.manifest.recipe.get("model", {}).get("apn_normalise", "none")
-            if known != self.recipe.model.apn_normalise:
-                self.say(f"{self.init.path}: its APNs read maps otherwise (apn_normalise {known}): they start anew")
+            if not self._reads_as(self.init):
+                self.say(
+                    f"{self.init.path}: its APNs read their maps otherwise (model.apn_normalise): they start anew"
+                )
                 return
             for index, apn in enumerate(self.racnn.apns, start=1):
                 if f"apn{index}" in self.init.parts:
