@@ -48,7 +48,9 @@ def test_comparisons_are_of_arms_and_published(name: str) -> None:
     assert list(result["arms"]) == comparison["arms"]
     assert result["photographs"] > 4000
     for arm, row in result["arms"].items():
-        assert row["changes"] == ARMS[arm.partition(":")[0]]["set"], f"{arm} was measured with other values"
+        wanted = ARMS[arm.partition(":")[0]]
+        assert row["changes"] == wanted["set"], f"{arm} was measured with other values"
+        assert (row.get("extends"), row.get("start")) == (wanted.get("extends"), wanted.get("start"))
     assert (ROOT / "docs" / "experiments" / f"{name}.svg").is_file()
     assert f"experiments/{name}.svg" in (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
 

@@ -210,6 +210,16 @@ def test_class_activations_that_a_backbone_lacks_are_said_at_once(
         train(cache, split, load_recipe("default", [*TINY, *changes]), tmp_path / "run", say=silent)
 
 
+def test_class_activations_are_asked_for_only_where_a_stage_uses_them(
+    cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    """`default` wants them for its warm-up alone."""
+    changes = ["model.backbone=convnext_atto", "alternation.held_stages=0", "model.batch_norm=keep"]
+    changes += [f"{stage}=0" for stage in ("fine_tuning.epochs", "warm_up.epochs", "alternation.rounds")]
+    changes += ["alternation.classifier_epochs=0", "data.train_limit=12", "data.select_limit=8"]
+    train(cache, split, load_recipe("default", [*TINY, *changes]), tmp_path / "run", say=silent)
+
+
 def test_a_map_of_one_place_cannot_be_normalised_over_places() -> None:
     with pytest.raises(RecipeError, match="input_size 32 has one place"):
         small_racnn("model.apn_normalise=places", "model.backbone=tf_efficientnet_lite0", "model.input_size=32")
@@ -584,10 +594,18 @@ def test_apns_that_read_otherwise_start_anew(
     told = [line for line in said if "start anew" in line]
     assert len(told) == (reads == "none")
     assert all("apn_normalise" in line and init in line for line in told)
-    untrained = load_recipe("default", [*TINY, *changes, "warm_up.epochs=0", f"model.apn_normalise={reads}"])
-    if reads == "none":
-        with pytest.raises(RecipeError, match=r"model\.apn_normalise none.*nothing trains new ones.*warm_up\.epochs"):
-            train(cache, split, untrained, tmp_path / "untrained", init=init, say=silent)
+
+
+def test_apns_that_read_otherwise_and_never_learn_are_refused(
+    finished: Path, cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    init = str(finished / "model.safetensors")
+    changes = ["fine_tuning.epochs=0", "warm_up.epochs=0", "alternation.rounds=0", "model.apn_normalise=none"]
+    message = r"read maps with model\.apn_normalise places, this recipe's with none, and nothing trains"
+    with pytest.raises(RecipeError, match=message):
+        train(cache, split, load_recipe("default", [*TINY, *changes]), tmp_path / "run", init=init, say=silent)
+    without = load_recipe("default", [*TINY, *changes, "model.proposals=centre"])
+    train(cache, split, without, tmp_path / "centre", init=init, say=silent)
 
 
 def test_a_pin_of_the_pretrained_weights_is_not_of_init(

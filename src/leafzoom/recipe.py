@@ -278,13 +278,17 @@ class Recipe:
                 f"alternation.held_scales {self.alternation.held_scales} of model.scales {self.model.scales} leaves "
                 "no scale to train: lower it"
             )
-        learning = self.warm_up.epochs or self.alternation.rounds or self.alternation.objective != "alternate"
-        if self.model.proposals != "apn" and learning:
+        if self.model.proposals != "apn" and self.trains_apns:
             raise ValueError(
                 f"model.proposals {self.model.proposals} uses no APN, so none is trained: set warm_up.epochs and "
                 "alternation.rounds to 0 and alternation.objective to alternate"
             )
         return self
+
+    @property
+    def trains_apns(self) -> bool:
+        """Whether any stage moves the APNs."""
+        return bool(self.warm_up.epochs or self.alternation.rounds or self.alternation.objective != "alternate")
 
 
 def recipe_names() -> list[str]:

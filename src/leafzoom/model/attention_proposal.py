@@ -34,7 +34,7 @@ class AttentionProposal(nn.Module):
         activation: of those units.
         normalise: `none` (the paper), or `places`: each channel without its mean over the places, the whole divided
             by its root mean square, so that what is read is where a channel differs. An EfficientNet's map has values
-            of tens, which saturate the units behind it: all boxes are alike then.
+            of tens, which can saturate the units behind it, and then all boxes are alike.
     """
 
     def __init__(

@@ -220,24 +220,26 @@ class _Run:
         model = self.recipe.model
         trial = build_backbone(model, len(self.labels.names))
         trial.hold_stages(self.recipe.alternation.held_stages)
-        if "activation" in (self.recipe.warm_up.target, self.recipe.alternation.apn_objective):
+        recipe = self.recipe
+        warms_up = recipe.warm_up.epochs and recipe.warm_up.target == "activation"
+        if warms_up or (recipe.alternation.rounds and recipe.alternation.apn_objective == "activation"):
             trial.require_class_activations(model.input_size)
         if model.batch_norm == "fold":
             trial.fold_batch_norm()
-        learning = self.recipe.warm_up.epochs or self.recipe.alternation.rounds
-        learning = learning or self.recipe.alternation.objective != "alternate" or model.proposals != "apn"
-        if self.init and not self.recipe.fine_tuning.epochs and not learning and not self._reads_as(self.init):
+        known = self._read_otherwise(self.init) if self.init and not recipe.fine_tuning.epochs else ""
+        if self.init and known and model.proposals == "apn" and not recipe.trains_apns:
             raise RecipeError(
-                f"the APNs of {self.init.path} do not read maps as model.apn_normalise {model.apn_normalise} does, "
-                "and nothing trains new ones: set warm_up.epochs to 1, or model.apn_normalise as it was there"
+                f"the APNs of {self.init.path} read maps with model.apn_normalise {known}, this recipe's with "
+                f"{model.apn_normalise}, and nothing trains new ones: set warm_up.epochs to 1, or "
+                f"model.apn_normalise to {known}"
             )
         if self.recipe.alternation.soft_labels:
             check_teacher(self.init, self.labels.names, self.recipe.data.source_size)
 
-    def _reads_as(self, init: Checkpoint) -> bool:
-        """Whether a checkpoint's APNs, if it has any, read their maps as those of this recipe do."""
-        known = init.manifest.recipe.get("model", {}).get("apn_normalise", "none")
-        return "apn1" not in init.parts or known == self.recipe.model.apn_normalise
+    def _read_otherwise(self, init: Checkpoint) -> str:
+        """The `apn_normalise` of a checkpoint's APNs where it is not that of this recipe, else ""."""
+        known = str(init.manifest.recipe.get("model", {}).get("apn_normalise", "none"))
+        return known if "apn1" in init.parts and known != self.recipe.model.apn_normalise else ""
 
     def _start_stage(self, number: int) -> None:
         """What comes before a stage's first batch: after fine-tuning, the backbone is copied into every scale."""
@@ -253,10 +255,9 @@ class _Run:
             if self.recipe.model.batch_norm == "fold":
                 scale.fold_batch_norm()
         if self.init and not self.recipe.fine_tuning.epochs:
-            if not self._reads_as(self.init):
-                self.say(
-                    f"{self.init.path}: its APNs read their maps otherwise (model.apn_normalise): they start anew"
-                )
+            known = self._read_otherwise(self.init)
+            if known:
+                self.say(f"{self.init.path}: its APNs read maps with model.apn_normalise {known}: they start anew")
                 return
             for index, apn in enumerate(self.racnn.apns, start=1):
                 if f"apn{index}" in self.init.parts:
