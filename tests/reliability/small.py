@@ -5,6 +5,7 @@ SMALL = (
     "model.backbone=test_efficientnet",
     "model.pretrained=none",
     "model.input_size=32",
+    "model.apn_normalise=none",  # a map of one place
     "model.apn_hidden=4",
     "fine_tuning.batch_size=10",
     "fine_tuning.epochs=1",
