@@ -217,10 +217,9 @@ class _Run:
             raise RecipeError(
                 "model.pretrained_sha256 is of what model.pretrained names, not of --init: leave one out"
             )
-        model = self.recipe.model
+        recipe, model = self.recipe, self.recipe.model
         trial = build_backbone(model, len(self.labels.names))
-        trial.hold_stages(self.recipe.alternation.held_stages)
-        recipe = self.recipe
+        trial.hold_stages(recipe.alternation.held_stages)
         warms_up = recipe.warm_up.epochs and recipe.warm_up.target == "activation"
         if warms_up or (recipe.alternation.rounds and recipe.alternation.apn_objective == "activation"):
             trial.require_class_activations(model.input_size)
