@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -152,6 +154,43 @@ def test_jittered_boxes_are_legal_elsewhere_and_come_from_the_seed() -> None:
     assert phase._moved(proposals) is proposals
 
 
+def test_attention_dropping_blots_out_the_next_box_in_what_is_learnt_alone() -> None:
+    racnn = small_racnn("model.zoom_bounds=[0.5, 0.5]", *RESIDUAL)
+    phase = ClassifierPhase(racnn, optimization(list(racnn.backbones)), torch.Tensor.backward, dropping=1.0)
+    size = racnn.input_size
+    views = torch.rand(2, 3, size, size) + 1
+    blotted = phase._dropped(views, torch.tensor([[-1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]))
+    half = size // 2
+    assert blotted[0, :, half:, :half].abs().max() == blotted[1, :, half:, half:].abs().max() == 0
+    for row, hidden in enumerate([(slice(half, None), slice(half)), (slice(half, None), slice(half, None))]):
+        left = torch.ones(size, size, dtype=torch.bool)
+        left[hidden] = False
+        torch.testing.assert_close(blotted[row][:, left], views[row][:, left])
+    phase.dropping = 0.5
+    torch.manual_seed(0)
+    many = phase._dropped(views[:1].expand(200, -1, -1, -1), torch.zeros(1, 3).expand(200, -1))
+    assert 70 < sum(bool((view == 0).any()) for view in many) < 130
+
+    def first_step(dropping: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        network = small_racnn("model.zoom_bounds=[0.5, 0.5]", *RESIDUAL)
+        learning = ClassifierPhase(
+            network, optimization(list(network.backbones)), torch.Tensor.backward, dropping=dropping
+        )
+        learning.begin()
+        for backbone in network.backbones:
+            backbone.eval()  # dropout would differ
+        logged = learning.step(*batch())
+        return logged, network.backbones[2].state_dict()
+
+    whole, dropped = first_step(0.0), first_step(1.0)
+    assert whole[0]["loss_scale1"] != dropped[0]["loss_scale1"]
+    assert whole[0]["loss_scale2"] != dropped[0]["loss_scale2"]
+    # The last scale has no next box, and its residual logits come from whole views: it learns the same.
+    torch.testing.assert_close(whole[0]["loss_scale3"], dropped[0]["loss_scale3"])
+    for name, tensor in whole[1].items():
+        torch.testing.assert_close(dropped[1][name], tensor, msg=name)
+
+
 @pytest.mark.parametrize("kind", ["classification", "expected"])
 def test_these_phases_train_the_apns_alone_and_lower_the_loss(kind: str) -> None:
     racnn = small_racnn(*RESIDUAL)
@@ -237,6 +276,37 @@ def test_a_warm_up_at_the_centre_brings_the_boxes_there() -> None:
     with torch.no_grad():
         features = racnn.look(0, racnn.first_glimpse(racnn.normalise(pictures))).features
     assert racnn.propose(0, features).abs().max() < 0.05
+
+
+def test_each_zoom_can_warm_up_to_a_size_of_its_own() -> None:
+    racnn = small_racnn()
+    apns = optimization(list(racnn.apns), 0.5)
+    phase = WarmUpPhase(racnn, apns, torch.Tensor.backward, target="centre", size_target=(0.8, -0.8))
+    phase.begin()
+    pictures, targets = batch()
+    for _ in range(150):
+        phase.step(pictures, targets)
+    with torch.no_grad():
+        sources = racnn.normalise(pictures)
+        glimpse = racnn.first_glimpse(sources)
+        first = racnn.propose(0, racnn.look(0, glimpse).features)
+        second = racnn.propose(1, racnn.look(1, racnn.zoom(sources, glimpse, first)).features)
+    assert first[:, 2].mean() == pytest.approx(0.8, abs=0.05)
+    assert second[:, 2].mean() < -0.7
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["warm_up.size_target=[1.0]"], "one for each of the 2 zooms"),
+        (["warm_up.size_target=[1.0, 1.5]"], "size_target"),
+        (["alternation.attention_dropping=0.5", "alternation.held_scales=2"], "attention_dropping"),
+        (["alternation.attention_dropping=0.5", "alternation.objective=joint"], "attention_dropping"),
+    ],
+)
+def test_sizes_and_dropping_that_cannot_be_are_refused(changes: list[str], said: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(said)):
+        load_recipe("default", changes)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ _Positive = Annotated[int, Field(ge=1)]
 _Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
+_Size = Annotated[float, Field(ge=-1, le=1)]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -166,13 +167,13 @@ class WarmUpRecipe:
 
     `target`: the place of the largest `response` of the map (the paper), the centre of the class `activation` maps of
     the photograph's labels, or the view's `centre`. `size_target` is what the box's size learns, from -1 (least) to 1
-    (greatest; the authors').
+    (greatest; the authors'): one for all zooms, or a list with one for each.
     """
 
     epochs: _Count = 1
     batch_size: _Positive = 32
     target: Literal["response", "activation", "centre"] = "response"
-    size_target: Annotated[float, Field(ge=-1, le=1)] = 1.0
+    size_target: _Size | tuple[_Size, ...] = 1.0
     optimizer: OptimizerRecipe = OptimizerRecipe(learning_rate=1e-3, weight_decay=0.0)
 
 
@@ -189,7 +190,9 @@ class AlternationRecipe:
     around its box (see `training.expected_loss`), or the warm-up's distance to the centre of the class `activation`
     maps, as the classifiers now have them. `held_stages`: the stem and so many first stages of every EfficientNet
     stay as fine-tuning left them; `held_scales`: so many first scales stay wholly. `box_jitter`: in classifier phases
-    tx, ty and tl are moved at random by up to so much (2: boxes anywhere).
+    tx, ty and tl are moved at random by up to so much (2: boxes anywhere). `attention_dropping`: the share of
+    photographs, drawn at random, whose coarser view a classifier learns from with the next zoom's box blotted out (Hu
+    et al. 2019, "See Better Before Looking Closer").
     `soft_labels`: the weight of the probabilities that the `--init` network's last fusion gives in the classifiers'
     targets; the labels have the rest (see `training.soft_labels`).
     """
@@ -202,6 +205,7 @@ class AlternationRecipe:
     held_stages: _Count = 0
     held_scales: _Count = 0
     box_jitter: Annotated[float, Field(ge=0, le=2)] = 0.0
+    attention_dropping: _Fraction = 0.0
     soft_labels: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     apn_objective: Literal["ranking", "classification", "expected", "activation"] = "ranking"
     margin: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -216,8 +220,11 @@ class AlternationRecipe:
             raise ValueError(f"objective {self.objective} has no APN phases: leave apn_objective at ranking")
         if self.objective == "end_to_end" and self.rounds:
             raise ValueError("objective end_to_end has no APN phases: set rounds to 0")
-        if self.objective == "joint" and (self.held_scales or self.box_jitter):
-            raise ValueError("objective joint trains everything as it is: leave held_scales and box_jitter at 0")
+        if self.objective == "joint" and (self.held_scales or self.box_jitter or self.attention_dropping):
+            raise ValueError(
+                "objective joint trains everything as it is: leave held_scales, box_jitter and attention_dropping "
+                "at 0"
+            )
         return self
 
 
@@ -277,6 +284,17 @@ class Recipe:
             raise ValueError(
                 f"alternation.held_scales {self.alternation.held_scales} of model.scales {self.model.scales} leaves "
                 "no scale to train: lower it"
+            )
+        sizes = self.warm_up.size_target
+        if isinstance(sizes, tuple) and len(sizes) != self.model.scales - 1:
+            raise ValueError(
+                f"warm_up.size_target {list(sizes)} does not fit model.scales {self.model.scales}: give one number, "
+                f"or one for each of the {self.model.scales - 1} zooms"
+            )
+        if self.alternation.attention_dropping and self.alternation.held_scales == self.model.scales - 1:
+            raise ValueError(
+                f"alternation.attention_dropping changes what coarser scales learn, and alternation.held_scales "
+                f"{self.alternation.held_scales} leaves only the last one learning: set one of them to 0"
             )
         if self.model.proposals != "apn" and self.trains_apns:
             raise ValueError(

@@ -59,6 +59,7 @@ def alternation_phases(
         held_scales=values.held_scales,
         held_stages=values.held_stages,
         box_jitter=values.box_jitter,
+        dropping=values.attention_dropping,
         apn=apn if values.objective == "end_to_end" else None,
     )
     turn: list[Phase] = [learning] * values.classifier_epochs

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from leafzoom.model.attention_proposal import activation_centres, encode_boxes, response_maxima
+from leafzoom.model.attention_proposal import activation_centres, decode_boxes, encode_boxes, response_maxima
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.losses import classification_loss, ranking_loss
 from leafzoom.model.racnn import RACNN, Glimpse
@@ -91,10 +91,11 @@ class WarmUpPhase:
         backward: Backward,
         *,
         target: Literal["response", "activation", "centre"],
-        size_target: float,
+        size_target: float | Sequence[float],
     ) -> None:
         self.racnn, self.optimization, self.backward = racnn, optimization, backward
-        self.target, self.size_target = target, size_target
+        self.target = target
+        self.sizes = [size_target] * len(racnn.apns) if isinstance(size_target, int | float) else list(size_target)
 
     def begin(self) -> None:
         """Train the APNs alone."""
@@ -110,7 +111,7 @@ class WarmUpPhase:
         for scale in range(len(racnn.apns)):
             with torch.no_grad():
                 features, centres = self._wanted(scale, glimpse, targets)
-            wanted = encode_boxes(centres, self.size_target, racnn.input_size, racnn.zoom_bounds, racnn.centre_range)
+            wanted = encode_boxes(centres, self.sizes[scale], racnn.input_size, racnn.zoom_bounds, racnn.centre_range)
             proposals = racnn.propose(scale, features)
             loss = nn.functional.smooth_l1_loss(proposals, wanted)
             self.backward(loss)
@@ -143,6 +144,9 @@ class ClassifierPhase:
     are detached: a scale's loss changes no other scale's parameters. The first `held_scales` scales stay still as
     well, and the stem and the first `held_stages` stages of every backbone.
 
+    With `dropping`, so large a share of the photographs is learnt from with the box that the next scale is given
+    blotted out of the view (the channels' mean colour); what finer scales are given comes from the whole view.
+
     With `apn`, the optimizer of the APNs, each of them learns from the classification loss of the scale that it
     proposes for, through the crop; its map stays detached, so the coarser scale's backbone does not.
     """
@@ -158,11 +162,12 @@ class ClassifierPhase:
         held_scales: int = 0,
         held_stages: int = 0,
         box_jitter: float = 0.0,
+        dropping: float = 0.0,
         apn: Optimization | None = None,
     ) -> None:
         self.racnn, self.optimization, self.backward = racnn, optimization, backward
         self.held_scales, self.held_stages = held_scales, held_stages
-        self.box_jitter, self.apn = box_jitter, apn
+        self.box_jitter, self.dropping, self.apn = box_jitter, dropping, apn
 
     def begin(self) -> None:
         """Train the backbones, and the APNs where they learn here."""
@@ -183,25 +188,40 @@ class ClassifierPhase:
         logits: Tensor | None = None
         for scale in range(racnn.scales):
             learns = scale >= self.held_scales or (scale > 0 and self.apn is not None)
-            with torch.set_grad_enabled(learns):
+            drops = learns and self.dropping > 0 and scale < len(racnn.apns)
+            with torch.set_grad_enabled(learns and not drops):
                 look = racnn.look(scale, glimpse)
-            logits = racnn.total_logits(logits, look.logits)
-            loss = classification_loss(logits, targets)
+            coarse, logits = logits, racnn.total_logits(logits, look.logits)
+            learnt, seen = logits, glimpse
             if scale < len(racnn.apns):
                 with torch.set_grad_enabled(self.apn is not None):
                     proposals = self._moved(racnn.propose(scale, look.features.detach()))
                     parent = Glimpse(glimpse.view.detach(), glimpse.boxes.detach(), glimpse.largest)
                     glimpse = racnn.zoom(sources, parent, proposals)
+                if drops:
+                    blotted = Glimpse(self._dropped(seen.view, proposals.detach()), seen.boxes, seen.largest)
+                    learnt = racnn.total_logits(coarse, racnn.look(scale, blotted).logits)
+            loss = classification_loss(learnt, targets)
             if learns:
                 self.backward(loss)
             logged[f"loss_scale{scale + 1}"] = loss.detach()
             logged[f"exact_match_scale{scale + 1}"] = exact_matches(logits, targets)
             logits = logits.detach()
-            del look, loss
+            del look, loss, learnt, seen
         self.optimization.step()
         if self.apn:
             self.apn.step()
         return logged
+
+    def _dropped(self, view: Tensor, proposals: Tensor) -> Tensor:
+        """Normalised views [B, 3, V, V], in `dropping` of them the boxes of proposals [B, 3] blotted out."""
+        racnn = self.racnn
+        boxes = decode_boxes(proposals, racnn.input_size, racnn.zoom_bounds, racnn.centre_range)
+        pixel = torch.arange(racnn.input_size, device=view.device, dtype=boxes.dtype) + 0.5
+        inside = (pixel - boxes[:, :2, None]).abs() <= boxes[:, 2:, None]
+        drawn = torch.rand(len(view), 1, 1, device=view.device) < self.dropping
+        blot = inside[:, 1, :, None] & inside[:, 0, None, :] & drawn
+        return view.masked_fill(blot[:, None], 0.0)
 
     def _moved(self, proposals: Tensor) -> Tensor:
         """Proposals [B, 3] moved at random by up to `box_jitter`."""
