@@ -396,6 +396,24 @@ def test_two_builds_at_once(leaves: Path, tmp_path: Path, cache: Cache) -> None:
     assert digests == [cache.digest] * 2
 
 
+def test_a_script_that_decodes_on_import_is_told_so(tmp_path: Path) -> None:
+    """The processes that decode import it; without a guard they would wait for their parent's lock for ever."""
+    folder = tmp_path / "leaves"
+    synthetic.write_leaves(folder, 2 * cache_module._CHUNK + 1, size=32, seed=0)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from leafzoom.dataset.cache import build_cache\n"
+        "from leafzoom.dataset.table import read_table\n"
+        f"build_cache(read_table(Path({str(folder)!r})), Path({str(tmp_path / 'cache')!r}), 32, workers=2)\n",
+        encoding="utf-8",
+    )
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert run.returncode != 0
+    assert "this script decodes on import: put what it does below" in run.stderr
+    assert "it goes on where it stopped" in run.stderr.splitlines()[-1]
+
+
 def test_damaged_or_outdated_cache_is_found_and_built_anew(leaves: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(leaves, data)

@@ -36,6 +36,10 @@ __all__ = ["Cache", "build_cache", "default_cache_folder", "open_cache"]
 
 _CHUNK = 64
 _ADVICE = ": run leafzoom prepare"
+_GUARD = (
+    "the processes that decode photographs import the script that started them, and this script decodes on import: "
+    'put what it does below `if __name__ == "__main__":`'
+)
 
 
 @dataclass(frozen=True)
@@ -92,12 +96,15 @@ def build_cache(
         say: told why a cache that is there cannot be used.
 
     Raises:
-        LeafzoomError: the folder cannot be written, or has too little room.
+        LeafzoomError: the folder cannot be written, or has too little room; or a process that decodes has come here
+            while importing the caller's script, which then lacks `if __name__ == "__main__":`.
     """
     try:
         return open_cache(table, folder, source_size)
     except DataError:
         make_folder(folder)
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # its parent holds the lock and waits for it
+        raise LeafzoomError(_GUARD)
     with FileLock(folder / "lock"):
         try:
             return open_cache(table, folder, source_size)
@@ -204,8 +211,8 @@ def _build(rows: tuple[Row, ...], folder: Path, source_size: int, workers: int) 
         raise LeafzoomError(f"cannot build the cache in {folder}: {error.strerror or error}") from error
     except BrokenProcessPool as error:
         raise LeafzoomError(
-            f"a process that decodes photographs into {folder} was ended from outside (too little memory?): run the "
-            "command again, it goes on where it stopped"
+            f"a process that decodes photographs into {folder} was ended (too little memory, or a script without "
+            '`if __name__ == "__main__":`?): run the command again, it goes on where it stopped'
         ) from error
     records = [record for start in sorted(done) for record in done[start]]
     entries = [vars(record) for record in records]
