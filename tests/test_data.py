@@ -411,7 +411,7 @@ def test_a_script_that_decodes_on_import_is_told_so(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
     assert run.returncode != 0
     assert "this script decodes on import: put what it does below" in run.stderr
-    assert "it goes on where it stopped" in run.stderr.splitlines()[-1]
+    assert 'without `if __name__ == "__main__":` started it, put what it does below' in run.stderr.splitlines()[-1]
 
 
 def test_damaged_or_outdated_cache_is_found_and_built_anew(leaves: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from leafzoom.model.attention_proposal import decode_boxes, placed_proposals
 from leafzoom.model.build import build_fusions, build_racnn
 from leafzoom.model.fusion import FusedRACNN
 from leafzoom.model.losses import classification_loss
-from leafzoom.model.racnn import RACNN
+from leafzoom.model.racnn import RACNN, Glimpse
 from leafzoom.recipe import OptimizerRecipe, load_recipe
 from leafzoom.training.alternation import alternation_phases
 from leafzoom.training.expected_loss import ExpectedLossPhase, candidates, expected_loss
@@ -171,7 +171,7 @@ def test_attention_dropping_blots_out_the_next_box_in_what_is_learnt_alone() -> 
     many = phase._dropped(views[:1].expand(200, -1, -1, -1), torch.zeros(1, 3).expand(200, -1))
     assert 70 < sum(bool((view == 0).any()) for view in many) < 130
 
-    def first_step(dropping: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    def first_step(dropping: float) -> tuple[dict[str, torch.Tensor], list[dict[str, torch.Tensor]]]:
         network = small_racnn("model.zoom_bounds=[0.5, 0.5]", *RESIDUAL)
         learning = ClassifierPhase(
             network, optimization(list(network.backbones)), torch.Tensor.backward, dropping=dropping
@@ -180,15 +180,33 @@ def test_attention_dropping_blots_out_the_next_box_in_what_is_learnt_alone() -> 
         for backbone in network.backbones:
             backbone.eval()  # dropout would differ
         logged = learning.step(*batch())
-        return logged, network.backbones[2].state_dict()
+        return logged, [backbone.state_dict() for backbone in network.backbones]
 
+    # Scale 1 learns from what is left: its step is that of the loss of blotted views.
+    blotting = small_racnn("model.zoom_bounds=[0.5, 0.5]", *RESIDUAL).eval()
+    pictures, targets = batch()
+    with torch.no_grad():
+        glimpse = blotting.first_glimpse(blotting.normalise(pictures))
+        proposals = blotting.propose(0, blotting.look(0, glimpse).features)
+    phase.dropping = 1.0
+    hidden = phase._dropped(glimpse.view, proposals)
+    own = blotting.look(0, Glimpse(hidden, glimpse.boxes)).logits
+    wanted = classification_loss(own, targets)
     whole, dropped = first_step(0.0), first_step(1.0)
+    torch.testing.assert_close(dropped[0]["loss_scale1"], wanted.detach())
     assert whole[0]["loss_scale1"] != dropped[0]["loss_scale1"]
     assert whole[0]["loss_scale2"] != dropped[0]["loss_scale2"]
     # The last scale has no next box, and its residual logits come from whole views: it learns the same.
     torch.testing.assert_close(whole[0]["loss_scale3"], dropped[0]["loss_scale3"])
-    for name, tensor in whole[1].items():
-        torch.testing.assert_close(dropped[1][name], tensor, msg=name)
+    for name, tensor in whole[1][2].items():
+        torch.testing.assert_close(dropped[1][2][name], tensor, msg=name)
+    # The coarser ones do not: scale 1 takes the step of the blotted views' loss.
+    gradients = torch.autograd.grad(wanted, [weight for _, weight in blotting.backbones[0].named_parameters()])
+    for (name, weight), gradient in zip(blotting.backbones[0].named_parameters(), gradients, strict=True):
+        torch.testing.assert_close(
+            dropped[1][0][name], weight.detach() - 0.1 * gradient, atol=1e-5, rtol=1e-3, msg=name
+        )
+    assert any(not dropped[1][1][name].equal(tensor) for name, tensor in whole[1][1].items())
 
 
 @pytest.mark.parametrize("kind", ["classification", "expected"])
@@ -299,9 +317,11 @@ def test_each_zoom_can_warm_up_to_a_size_of_its_own() -> None:
     ("changes", "said"),
     [
         (["warm_up.size_target=[1.0]"], "one for each of the 2 zooms"),
-        (["warm_up.size_target=[1.0, 1.5]"], "size_target"),
-        (["alternation.attention_dropping=0.5", "alternation.held_scales=2"], "attention_dropping"),
-        (["alternation.attention_dropping=0.5", "alternation.objective=joint"], "attention_dropping"),
+        (["warm_up.size_target=[1.0, 1.5]"], "from -1 (least) to 1 (greatest), not 1.5"),
+        (["warm_up.size_target=-3"], "from -1 (least) to 1 (greatest), not -3"),
+        (["warm_up.size_target=[]"], "one for each of the 2 zooms"),
+        (["alternation.attention_dropping=0.5", "alternation.held_scales=2"], "lower held_scales"),
+        (["alternation.attention_dropping=0.5", "alternation.objective=joint"], "joint trains everything as it is"),
     ],
 )
 def test_sizes_and_dropping_that_cannot_be_are_refused(changes: list[str], said: str) -> None:

@@ -43,7 +43,6 @@ _Positive = Annotated[int, Field(ge=1)]
 _Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
-_Size = Annotated[float, Field(ge=-1, le=1)]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -173,8 +172,16 @@ class WarmUpRecipe:
     epochs: _Count = 1
     batch_size: _Positive = 32
     target: Literal["response", "activation", "centre"] = "response"
-    size_target: _Size | tuple[_Size, ...] = 1.0
+    size_target: float | tuple[float, ...] = 1.0
     optimizer: OptimizerRecipe = OptimizerRecipe(learning_rate=1e-3, weight_decay=0.0)
+
+    @model_validator(mode="after")
+    def _sizes(self) -> WarmUpRecipe:
+        sizes = self.size_target if isinstance(self.size_target, tuple) else (self.size_target,)
+        for size in sizes:
+            if not -1 <= size <= 1:
+                raise ValueError(f"size_target is from -1 (least) to 1 (greatest), not {size:g}")
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -294,7 +301,8 @@ class Recipe:
         if self.alternation.attention_dropping and self.alternation.held_scales == self.model.scales - 1:
             raise ValueError(
                 f"alternation.attention_dropping changes what coarser scales learn, and alternation.held_scales "
-                f"{self.alternation.held_scales} leaves only the last one learning: set one of them to 0"
+                f"{self.alternation.held_scales} leaves only the last one learning: lower held_scales, or "
+                "set attention_dropping to 0"
             )
         if self.model.proposals != "apn" and self.trains_apns:
             raise ValueError(

@@ -211,8 +211,9 @@ def _build(rows: tuple[Row, ...], folder: Path, source_size: int, workers: int) 
         raise LeafzoomError(f"cannot build the cache in {folder}: {error.strerror or error}") from error
     except BrokenProcessPool as error:
         raise LeafzoomError(
-            f"a process that decodes photographs into {folder} was ended (too little memory, or a script without "
-            '`if __name__ == "__main__":`?): run the command again, it goes on where it stopped'
+            f"a process that decodes photographs into {folder} was ended. If a script without "
+            '`if __name__ == "__main__":` started it, put what it does below that; else (too little memory?) run the '
+            "command again, it goes on where it stopped"
         ) from error
     records = [record for start in sorted(done) for record in done[start]]
     entries = [vars(record) for record in records]

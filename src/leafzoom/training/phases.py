@@ -80,6 +80,8 @@ class FineTuningPhase:
 class WarmUpPhase:
     """The APNs learn a place in the view that they read: the largest response of the map (§3.3.2), the centre of the
     class activation maps of the photograph's labels, or the view's centre.
+
+    `size_target`: the size that the boxes learn, from -1 (least) to 1 (greatest), one for all zooms or one for each.
     """
 
     name = "apn"
@@ -96,6 +98,8 @@ class WarmUpPhase:
         self.racnn, self.optimization, self.backward = racnn, optimization, backward
         self.target = target
         self.sizes = [size_target] * len(racnn.apns) if isinstance(size_target, int | float) else list(size_target)
+        if len(self.sizes) != len(racnn.apns):
+            raise ValueError(f"size_target has {len(self.sizes)} sizes for {len(racnn.apns)} zooms")
 
     def begin(self) -> None:
         """Train the APNs alone."""
@@ -145,7 +149,8 @@ class ClassifierPhase:
     well, and the stem and the first `held_stages` stages of every backbone.
 
     With `dropping`, so large a share of the photographs is learnt from with the box that the next scale is given
-    blotted out of the view (the channels' mean colour); what finer scales are given comes from the whole view.
+    blotted out of the view (the channels' mean colour); what finer scales are given comes from the whole view, and so
+    do the logged exact matches, while the logged losses are those learnt from. Batch norms in train() see both views.
 
     With `apn`, the optimizer of the APNs, each of them learns from the classification loss of the scale that it
     proposes for, through the crop; its map stays detached, so the coarser scale's backbone does not.
@@ -188,7 +193,7 @@ class ClassifierPhase:
         logits: Tensor | None = None
         for scale in range(racnn.scales):
             learns = scale >= self.held_scales or (scale > 0 and self.apn is not None)
-            drops = learns and self.dropping > 0 and scale < len(racnn.apns)
+            drops = scale >= self.held_scales and self.dropping > 0 and scale < len(racnn.apns)
             with torch.set_grad_enabled(learns and not drops):
                 look = racnn.look(scale, glimpse)
             coarse, logits = logits, racnn.total_logits(logits, look.logits)
