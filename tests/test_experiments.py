@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
+import re
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +27,7 @@ def script(name: str) -> ModuleType:
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec
     module = importlib.util.module_from_spec(spec)
+    sys.modules[loader.name] = module  # dataclasses look for it there
     loader.exec_module(module)
     return module
 
@@ -33,9 +36,9 @@ def script(name: str) -> ModuleType:
 def test_every_arm_is_a_recipe(arm: str) -> None:
     extends = ARMS[arm].get("extends", "base.toml")
     recipe = load_recipe(str(HERE / extends), [f"name={arm}", *ARMS[arm]["set"]])
-    assert recipe.model.input_size == 128 or arm.startswith("plain-224")
+    assert recipe.model.input_size == {"leaves.toml": 96}.get(extends, 128) or arm.startswith("plain-224")
     epochs = recipe.fine_tuning.epochs + recipe.alternation.classifier_epochs * (1 + recipe.alternation.rounds)
-    wanted = 0 if arm.endswith("-start") else {"base.toml": 2, "paper.toml": 4}[extends]
+    wanted = 0 if arm.endswith("-start") else {"base.toml": 2, "paper.toml": 4, "leaves.toml": 4}[extends]
     assert epochs == wanted, "arms are compared that train their classifiers for as long"
 
 
@@ -46,7 +49,7 @@ def test_comparisons_are_of_arms_and_published(name: str) -> None:
     assert comparison["control"] in comparison["arms"]
     result = json.loads((ROOT / "results" / "experiments" / f"{name}.json").read_text(encoding="utf-8"))
     assert list(result["arms"]) == comparison["arms"]
-    assert result["photographs"] > 4000
+    assert result["photographs"] == (800 if comparison.get("data") == "leaves" else 4396)
     for arm, row in result["arms"].items():
         wanted = ARMS[arm.partition(":")[0]]
         assert row["changes"] == wanted["set"], f"{arm} was measured with other values"
@@ -93,6 +96,61 @@ def test_the_oracle_takes_the_box_with_the_least_loss() -> None:
     assert report._chosen(logits, targets, "oracle").tolist() == [[9.0, 9.0, 4.0, -4.0]]
     assert report._chosen(logits, targets, "nine").tolist() == [[9.0, 9.0, 0.0, 0.0]]
     assert report._chosen(logits + np.arange(10)[None, :, None], targets, "middle").tolist() == [[9.0, 9.0, 5.0, 5.0]]
+    order = np.array([[2, 7, 0, 1, 3, 4, 5, 6, 8]])
+    assert report._chosen(logits, targets, "gain", order).tolist() == [[9.0, 9.0, -2.0, 2.0]]
+    assert report._chosen(logits, targets, "gain3", order).tolist() == [[9.0, 9.0, -1.0, 1.0]]
+    many = report._chosen(np.repeat(logits, 500, axis=0), np.repeat(targets, 500, axis=0), "random")
+    assert set(many[:, 2]) == set(range(-4, 5))
+
+
+def test_boxes_that_meet_lesions_are_counted_and_chance_beside() -> None:
+    run = script("run")
+    lesion = np.array([[0.1, 0.1, 0.2, 0.2]])
+    boxes = np.array([[0.15, 0.15, 0.1], [0.22, 0.15, 0.1], [0.8, 0.8, 0.1], [0.5, 0.5, 0.1]])
+    inner = boxes * [1, 1, 0.5]
+    met = run.on_lesions([boxes, inner], [lesion, lesion, lesion, np.empty((0, 4))])
+    assert all(len(hits) == 3 for hits in met.values())
+    many = run.on_lesions([boxes[:1].repeat(3000, axis=0), inner[:1].repeat(3000, axis=0)], [lesion] * 3000)
+    assert met["box2_centre_on"].tolist() == [1, 0, 0]
+    assert met["box2_holds"].tolist() == [1, 1, 0]
+    assert met["box3_holds"].tolist() == [1, 0, 0]
+    # Centres of boxes 0.2 wide lie in 0.1 to 0.9: up to 0.25 they hold the lesion's centre, up to 0.2 they are on it.
+    assert many["box2_holds_chance"].mean() == pytest.approx((0.15 / 0.8) ** 2, abs=0.002)
+    assert many["box2_centre_on_chance"].mean() == pytest.approx((0.1 / 0.8) ** 2, abs=0.002)
+    # Centres of the inner boxes lie within 0.05 of the outer ones'.
+    random = np.random.default_rng(1)
+    outer = random.uniform(0.1, 0.9, (400_000, 2))
+    held = (np.abs(outer + random.uniform(-0.05, 0.05, outer.shape) - 0.15) <= 0.05).all(axis=1)
+    assert many["box3_holds_chance"].mean() == pytest.approx(held.mean(), abs=0.002)
+
+
+def test_a_gain_that_the_map_shows_is_learned_and_noise_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    gain = script("gain")
+    random = np.random.default_rng(0)
+    at = np.array([[x, y, 0.25] for y in (0.25, 0.5, 0.75) for x in (0.25, 0.5, 0.75)])
+    maps = np.zeros((120, 2, 4, 4), np.float32)
+    spot = random.integers(0, 4, (120, 2))
+    maps[np.arange(120), 0, spot[:, 1], spot[:, 0]] = 1.0  # the lower, the nearer to this cell
+    maps[:, 1] = random.normal(size=(120, 4, 4))
+    seen = gain.described(maps, np.zeros((120, 1), np.float32), np.broadcast_to(at, (120, 9, 3)))
+    assert seen.shape == (120, 9, 2 + 9 * 2)
+    corner = gain.described(
+        np.eye(4)[None, None, 0:1] * 0 + np.arange(16).reshape(1, 1, 4, 4), np.zeros((1, 1)), at[None]
+    )
+    whole = np.arange(16).reshape(4, 4)
+    assert corner[0, 0, 0] - corner[0, 8, 0] == pytest.approx(whole[:2, :2].mean() - whole[2:, 2:].mean())
+    losses = -seen[..., 0].astype(np.float64)
+    expected, explained = gain.cross_validated(seen, losses)
+    assert explained > 0.9
+    chosen = np.take_along_axis(losses, expected.argmin(axis=1)[:, None], axis=1)[:, 0]
+    assert (chosen - losses.min(axis=1)).mean() < 0.1 * (losses.mean(axis=1) - losses.min(axis=1)).mean()
+    # More features than boxes, and nothing to be learned: a fit that had seen the photographs would explain it all.
+    wide = random.normal(size=(30, 9, 400)).astype(np.float32)
+    noise = random.normal(size=(30, 9))
+    noise -= noise.mean(axis=1, keepdims=True)
+    monkeypatch.setattr(gain, "_PENALTIES", (1e-3,))
+    assert np.square(gain.fitted(wide, noise)(wide) - noise).mean() < 0.1 * np.square(noise).mean()
+    assert gain.cross_validated(wide, noise)[1] < 0
 
 
 def test_confirm_reads_the_answers_of_evaluate(tmp_path: Path) -> None:
@@ -105,27 +163,26 @@ def test_confirm_reads_the_answers_of_evaluate(tmp_path: Path) -> None:
         "a.jpg,frog_eye rust,frog_eye,0.5,0.7,0.2,0.9,0.9\n",
         encoding="utf-8",
     )
-    images, right, plain = confirm.answers(path)
+    images, right, plain = confirm.answers(confirm.predictions(path))
     assert images == ["a.jpg", "b.jpg"]
-    assert right.tolist() == [[False, True]]
-    assert {head: hits.tolist() for head, hits in plain.items()} == {
-        "scale1": [[True, True]],
-        "scale2": [[False, False]],
-    }
+    assert right.tolist() == [False, True]
+    assert {head: hits.tolist() for head, hits in plain.items()} == {"scale1": [True, True], "scale2": [False, False]}
 
 
 def test_what_else_is_published_is_whole() -> None:
     """The comparisons that arms.toml does not describe."""
     folder = ROOT / "results" / "experiments"
     text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
-    confirm = json.loads((folder / "confirm.json").read_text(encoding="utf-8"))
-    assert confirm["photographs"] == 1677
-    assert {pair["arm"] for pair in confirm["pairs"]} == set(confirm["arms"]) - {confirm["control"]}
-    assert {arm for arm in confirm["arms"] if f"`{arm}`" not in text} == set()
+    assert re.search(r"TEXT\b|SHORT[A-Z]", text) is None, "a placeholder is left"
+    for name in ("confirm", "fair"):
+        confirm = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        assert confirm["photographs"] == 1677
+        assert {pair["arm"] for pair in confirm["pairs"]} == set(confirm["arms"]) - {confirm["control"]}
+        assert {arm for arm in confirm["arms"] if f"`{arm}`" not in text} == set()
     curves = json.loads((folder / "paper-curves.json").read_text(encoding="utf-8"))["curves"]
     assert {name.rpartition("-")[0] for name in curves} == set(COMPARISONS["paper"]["arms"])
     assert all(len(points) >= 4 for metrics in curves.values() for points in metrics.values())
-    for name in ("confirm", "paper-curves"):
+    for name in ("confirm", "fair", "paper-curves"):
         assert (ROOT / "docs" / "experiments" / f"{name}.svg").is_file()
         assert f"experiments/{name}.svg" in text
     price = json.loads((folder / "price.json").read_text(encoding="utf-8"))["networks"]
