@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ def test_the_tour(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     picture = run_demo(out, seed=1, say=said.append, photographs=60, changes=TINY)
     assert picture.is_file()
+    assert re.search(r"diagnosis\.png: (unsure; perhaps \w|\w.* sure\)|not a sharp)", said[-1]), said[-1]
     assert [line[:3] for line in said if line[1:2] == "/"] == [f"{step}/6" for step in range(1, 7)]
     page = (out / "report" / "index.html").read_text(encoding="utf-8")
     assert "Does it look at the lesions?" in page

@@ -23,6 +23,7 @@ with needs_extra("train", "leafzoom demo"):
     from leafzoom.evaluation.report import report
     from leafzoom.evaluation.zoom_value import ZoomValue
     from leafzoom.inference.export import export_onnx
+    from leafzoom.inference.formats import summary
     from leafzoom.inference.network import OnnxNetwork
     from leafzoom.inference.predictor import Predictor
     from leafzoom.inference.torch_network import TorchNetwork
@@ -95,13 +96,15 @@ def run_demo(
     export_onnx(load_checkpoint(checkpoint), run / "model.onnx", cache.sources[:32])
 
     mixed = [row.image for row in cache.table.take(split.report).rows if len(row.labels) > 1]
-    photo, picture = leaves / "train_images" / (mixed or split.report)[0], out / "diagnosis.png"
-    say(f"6/6 diagnosing {photo} into {picture}")
-    prediction = Predictor(OnnxNetwork(run / "model.onnx"))(photo)
+    photos, picture = [leaves / "train_images" / image for image in mixed or split.report], out / "diagnosis.png"
+    say(f"6/6 diagnosing leaves with both kinds of spots; the first that it is sure of into {picture}")
+    predictor = Predictor(OnnxNetwork(run / "model.onnx"))
+    sure = (prediction for prediction in map(predictor, photos) if prediction.verdict == "diagnosis")
+    prediction = next(sure, None) or predictor(photos[0])
     prediction.save(picture)
     seconds = time.perf_counter() - started
     _conclude(evaluation, zoom, seconds, seed, out / "demo.json", say)
-    say(f"Done in {seconds:.0f} s. Open {page}, and see {picture}: it says {', '.join(prediction.labels)}.")
+    say(f"Done in {seconds:.0f} s. Open {page}, and see {picture}: {summary(prediction.to_dict())}.")
     return picture
 
 
