@@ -36,7 +36,8 @@ def script(name: str) -> ModuleType:
 def test_every_arm_is_a_recipe(arm: str) -> None:
     extends = ARMS[arm].get("extends", "base.toml")
     recipe = load_recipe(str(HERE / extends), [f"name={arm}", *ARMS[arm]["set"]])
-    assert recipe.model.input_size == {"leaves.toml": 96}.get(extends, 128) or arm.startswith("plain-")
+    named = re.search(r"^plain-.*?(\d{3})", arm)
+    assert recipe.model.input_size == (int(named[1]) if named else {"leaves.toml": 96}.get(extends, 128))
     epochs = recipe.fine_tuning.epochs + recipe.alternation.classifier_epochs * (1 + recipe.alternation.rounds)
     wanted = 0 if arm.endswith("-start") else {"base.toml": 2, "paper.toml": 4, "leaves.toml": 4}[extends]
     assert epochs == wanted, "arms are compared that train their classifiers for as long"
