@@ -6,6 +6,7 @@ import importlib.machinery
 import importlib.util
 import json
 import re
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -14,6 +15,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from leafzoom.dataset.cache import Cache
+from leafzoom.evaluation.zoom_value import KINDS, looks_by_kind
+from leafzoom.model.build import network_from_checkpoint
+from leafzoom.model.checkpoint import load_checkpoint
 from leafzoom.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,8 +60,20 @@ def test_comparisons_are_of_arms_and_published(name: str) -> None:
         wanted = ARMS[arm.partition(":")[0]]
         assert row["changes"] == wanted["set"], f"{arm} was measured with other values"
         assert (row.get("extends"), row.get("start")) == (wanted.get("extends"), wanted.get("start"))
+    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
     assert (ROOT / "docs" / "experiments" / f"{name}.svg").is_file()
-    assert f"experiments/{name}.svg" in (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    assert f"experiments/{name}.svg" in text
+    if comparison.get("zoom_value"):
+        apns = {arm.partition(":")[0] for arm in comparison["arms"] if not _without_apn(arm)}
+        assert set(result["zoom_value"]) == apns
+        for arm, heads in result["zoom_value"].items():
+            assert {row["seeds"] for row in heads.values()} == {result["arms"][arm]["seeds"]}
+        assert f"<!-- zoom_value {name} -->" in text
+
+
+def _without_apn(arm: str) -> bool:
+    changes = ARMS[arm.partition(":")[0]]["set"]
+    return any(change in changes for change in ("model.proposals=centre", "model.proposals=response"))
 
 
 def test_a_clear_difference_is_clear_and_none_is_none() -> None:
@@ -74,6 +91,69 @@ def test_a_clear_difference_is_clear_and_none_is_none() -> None:
     assert same["p"] > 0.05
     nothing = report.difference(control, control)
     assert nothing == {"difference": 0.0, "interval": [0.0, 0.0], "by_seed": [0.0, 0.0, 0.0], "p": 1.0}
+
+
+def test_zoom_value_is_of_the_same_classifiers(tmp_path: Path) -> None:
+    """From a network's answers with four kinds of boxes to the table's row, two seeds."""
+    report = script("report")
+    random = np.random.default_rng(0)
+    learned = random.uniform(size=(2, 500)) < 0.8
+    expected = []
+    for seed in range(2):
+        folder = tmp_path / f"arm-{seed}"
+        folder.mkdir()
+        (folder / "measured.npz").touch()
+        (folder / "recipe.json").write_text('{"model": {"proposals": "apn"}}', encoding="utf-8")
+        hits = {f"{kind} scale2": random.uniform(size=500) < 0.6 for kind in ("random", "response")}
+        hits |= {"learned scale2": learned[seed], "centre scale2": learned[seed]}
+        expected.append(learned[seed].mean() - hits["random scale2"].mean())
+        with pytest.raises(SystemExit, match=rf"arm-{seed} has no zoom-value.npz: experiments/zoom-value DATA"):
+            report.zoom_values(tmp_path, ["arm"])
+        np.savez_compressed(folder / "zoom-value.npz", **hits)
+    row = report.zoom_values(tmp_path, ["arm", "other"])
+    assert list(row) == ["arm"]
+    assert list(row["arm"]) == ["scale2"]
+    found = row["arm"]["scale2"]
+    assert found["seeds"] == 2
+    assert found["exact_match"] == pytest.approx(learned.mean(), abs=1e-4)
+    assert found["centre"]["difference"] == 0
+    assert found["random"]["by_seed"] == pytest.approx(expected, abs=1e-4)
+    assert found["random"]["interval"][0] > 0
+
+
+def test_zoom_value_is_measured_on_the_runs_own_data(
+    trained: Path, leaves: Path, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = script("zoom-value")
+    run = tmp_path / "arm-0"
+    shutil.copytree(trained, run)
+    checkpoint = load_checkpoint(run / "model.safetensors")
+    rows = np.array([3, 1, 8])
+    targets = cache.table.targets(checkpoint.manifest.labels)[rows]
+
+    def call(data: Path) -> None:
+        monkeypatch.setattr(sys, "argv", ["zoom-value", str(data), str(run)])
+        measure.main()
+
+    with pytest.raises(SystemExit, match="arm-0 is not a measured run: experiments/run"):
+        call(leaves)
+    np.savez_compressed(run / "measured.npz", rows=rows, targets=targets)
+    other = tmp_path / "other"
+    shutil.copytree(leaves, other)
+    table = other / "train.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"arm-0 was not trained and measured on .*other: give that folder"):
+        call(other)
+    assert not (run / "zoom-value.npz").exists()
+    call(leaves)
+    looks = looks_by_kind(network_from_checkpoint(checkpoint), np.asarray(cache.sources)[rows])
+    with np.load(run / "zoom-value.npz") as arrays:
+        assert {name.split()[0] for name in arrays.files} == set(KINDS)
+        for name in arrays.files:
+            kind, head = name.split()
+            said = looks[kind].answers[head]
+            assert arrays[name].tolist() == (said == targets.astype(bool)).all(axis=1).tolist()
 
 
 def test_seeds_that_disagree_widen_the_interval() -> None:
@@ -174,7 +254,7 @@ def test_what_else_is_published_is_whole() -> None:
     """The comparisons that arms.toml does not describe."""
     folder = ROOT / "results" / "experiments"
     text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
-    assert re.search(r"TEXT\b|SHORT[A-Z]", text) is None, "a placeholder is left"
+    assert re.search(r"XXX|TEXT\b|SHORT[A-Z]", text) is None, "a placeholder is left"
     for name in ("confirm", "fair"):
         confirm = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         assert confirm["photographs"] == 1677
@@ -187,7 +267,8 @@ def test_what_else_is_published_is_whole() -> None:
         assert (ROOT / "docs" / "experiments" / f"{name}.svg").is_file()
         assert f"experiments/{name}.svg" in text
     price = json.loads((folder / "price.json").read_text(encoding="utf-8"))["networks"]
-    assert set(price) == {"plain-224-start:scale1", "plain-128:scale1", "centre-67", "three-centre"}
+    larger = {"plain-lite2-160:scale1", "plain-lite2-184:scale1"}
+    assert set(price) == larger | {"plain-224-start:scale1", "plain-128:scale1", "centre-67", "three-centre"}
     for row in price.values():
         assert row["multiply_adds"] > 0
         low, high = row["time_ratio_quartiles"]
