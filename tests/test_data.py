@@ -11,16 +11,18 @@ import sys
 import time
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageDraw
 
 from conftest import needs_shared
+from leafzoom.dataset import audit, synthetic
 from leafzoom.dataset import cache as cache_module
-from leafzoom.dataset import synthetic
-from leafzoom.dataset.audit import duplicate_groups, near_duplicates
+from leafzoom.dataset.audit import duplicate_groups, near_duplicates, near_duplicates_of
 from leafzoom.dataset.cache import Cache, build_cache, open_cache
 from leafzoom.dataset.lesions import read_lesions
 from leafzoom.dataset.split import (
@@ -353,6 +355,9 @@ def test_unreadable_photographs_become_problems(tmp_path: Path) -> None:
     built = build_cache(read_table(data), tmp_path / "cache", 32)
     assert built.table.images == ("a.png", "c.png")
     assert len(built.sources) == len(built.photo_sizes) == 2
+    assert isinstance(built.sources, np.memmap), "a photograph that cannot be read brings the others into memory"
+    assert np.array_equal(built.sources[1], read_source(data / "images" / "c.png", 32).pixels)
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"cache.json", "lock", "sources.u8"}
     assert [(p.line, p.image) for p in built.table.problems] == [(3, "bad.png")]
     with pytest.raises(DataError, match=r"row 3: 'bad.png' is no JPEG"):
         built.table.require_clean()
@@ -463,6 +468,43 @@ def test_near_duplicates_survive_recompression_and_nothing_else_is_one(cache: Ca
     pairs = near_duplicates(np.concatenate([sources, noisy]))
     assert {(pair.first, pair.second) for pair in pairs} == {(3, 60), (20, 61)}
     assert near_duplicates(np.zeros((4, 32, 32, 3), np.uint8)) == []
+
+
+def test_near_duplicates_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are kept beside the sources; a damaged file, other sources or a read-only folder cost a new look."""
+    data = folder_with(tmp_path, "image,labels\na.png,scab\nb.png,scab\nc.png,rust\n")
+    (data / "images").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), np.uint8)
+    for name, pixels in zip("abc", (noise[0], noise[0], noise[1]), strict=True):
+        Image.fromarray(pixels).save(data / "images" / f"{name}.png")
+    built = build_cache(read_table(data), tmp_path / "cache", 32)
+    looks: list[int] = []
+
+    def counting(sources: NDArray[np.uint8]) -> list[audit.NearDuplicate]:
+        looks.append(len(sources))
+        return near_duplicates(sources)
+
+    monkeypatch.setattr(audit, "near_duplicates", counting)
+    pairs = near_duplicates_of(built)
+    assert [(pair.first, pair.second) for pair in pairs] == [(0, 1)]
+    assert near_duplicates_of(built) == pairs
+    assert looks == [3]
+    stored = built.folder / "near-duplicates.json"
+    for content in (stored.read_text().replace("0,", "1,"), '{"made_of": 1}', "[]", "", stored.read_text()[:-9]):
+        stored.write_text(content)
+        assert near_duplicates_of(built) == pairs
+    assert looks == [3] * 6
+    other = replace(built, digest="other")
+    assert near_duplicates_of(other) == pairs
+    assert len(looks) == 7
+    monkeypatch.setattr(audit, "write_json", failing)
+    assert near_duplicates_of(built) == pairs
+    assert len(looks) == 8
+
+
+def failing(path: Path, content: object) -> None:
+    """A write to a folder that is read-only."""
+    raise LeafzoomError(f"cannot write {path}: Read-only file system")
 
 
 def test_leaves_alike_on_a_plain_background_are_no_near_duplicates() -> None:

@@ -96,7 +96,7 @@ def prepare(data: Path, csv_file: Path | None, cache_folder: Path | None, out: P
     Example: leafzoom prepare --data plant-pathology-2021 --out report
     """
     with needs_extra("train", "leafzoom prepare"):
-        from leafzoom.dataset.audit import near_duplicates
+        from leafzoom.dataset.audit import near_duplicates_of
         from leafzoom.dataset.lesions import read_lesions
         from leafzoom.evaluation.dataset_page import combination_counts, write_dataset_page
         from leafzoom.storage import make_folder, write_json
@@ -105,7 +105,7 @@ def prepare(data: Path, csv_file: Path | None, cache_folder: Path | None, out: P
         make_folder(out)
     cache = _cache(data, csv_file, cache_folder, source_size)
     table = cache.table
-    pairs = near_duplicates(cache.sources)
+    pairs = near_duplicates_of(cache)
     conflicts = sum(pair.conflicting(table) for pair in pairs)
     click.echo(f"{len(table)} photographs in {table.csv}, cached in {cache.folder}")
     counts = combination_counts([row.labels for row in table.rows])

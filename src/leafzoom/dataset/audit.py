@@ -8,16 +8,23 @@ or more, the closest two different photographs 0.888 and 0.59.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import astuple, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.table import Table
+from leafzoom.errors import LeafzoomError
+from leafzoom.storage import write_json
 
-__all__ = ["NearDuplicate", "duplicate_groups", "near_duplicates"]
+__all__ = ["NearDuplicate", "duplicate_groups", "near_duplicates", "near_duplicates_of"]
 
 _SIDE = 32
 _TILES = 4
@@ -56,6 +63,38 @@ def near_duplicates(sources: NDArray[np.uint8]) -> list[NearDuplicate]:
             if _tiles_alike(grey[start + i], grey[start + j]):
                 pairs.append(NearDuplicate(start + int(i), start + int(j), min(float(correlation[i, j]), 1.0)))
     return sorted(pairs, key=lambda pair: (-pair.correlation, pair.first, pair.second))
+
+
+def near_duplicates_of(cache: Cache) -> list[NearDuplicate]:
+    """`near_duplicates` of a cache's sources, looked for once and then kept beside them in `near-duplicates.json`.
+
+    A file that is damaged, or of other photographs, is written anew; a folder that cannot be written to is no error.
+    """
+    path = cache.folder / "near-duplicates.json"
+    made_of = f"{cache.digest} {_SIDE} {_TILES} {_ALIKE} {_ALIKE_TILE} {_FLAT}"
+    known = _read_pairs(path, made_of)
+    if known is not None:
+        return known
+    pairs = near_duplicates(cache.sources)
+    entries = [list(astuple(pair)) for pair in pairs]
+    with suppress(LeafzoomError):
+        write_json(path, {"made_of": made_of, "pairs": entries, "sha256": _digest(entries)})
+    return pairs
+
+
+def _read_pairs(path: Path, made_of: str) -> list[NearDuplicate] | None:
+    """The pairs that a file holds, or None where it is missing, damaged or made of something else."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["made_of"] != made_of or stored["sha256"] != _digest(stored["pairs"]):
+            return None
+        return [NearDuplicate(*pair) for pair in stored["pairs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _digest(entries: list[list[float]]) -> str:
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 
 def duplicate_groups(count: int, pairs: Sequence[NearDuplicate]) -> NDArray[np.int64]:

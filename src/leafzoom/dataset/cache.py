@@ -1,9 +1,10 @@
 """Every photograph of a table decoded once: a memory-mapped uint8 file of sources, with checksums.
 
-A cache is a folder: `sources.u8` ([N, S, S, 3], raw) and `cache.json` (names, sizes and times of the files,
-a CRC-32 a source, the preprocessing's version). It is built by several processes in `sources.u8.partial` with
-a journal of what is done, so that an interrupted build goes on where it stopped; a lock keeps two builders
-apart; `cache.json` is written last, so a folder that has one is whole. It holds a hash of its own entries.
+A cache is a folder: `sources.u8` ([N, S, S, 3], raw, of the photographs that can be read) and `cache.json` (names,
+sizes and times of the files, a CRC-32 a source, the preprocessing's version, a hash of these entries). It is built by
+several processes in `sources.u8.partial`, which has a place for every photograph, with a journal of what is done:
+an interrupted build goes on where it stopped. A lock keeps two builders apart; `cache.json` is written last, so a
+folder that has one is whole.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tqdm import tqdm
 from leafzoom.dataset.table import Problem, Row, Table
 from leafzoom.errors import DataError, LeafzoomError, PhotoError, needs_extra
 from leafzoom.photo import PREPROCESSING, read_source
-from leafzoom.storage import make_folder, remove_partial, write_json
+from leafzoom.storage import make_folder, remove_partial, replacing, write_json
 
 with needs_extra("train", "building a cache"):
     from filelock import FileLock
@@ -136,33 +137,25 @@ def open_cache(table: Table, folder: Path, source_size: int) -> Cache:
     # Older indexes have no hash of their own.
     if len(records) != len(table.rows) or index.get("sha256") not in (None, _digest(records)):
         raise DataError(f"the cache {folder} has a damaged index{_ADVICE}")
+    pairs = list(zip(table.rows, records, strict=True))
+    bad = tuple(Problem(table.csv, row.line, row.image, record.error) for row, record in pairs if record.error)
+    rows = tuple(row for row, record in pairs if not record.error)
+    records = [record for record in records if not record.error]
     shape = (len(records), source_size, source_size, 3)
     path = folder / "sources.u8"
     if not path.is_file() or path.stat().st_size != int(np.prod(shape)):
         raise DataError(f"the cache file {path} is incomplete{_ADVICE}")
     sources = np.memmap(path, np.uint8, "r", shape=shape) if records else np.zeros(shape, np.uint8)
-    for row, source, record in zip(table.rows, sources, records, strict=True):
+    for row, source, record in zip(rows, sources, records, strict=True):
         if zlib.crc32(source.data) != record.checksum:
             raise DataError(f"the cache file {path} is damaged at {row.image!r}{_ADVICE}")
-    return _without_unreadable(table, folder, sources, records)
-
-
-def _without_unreadable(table: Table, folder: Path, sources: NDArray[np.uint8], records: list[_Decoded]) -> Cache:
-    """The cache with the photographs that could not be read moved from its rows to its problems."""
-    bad = tuple(
-        Problem(table.csv, row.line, row.image, record.error)
-        for row, record in zip(table.rows, records, strict=True)
-        if record.error
-    )
-    keep = [index for index, record in enumerate(records) if not record.error]
-    rows = tuple(table.rows[index] for index in keep)
-    checksums = "\n".join(f"{table.rows[i].image} {records[i].checksum:08x}" for i in keep)
+    checksums = "\n".join(f"{row.image} {record.checksum:08x}" for row, record in zip(rows, records, strict=True))
     return Cache(
         folder=folder,
         table=Table(table.csv, rows, tuple(sorted(table.problems + bad, key=lambda p: p.line))),
-        sources=sources if len(keep) == len(records) else sources[keep],
-        checksums=np.array([records[i].checksum for i in keep], np.uint32),
-        photo_sizes=np.array([(records[i].width, records[i].height) for i in keep], np.int64).reshape(-1, 2),
+        sources=sources,
+        checksums=np.array([record.checksum for record in records], np.uint32),
+        photo_sizes=np.array([(record.width, record.height) for record in records], np.int64).reshape(-1, 2),
         digest=hashlib.sha256(checksums.encode()).hexdigest(),
     )
 
@@ -204,9 +197,15 @@ def _build(rows: tuple[Row, ...], folder: Path, source_size: int, workers: int) 
                 done[start] = records
                 log.write(_journal_line(start, records))
                 log.flush()
-        with partial.open("r+b") as file:
-            os.fsync(file.fileno())
-        partial.replace(folder / "sources.u8")
+        records = [record for start in sorted(done) for record in done[start]]
+        readable = [place for place, record in enumerate(records) if not record.error]
+        if len(readable) < len(records):
+            _copy(partial, folder / "sources.u8", readable, source_size)
+            partial.unlink()
+        else:
+            with partial.open("r+b") as file:
+                os.fsync(file.fileno())
+            partial.replace(folder / "sources.u8")
     except OSError as error:
         raise LeafzoomError(f"cannot build the cache in {folder}: {error.strerror or error}") from error
     except BrokenProcessPool as error:
@@ -215,10 +214,18 @@ def _build(rows: tuple[Row, ...], folder: Path, source_size: int, workers: int) 
             '`if __name__ == "__main__":` started it, put what it does below that; else (too little memory?) run the '
             "command again, it goes on where it stopped"
         ) from error
-    records = [record for start in sorted(done) for record in done[start]]
     entries = [vars(record) for record in records]
     write_json(folder / "cache.json", {"key": key, "photographs": entries, "sha256": _digest(records)})
     journal.unlink(missing_ok=True)
+
+
+def _copy(partial: Path, whole: Path, places: list[int], source_size: int) -> None:
+    """Some of the sources of a partial file, in order, as a file: read one by one, so they never fill the memory."""
+    length = source_size * source_size * 3
+    with replacing(whole) as temporary, partial.open("rb") as given, temporary.open("wb") as copy:
+        for place in places:
+            given.seek(place * length)
+            copy.write(given.read(length))
 
 
 def _allocated(path: Path) -> int:

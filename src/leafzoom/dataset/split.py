@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from leafzoom.dataset.audit import duplicate_groups, near_duplicates
+from leafzoom.dataset.audit import duplicate_groups, near_duplicates_of
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.table import Table
 from leafzoom.errors import DataError, UsageError
@@ -252,7 +252,7 @@ def _with_report(inner: Split) -> Split:
 def _grouped(cache: Cache, table: Table) -> Split:
     """The grouped split of a part of a cache's photographs."""
     places = {image: place for place, image in enumerate(cache.table.images)}
-    groups = duplicate_groups(len(cache.table), near_duplicates(cache.sources))
+    groups = duplicate_groups(len(cache.table), near_duplicates_of(cache))
     return grouped_split(table, groups[[places[image] for image in table.images]])
 
 
