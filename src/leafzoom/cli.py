@@ -93,7 +93,7 @@ def prepare(data: Path, csv_file: Path | None, cache_folder: Path | None, out: P
     """Check every photograph, find duplicates, build the cache.
 
     \b
-    Example: leafzoom prepare --data plant-pathology-2021 --out report
+    Example: leafzoom prepare --data plant-pathology-2021 --out photographs
     """
     with needs_extra("train", "leafzoom prepare"):
         from leafzoom.dataset.audit import near_duplicates_of
