@@ -696,6 +696,9 @@ def test_known_lesions(tmp_path: Path, leaves: Path, cache: Cache) -> None:
     (tmp_path / "lesions.csv").write_text(spaced)
     assert read_lesions(tmp_path, cache)["leaf-00001.jpg"].tolist() == [[1, 2, 30, 40], [0, 0, 96, 96]]
     good = "image,x0,y0,x1,y1\nleaf-00001.jpg,1,2,3,4\n"
+    picture(tmp_path / "train_images" / "elsewhere.png")  # a photograph that this table is not of
+    (tmp_path / "lesions.csv").write_text(good + "elsewhere.png,1,2,3,4\n")
+    assert list(read_lesions(tmp_path, cache)) == ["leaf-00001.jpg"]
     for content, says in (
         ("image,x0,y0,x1\n", "has no column y1"),
         (good + "leaf-00002.jpg,1,2,x,4\n", "row 3: x0, y0, x1 and y1 have to be numbers"),
@@ -712,6 +715,24 @@ def test_known_lesions(tmp_path: Path, leaves: Path, cache: Cache) -> None:
     (tmp_path / "lesions.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="cannot be read"):
         read_lesions(tmp_path, cache)
+
+
+def test_what_follows_a_jpeg_does_not_count_as_its_scans() -> None:
+    """Phones append a film to a photo, in which the bytes that start a scan may stand many times."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(file, "JPEG", progressive=True, quality=95)
+    leaf = file.getvalue()
+    film = b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\x08" * 400
+    assert read_source(leaf + film, 32).photo_size == (64, 64)
+    last = leaf.rindex(b"\xff\xda")
+    for tail in (b"", film):
+        with pytest.raises(PhotoError, match="more scans than any camera makes"):
+            read_source(leaf[:-2] + leaf[last:-2] * 300 + b"\xff\xd9" + tail, 32)
+    inside = b"\xff\xd8\xff\xda\0\x08...\xff\xd9"  # a thumbnail in its EXIF data, with an end of its own
+    thumbnail = b"\xff\xe1" + (2 + len(inside)).to_bytes(2, "big") + inside
+    with pytest.raises(PhotoError, match="more scans than any camera makes"):
+        read_source(leaf[:2] + thumbnail + leaf[2:-2] + leaf[last:-2] * 300 + b"\xff\xd9", 32)
 
 
 def test_lesions_are_not_taken_for_the_table_of_labels(tmp_path: Path) -> None:

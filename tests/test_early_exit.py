@@ -81,6 +81,9 @@ def test_the_threshold_is_the_lowest_that_costs_nothing() -> None:
     assert fit_early_exit(last, last, targets, TWO) == 0.5
     assert fit_early_exit(random.normal(size=sign.shape) * 9, last, targets, TWO) is None
     assert fit_early_exit(first[:1], last[:1], targets[:1], TWO) is None
+    # So few cannot rule out a loss of 0.2 points.
+    assert fit_early_exit(last[:1499], last[:1499], targets[:1499], TWO) is None
+    assert fit_early_exit(last[:1500], last[:1500], targets[:1500], TWO) == 0.5
 
 
 def test_a_model_can_be_cut_down_to_some_outputs(early: Path, tmp_path: Path) -> None:

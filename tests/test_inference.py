@@ -39,7 +39,7 @@ from leafzoom.inference import export as export_module
 from leafzoom.inference.export import export_onnx, parity, write_manifest
 from leafzoom.inference.folder import diagnose_into
 from leafzoom.inference.formats import write_records
-from leafzoom.inference.model_file import open_network
+from leafzoom.inference.model_file import open_network, run_folder
 from leafzoom.inference.network import NetworkArrays, OnnxNetwork
 from leafzoom.inference.predictor import FailedPhoto, Prediction, Predictor, find_photos
 from leafzoom.inference.torch_network import TorchNetwork
@@ -347,6 +347,40 @@ def test_pictures_never_overwrite_photos_or_each_other(trained: Path, leaves: Pa
         )
 
 
+def test_names_and_shapes_that_are_too_long(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    """One such photo does not stop the others: a picture's name is cut, a picture's picture no wider than four."""
+    leaf = leaves / "train_images" / "leaf-00001.jpg"
+    for name in ("\u82f9\u679c" * 40 + ".jpg", "\u82f9\u679c" * 40 + ".jpeg", "a" * 250 + ".jpg"):
+        shutil.copy(leaf, tmp_path / name)
+    Image.new("RGB", (3000, 2), (10, 120, 30)).save(tmp_path / "line.png")
+    out = tmp_path / "out"
+    assert run("predict", tmp_path, "--model", trained, "--out", out).exit_code == 0
+    assert len((out / "predictions.csv").read_text(encoding="utf-8").splitlines()) == 5
+    pictures = sorted(out.glob("*.png"))
+    assert len(pictures) == 4
+    assert all(len(os.fsencode(path.name)) < 200 for path in pictures)
+    with Image.open(out / "line-diagnosis.png") as sheet:
+        assert sheet.width < 3 * 4 * sheet.height
+    (tmp_path / "names.csv").write_text("image,labels\nline.png,healthy\nleaf.jpg,healthy\n")
+    shutil.copy(leaf, tmp_path / "leaf.jpg")
+    said = run("evaluate", trained, "--data", tmp_path, "--csv", tmp_path / "names.csv", "--split", "all", "--out",
+               out / "report")  # fmt: skip
+    assert said.exit_code == 0, said.output
+    assert (out / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1250", "utf-8"])
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_json_is_json_in_any_encoding(encoding: str, form: str) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+    write_records(iter([{"photo": "\xf1\U0001f343.jpg", "error": "\xe9"}]), form, out, [])
+    out.flush()
+    text = out.buffer.getvalue().decode(encoding)
+    found = json.loads(text)
+    assert (found[0] if form == "json" else found) == {"photo": "\xf1\U0001f343.jpg", "error": "\xe9"}
+    assert ("\U0001f343" in text) == (encoding == "utf-8")
+
+
 def test_a_folder_of_results(trained: Path, leaves: Path, tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
@@ -496,6 +530,45 @@ def test_evaluation_says_what_was_trained_on(trained: Path, leaves: Path, tmp_pa
     assert "trained with another split" in line
 
 
+def test_evaluation_says_what_chose_the_model(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    """Also of a model file away from its run, where this table's split is the one it was trained with."""
+    away = tmp_path / "away.onnx"
+    shutil.copy(trained / "model.onnx", away)
+    for model in (trained, away):
+        result = run("evaluate", model, "--data", leaves, "--split", "inner-select", "--out", tmp_path / "out")
+        dataset = json.loads((tmp_path / "out" / "metrics.json").read_text())["dataset"]
+        assert dataset["trained_on"] == 0
+        assert dataset["selected_on"] == dataset["photographs"] == 6
+        assert "6 of these photographs chose the epoch" in result.stderr
+        assert "6 of these photographs chose the epoch" in (tmp_path / "out" / "index.html").read_text()
+    result = run("evaluate", away, "--data", leaves, "--split", "inner-report", "--out", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["dataset"]["selected_on"] == 0
+    assert "chose the epoch" not in result.stderr + (tmp_path / "out" / "index.html").read_text()
+    rows = (leaves / "train.csv").read_text().splitlines()
+    (tmp_path / "few.csv").write_text("\n".join(rows[:5]) + "\n")
+    few = ("--csv", tmp_path / "few.csv", "--split", "all")
+    run("evaluate", away, "--data", leaves, *few, "--out", tmp_path / "out")
+    dataset = json.loads((tmp_path / "out" / "metrics.json").read_text())["dataset"]
+    assert (dataset["photographs"], dataset["trained_on"], dataset["selected_on"]) == (4, None, None)
+
+
+def test_the_shipped_model_belongs_to_no_run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    assert run_folder("bundled") is None
+    assert run_folder("model.onnx") == Path()
+
+
+def test_export_refuses_a_table_with_photographs_that_cannot_be_read(
+    trained: Path, leaves: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "train.csv").write_text("image,labels\na.jpg,healthy\n")
+    line = failure(run("export", trained, "--data", tmp_path, "--out", tmp_path / "m.onnx"), 1)
+    assert "row 2: 'a.jpg' is no JPEG" in line
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_compare_draws_curves_and_pairs_differences(trained: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(trained, other, ignore=shutil.ignore_patterns("states"))
@@ -505,6 +578,8 @@ def test_compare_draws_curves_and_pairs_differences(trained: Path, tmp_path: Pat
         row[place] = str(-float(row[place]))
     with (other / "selection.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
+    account = json.loads((other / "run.json").read_text())  # the same labels in another order are the same labels
+    (other / "run.json").write_text(json.dumps({**account, "labels": account["labels"][::-1]}))
     assert run("compare", trained, other, "--out", tmp_path / "out").exit_code == 0
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
     scores = {(row["run"], row["head"]): row for row in found["scores"]}
@@ -523,12 +598,20 @@ def test_compare_draws_curves_and_pairs_differences(trained: Path, tmp_path: Pat
     for part in ("scale 2 (figure 7)", "scale 3 (figure 8)", "figures 9 and 10", "figure 11", "figure 12", "other"):
         assert part in page
     assert not re.search(r'<script|<link|src="(?!data:)', page)
+    fewer = tmp_path / "fewer"  # labels that another run does not have: no difference is taken
+    shutil.copytree(other, fewer)
+    (fewer / "run.json").write_text(json.dumps({**account, "labels": account["labels"][:2]}))
+    assert run("compare", trained, fewer, "--out", tmp_path / "out").exit_code == 0
+    rows = json.loads((tmp_path / "out" / "compare.json").read_text())["scores"]
+    assert not any("difference" in row for row in rows)
     # An unfinished run has curves alone; what is no run says so.
     (other / "selection.csv").unlink()
     assert run("compare", other, "--out", tmp_path / "alone").exit_code == 0
     assert "No run has finished yet" in (tmp_path / "alone" / "index.html").read_text()
     assert "run.json is missing" in failure(run("compare", tmp_path, "--out", tmp_path / "x"), 1)
     (other / "selection.csv").write_text("image,labels,scale1_healthy\na.jpg,healthy,many\n")
+    assert "selection.csv cannot be read" in failure(run("compare", other, "--out", tmp_path / "x"), 1)
+    (other / "selection.csv").write_text("image,labels,scale1_other\na.jpg,healthy,1\n")
     assert "selection.csv cannot be read" in failure(run("compare", other, "--out", tmp_path / "x"), 1)
     (other / "log.csv").write_text("epoch,key,value\n1,nothing,1\n")
     assert "the run is damaged" in failure(run("compare", other, "--out", tmp_path / "x"), 1)

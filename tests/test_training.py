@@ -608,6 +608,31 @@ def test_apns_that_read_otherwise_and_never_learn_are_refused(
     train(cache, split, without, tmp_path / "centre", init=init, say=silent)
 
 
+def test_scales_are_not_trained_on_boxes_of_random_apns(finished: Path, tmp_path: Path) -> None:
+    """As `own-leaves` without --init, or with fine-tuning, would; boxes that are random on purpose are allowed."""
+    from leafzoom.model.build import initial_checkpoint
+    from leafzoom.training.checks import check_recipe
+
+    stored = initial_checkpoint(str(finished / "model.safetensors"))
+    plain = initial_checkpoint(str(finished / "backbone.safetensors"))
+    labels = stored.manifest.labels
+    small = TINY[:4]
+    own = load_recipe("own-leaves", small)
+    check_recipe(own, labels, stored)
+    refused = (
+        (own, None, r"there is no --init .*--init bundled"),
+        (load_recipe("own-leaves", [*small, "fine_tuning.epochs=1"]), stored, r"only its backbone where fine_tuning"),
+        (own, plain, r"backbone\.safetensors has no apn1"),
+        (load_recipe("own-leaves", [*small, "model.scales=4"]), stored, r"has no apn3.*warm_up\.epochs to 1"),
+    )
+    for recipe, init, message in refused:
+        with pytest.raises(RecipeError, match=message):
+            check_recipe(recipe, labels, init)
+    for change in ("warm_up.epochs=1", "model.proposals=centre", "alternation.box_jitter=1", "alternation.rounds=1"):
+        check_recipe(load_recipe("own-leaves", [*small, change]), labels, None)
+    check_recipe(load_recipe("own-leaves", [*small, "alternation.classifier_epochs=0"]), labels, None)
+
+
 def test_a_pin_of_the_pretrained_weights_is_not_of_init(
     finished: Path, cache: Cache, split: Split, tiny: Recipe, tmp_path: Path
 ) -> None:

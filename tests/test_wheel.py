@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from conftest import SHARED
@@ -79,3 +81,22 @@ def test_it_diagnoses(installed: Path, leaves: Path, tmp_path: Path) -> None:
     refused = command(leafzoom, "train", "--data", leaves, "--recipe", "default", "--out", "x", cwd=tmp_path)
     assert refused.returncode == 1
     assert 'pip install "leafzoom[train]"' in refused.stderr
+
+
+def test_it_serves(installed: Path, leaves: Path, tmp_path: Path) -> None:
+    """The page and a diagnosis over HTTP, from what `pip install .` brings."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    words = [installed / "bin" / "leafzoom", "serve", "--port", "0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as service:
+        try:
+            assert service.stdout
+            found = re.search(r"http://127\.0\.0\.1:\d+", service.stdout.readline())
+            assert found
+            with httpx.Client(base_url=found[0], timeout=60, transport=httpx.HTTPTransport(retries=5)) as client:
+                assert "leafzoom" in client.get("/").text
+                photo = (leaves / "train_images" / "leaf-00000.jpg").read_bytes()
+                answer = client.post("/api/v1/predictions", files=[("photos", ("a.jpg", photo))])
+            assert answer.status_code == 200
+            assert len(answer.json()[0]["scales"]) == 3
+        finally:
+            service.terminate()

@@ -223,7 +223,7 @@ def evaluate(
     """
     with needs_extra("train", "leafzoom evaluate"):
         from leafzoom.dataset.lesions import read_lesions
-        from leafzoom.dataset.split import evaluation_images, read_split
+        from leafzoom.dataset.split import evaluation_images, known_split, read_split
         from leafzoom.evaluation.evaluate import evaluate as evaluate_network
         from leafzoom.evaluation.report import report
         from leafzoom.storage import make_folder
@@ -241,13 +241,16 @@ def evaluate(
     manifest = network.manifest
     stored = read_split(run / "split.json") if run else None
     images = evaluation_images(cache, split_name, stored, manifest.data.get("split_digest"))
-    overlap = len(set(images) & set(stored.train)) if stored else None
+    learned = known_split(cache, stored, manifest.data.get("split_digest"))
+    overlap = len(set(images) & set(learned.train)) if learned else None
+    selected = len(set(images) & set(learned.select)) if learned else None
     evaluation = evaluate_network(network, cache, images, heads)
     dataset = {
         "csv": cache.table.csv.name,
         "split": split_name,
         "photographs": len(images),
         "trained_on": overlap,
+        "selected_on": selected,
         "table_digest": cache.table.digest(),
     }
     described = {
@@ -272,6 +275,11 @@ def evaluate(
     click.echo(f"{len(images)} photographs ({split_name}); see {out / 'index.html'}")
     if overlap:
         _say(f"leafzoom: {overlap} of these photographs were trained on, so these figures flatter the model")
+    if selected:
+        _say(
+            f"leafzoom: {selected} of these photographs chose the epoch and fitted thresholds and fusions, so these "
+            "figures flatter the model"
+        )
 
 
 @cli.command()
@@ -332,8 +340,11 @@ def export(run: str, out: Path, data: Path | None, half: bool) -> None:
     if out.suffix != ".onnx" or out.is_dir():
         raise UsageError(f"--out {out} has to be a file that ends in .onnx")
     path = checkpoint_path(run)
-    size = load_checkpoint(path).manifest.source_size
-    _export(path, out, _cache(data, None, None, size) if data else None, half=half)
+    cache = None
+    if data:
+        cache = _cache(data, None, None, load_checkpoint(path).manifest.source_size)
+        cache.table.require_clean()
+    _export(path, out, cache, half=half)
 
 
 @cli.command()
@@ -346,8 +357,7 @@ def serve(host: str, port: int, model: str) -> None:
     \b
     Example: leafzoom serve --port 8000
     """
-    with needs_extra("serve", "leafzoom serve"):
-        from leafzoom.serve.server import run_server
+    from leafzoom.serve.server import run_server
 
     run_server(model, host=host, port=port, say=click.echo)
 

@@ -6,6 +6,7 @@ Training, evaluation and prediction all go through `read_source`, so that they s
 from __future__ import annotations
 
 import io
+import re
 import stat
 import warnings
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ BOX_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 120_000_000
+_MARKER, _END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]"), b"\xff\xd9"  # none stands for a byte of the data of a scan
 _SCAN, _MOST_SCANS = b"\xff\xda", 250  # each scan of a progressive JPEG costs time, and may be a few bytes
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -135,6 +137,20 @@ def _opened(
     return upright, upright.size
 
 
+def _scans_too_often(content: bytes) -> bool:
+    """Whether a JPEG's first picture has more scans than a camera's; what follows it (a film, say) is none of it."""
+    if content.count(_SCAN) <= _MOST_SCANS:
+        return False
+    scans, place = 0, 2
+    while scans <= _MOST_SCANS and (marker := _MARKER.search(content, place)):
+        place = marker.end()
+        if marker.group() == _END:
+            break
+        scans += marker.group() == _SCAN
+        place += int.from_bytes(content[place : place + 2], "big")  # a segment's length counts its own two bytes
+    return scans > _MOST_SCANS
+
+
 def _decode(
     photo: Path | bytes, *, at_least: int | None, jpeg_pixels: int, other_pixels: int
 ) -> tuple[Image.Image, tuple[int, int]]:
@@ -146,7 +162,7 @@ def _decode(
             warnings.simplefilter("ignore")  # Pillow's own size warning: the limit below is an error
             with _picture_file(content, name) as image:
                 width, height = image.size
-                if image.format in ("JPEG", "MPO") and content.count(_SCAN) > _MOST_SCANS:
+                if image.format in ("JPEG", "MPO") and _scans_too_often(content):
                     raise PhotoError(f"{name} is a JPEG of more scans than any camera makes: save it anew")
                 most = min(jpeg_pixels if image.format in ("JPEG", "MPO") else other_pixels, MAX_PIXELS)
                 if width * height > most:

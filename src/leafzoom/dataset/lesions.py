@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.dataset.cache import Cache
-from leafzoom.dataset.table import LESIONS_CSV
+from leafzoom.dataset.table import LESIONS_CSV, is_photograph
 from leafzoom.errors import DataError
 
 __all__ = ["read_lesions"]
@@ -27,10 +27,11 @@ def read_lesions(folder: Path, cache: Cache) -> dict[str, NDArray[np.float64]]:
         cache: whose photographs the boxes are of, by the names of its table.
 
     Returns:
-        {image: [m, 4]}; empty where there is no such file.
+        {image: [m, 4]}; empty where there is no such file. Rows of photographs that are in the folder and not in the
+        table are passed over: a table may be of a part.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, or a row is no box or not on a photograph of the table.
+        DataError: the file cannot be read, lacks a column, or a row is no box or not on a photograph.
     """
     path = folder / LESIONS_CSV
     if not path.is_file():
@@ -51,8 +52,10 @@ def read_lesions(folder: Path, cache: Cache) -> dict[str, NDArray[np.float64]]:
             for row in rows:
                 if row:
                     where = f"{path}, row {rows.line_num}"
-                    image, box = _lesion([row[place] if place < len(row) else "" for place in places], sizes, where)
-                    found.setdefault(image, []).append(box)
+                    cells = [row[place] if place < len(row) else "" for place in places]
+                    if cells[0].strip() in sizes or not is_photograph(folder, cells[0].strip()):
+                        image, box = _lesion(cells, sizes, where)
+                        found.setdefault(image, []).append(box)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     return {image: np.array(boxes, np.float64) for image, boxes in found.items()}

@@ -12,6 +12,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ __all__ = [
     "Split",
     "evaluation_images",
     "grouped_split",
+    "known_split",
     "paper_split",
     "read_split",
     "subset",
@@ -227,6 +229,22 @@ def evaluation_images(
     if not names:
         raise DataError(f"the split {path} names no photograph: write one name a line")
     return cache.table.take(names).images
+
+
+def known_split(cache: Cache, stored: Split | None, trained_with: str | None) -> Split | None:
+    """The split that a model was trained with: its run's, or this table's own where the digest is that one's.
+
+    Args:
+        cache: of the data set.
+        stored: the split of the run, if it is there.
+        trained_with: the digest that the model file tells, if it does.
+    """
+    if stored or not trained_with:
+        return stored
+    with suppress(DataError):  # a table that cannot be split is not the one that it was trained on
+        inner = _grouped(cache, cache.table)
+        return next((split for split in (inner, _with_report(inner)) if split.digest() == trained_with), None)
+    return None
 
 
 def subset(table: Table, count: int, *, seed: int = 0) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from leafzoom.errors import DataError
 from leafzoom.labels import LabelSet
 
-__all__ = ["LESIONS_CSV", "Problem", "Row", "Table", "find_csv", "read_table"]
+__all__ = ["LESIONS_CSV", "Problem", "Row", "Table", "find_csv", "is_photograph", "read_table"]
 
 LESIONS_CSV = "lesions.csv"  # boxes, not labels: see `dataset/lesions.py`
 _FOLDERS = ("train_images", "images", ".")
@@ -216,8 +216,7 @@ def _checked(path: Path, data: Path, records: list[tuple[int, dict[str | None, A
     rows: list[Row] = []
     problems: list[Problem] = []
     root = data.resolve()
-    # A folder of photographs may itself be a link (to another disk); its photographs may not lead out.
-    folders = [(root / folder, (root / folder).resolve()) for folder in _FOLDERS]
+    folders = _folders(root)
     for line, record in records:
         image = (record["image"] or "").strip()
         labels = tuple(dict.fromkeys((record["labels"] or "").split()))
@@ -264,6 +263,13 @@ def _lost(record: dict[str | None, Any], labels: tuple[str, ...]) -> str:
     return ""
 
 
+def _folders(root: Path) -> list[tuple[Path, Path]]:
+    """Where photographs are looked for, and where these really are: a folder of them may be a link (to another disk);
+    its photographs may not lead out.
+    """
+    return [(root / folder, (root / folder).resolve()) for folder in _FOLDERS]
+
+
 def _find(root: Path, folders: list[tuple[Path, Path]], image: str) -> tuple[Path, Path] | str:
     """The file of a photograph in one of some folders and where it really is, or what is wrong with its name."""
     if not image:
@@ -285,6 +291,12 @@ def _find(root: Path, folders: list[tuple[Path, Path]], image: str) -> tuple[Pat
             return "is a link out of the data folder: copy the photograph into it"
         return path, real
     return f"does not exist in {root}, nor in its train_images/ or images/: restore it or delete the row"
+
+
+def is_photograph(data: Path, image: str) -> bool:
+    """Whether a name is that of a file in a data folder, looked for as `read_table` does."""
+    root = data.resolve()
+    return not isinstance(_find(root, _folders(root), image), str)
 
 
 def _shown(text: str) -> str:

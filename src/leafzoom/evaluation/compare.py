@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ class RunRecord:
     """What a run left.
 
     `name`: of its folder. `log`: {(stage, metric): [(epoch, value)]}, epochs counted over the stage.
-    `logits`: {head: [n, L]} and `targets` [n, L] of the photographs `images`; all empty before it has finished.
+    `logits`: {head: [n, L]} and `targets` [n, L] of the photographs `images`, a column for each of `labels`; all but
+    these empty before it has finished.
     """
 
     name: str
@@ -42,6 +43,7 @@ class RunRecord:
     images: tuple[str, ...]
     targets: NDArray[np.uint8]
     logits: dict[str, NDArray[np.float64]]
+    labels: tuple[str, ...]
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -52,7 +54,7 @@ def read_run(folder: Path) -> RunRecord:
     """
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        labels, recipe, finished = run["labels"], run["recipe"]["name"], run["status"] == "finished"
+        labels, recipe, finished = sorted(run["labels"]), run["recipe"]["name"], run["status"] == "finished"
         log: dict[tuple[str, str], list[tuple[int, float]]] = {}
         with (folder / "log.csv").open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
@@ -65,13 +67,14 @@ def read_run(folder: Path) -> RunRecord:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise DataError(f"{folder}: run.json or log.csv cannot be read ({error}): the run is damaged") from error
-    empty = RunRecord(folder.resolve().name, recipe, finished, log, (), np.zeros((0, len(labels)), np.uint8), {})
+    nothing = np.zeros((0, len(labels)), np.uint8)
+    empty = RunRecord(folder.resolve().name, recipe, finished, log, (), nothing, {}, tuple(labels))
     if not (folder / "selection.csv").is_file():
         return empty
-    return _with_selection(empty, folder / "selection.csv", labels)
+    return _with_selection(empty, folder / "selection.csv")
 
 
-def _with_selection(run: RunRecord, path: Path, labels: list[str]) -> RunRecord:
+def _with_selection(run: RunRecord, path: Path) -> RunRecord:
     """The run with its answers on the selection part."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -80,11 +83,11 @@ def _with_selection(run: RunRecord, path: Path, labels: list[str]) -> RunRecord:
         heads = list(dict.fromkeys(column.split("_", 1)[0] for column in columns))
         values = np.array([[float(cell) for cell in row[2:]] for row in rows[1:]])
         place = {column: index for index, column in enumerate(columns)}
-        targets = np.array([[label in row[1].split() for label in labels] for row in rows[1:]], np.uint8)
-        logits = {head: values[:, [place[f"{head}_{label}"] for label in labels]] for head in heads}
-    except (OSError, ValueError, IndexError, UnicodeDecodeError) as error:
+        targets = np.array([[label in row[1].split() for label in run.labels] for row in rows[1:]], np.uint8)
+        logits = {head: values[:, [place[f"{head}_{label}"] for label in run.labels]] for head in heads}
+    except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): the run is damaged") from error
-    return RunRecord(run.name, run.recipe, run.finished, run.log, tuple(row[0] for row in rows[1:]), targets, logits)
+    return replace(run, images=tuple(row[0] for row in rows[1:]), targets=targets, logits=logits)
 
 
 def smoothed(values: list[float]) -> list[float]:
@@ -184,7 +187,7 @@ def _scores(runs: list[RunRecord], names: list[str]) -> list[dict[str, Any]]:
     rows = []
     first = runs[0]
     for run, name in zip(runs, names, strict=True):
-        same = run.images == first.images and bool(run.images)
+        same = run.images == first.images and run.labels == first.labels and bool(run.images)
         for head, logits in run.logits.items():
             answers = {"this": logits > 0}
             if same and head in first.logits and run is not first:

@@ -102,11 +102,13 @@ def exhibit(
         picture = read_photo(photo)
     except PhotoError:
         return None
-    factor = _HEIGHT / picture.height
-    whole = picture.resize((max(1, round(picture.width * factor)), _HEIGHT), Image.Resampling.LANCZOS)
+    width = max(1, min(4 * _HEIGHT, round(picture.width * _HEIGHT / picture.height)))  # a longer one is squeezed
+    factors = (width / picture.width, _HEIGHT / picture.height) * 2
+    whole = picture.resize((width, _HEIGHT), Image.Resampling.LANCZOS)
     tiles = [whole]
     for box, colour in zip(boxes[1:], BOX_COLOURS, strict=False):
-        ImageDraw.Draw(whole).rectangle([float(edge) * factor for edge in box], outline=colour, width=3)
+        edges = [float(edge) * factor for edge, factor in zip(box, factors, strict=True)]
+        ImageDraw.Draw(whole).rectangle(edges, outline=colour, width=3)
         x0, y0, x1, y1 = (round(float(edge)) for edge in box)
         zoom = picture.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1))).resize((whole.width, _HEIGHT))
         ImageDraw.Draw(zoom).rectangle((0, 0, zoom.width - 1, _HEIGHT - 1), outline=colour, width=4)

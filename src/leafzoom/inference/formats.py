@@ -23,18 +23,24 @@ def write_records(results: Iterable[dict[str, Any]], form: str, out: TextIO, lab
         _write_json(results, out)
     elif form == "jsonl":
         for result in results:
-            out.write(json.dumps(result, ensure_ascii=False) + "\n")
+            out.write(json.dumps(result, ensure_ascii=not _is_unicode(out)) + "\n")
     elif form == "csv":
         _write_csv(results, out, labels)
     else:
         _write_table(results, out)
 
 
+def _is_unicode(out: TextIO) -> bool:
+    """Whether any character can be written as it is; elsewhere JSON has to escape what the encoding lacks."""
+    encoding = getattr(out, "encoding", None)
+    return encoding is None or encoding.lower().replace("-", "").startswith("utf")
+
+
 def _write_json(results: Iterable[dict[str, Any]], out: TextIO) -> None:
     """A list, an element at a time."""
     out.write("[")
     for place, result in enumerate(results):
-        text = json.dumps(result, indent=1, ensure_ascii=False).replace("\n", "\n ")
+        text = json.dumps(result, indent=1, ensure_ascii=not _is_unicode(out)).replace("\n", "\n ")
         out.write(("," if place else "") + "\n " + text)
     out.write("\n]\n")
 

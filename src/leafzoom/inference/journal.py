@@ -20,6 +20,7 @@ __all__ = ["JOURNAL", "Journal"]
 JOURNAL = "predictions.db"
 _VERSION = 1
 _COMMIT_EVERY = 64
+_LONGEST_STEM = 150  # bytes: file systems take names of 255, and a temporary one is longer than its picture's
 
 
 class Journal:
@@ -92,6 +93,7 @@ class Journal:
         if row and row[0]:
             return str(row[0])
         stem = photo.stem.encode(errors="replace").decode().replace("?", "_")  # a name may be no text
+        stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
         name, number = f"{stem}-diagnosis.png", 1
         while self.is_picture(name) or (self.path.parent / name).exists():
             number += 1

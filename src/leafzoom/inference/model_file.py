@@ -77,6 +77,8 @@ def zooming_network(model: str, network: Network) -> FusedRACNN | None:
 
 def run_folder(model: str) -> Path | None:
     """The run that a MODEL belongs to, if it lies in a run's folder."""
+    if model == "bundled":
+        return None
     path = Path(model)
     folder = path if path.is_dir() else path.parent
     return folder if (folder / "split.json").is_file() else None

@@ -42,9 +42,10 @@ def picture_of(prediction: Prediction) -> Image.Image:
     image = read_photo(prediction.original)
     tiles = [_scaled(image)]
     pen = ImageDraw.Draw(tiles[0])
-    factor = tiles[0].width / image.width
+    factors = (tiles[0].width / image.width, tiles[0].height / image.height) * 2
     for scale, colour in zip(prediction.scales[1:], BOX_COLOURS, strict=False):
-        pen.rectangle([edge * factor for edge in scale.box], outline=colour, width=4)
+        edges = [edge * factor for edge, factor in zip(scale.box, factors, strict=True)]
+        pen.rectangle(edges, outline=colour, width=4)
         x0, y0, x1, y1 = (round(edge) for edge in scale.box)
         zoom = _scaled(image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1))))
         ImageDraw.Draw(zoom).rectangle((0, 0, zoom.width - 1, zoom.height - 1), outline=colour, width=6)
@@ -66,6 +67,6 @@ def picture_of(prediction: Prediction) -> Image.Image:
 
 
 def _scaled(image: Image.Image) -> Image.Image:
-    """A picture at the sheet's height."""
-    width = max(1, round(image.width * _HEIGHT / image.height))
+    """A picture at the sheet's height, and no wider than four times that: a longer one is squeezed."""
+    width = max(1, min(4 * _HEIGHT, round(image.width * _HEIGHT / image.height)))
     return image.resize((width, _HEIGHT), Image.Resampling.LANCZOS)

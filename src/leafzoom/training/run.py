@@ -29,12 +29,11 @@ from leafzoom import __version__
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split, subset
-from leafzoom.errors import RecipeError, TrainingError
+from leafzoom.errors import TrainingError
 from leafzoom.labels import Decision
 from leafzoom.manifest import Manifest
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import (
-    build_backbone,
     build_racnn,
     initial_checkpoint,
     load_backbone,
@@ -42,12 +41,13 @@ from leafzoom.model.build import (
     start_backbone,
     start_digest,
 )
-from leafzoom.model.checkpoint import Checkpoint, load_part, network_tensors, save_checkpoint
+from leafzoom.model.checkpoint import load_part, network_tensors, save_checkpoint
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import Recipe
 from leafzoom.storage import make_folder, remove_partial, write_json
 from leafzoom.training.alternation import alternation_phases
 from leafzoom.training.batches import Photographs, batch_count
+from leafzoom.training.checks import check_recipe, read_otherwise
 from leafzoom.training.evolution import draw_zooms, write_film
 from leafzoom.training.heads import fit_heads, write_selection
 from leafzoom.training.memory import MemoryWatch, keep_freed_memory
@@ -55,7 +55,7 @@ from leafzoom.training.optimization import Optimization
 from leafzoom.training.phases import FineTuningPhase, WarmUpPhase
 from leafzoom.training.record import run_facts, run_status, started_from, write_log
 from leafzoom.training.selection import read_backbone, read_scales, selection_metrics
-from leafzoom.training.soft_labels import check_teacher, softened
+from leafzoom.training.soft_labels import softened
 from leafzoom.training.stages import Progress, Stage, run_stage
 from leafzoom.training.state import Cursor, State, load_state, save_state
 
@@ -155,7 +155,7 @@ class _Run:
         digest = start_digest(self.backbone)
         self.facts["start_weights"] = digest if self.status == "new" else started_from(out, digest)
         self.racnn: RACNN = build_racnn(recipe, len(self.labels.names))
-        self._check_recipe()
+        check_recipe(recipe, self.labels, self.init)
         self.backbone.to(self.fabric.device).to(memory_format=torch.channels_last)
         self.racnn.to(self.fabric.device)
         self.augmentation = Augmentation(source_size=recipe.data.source_size, **asdict(recipe.augmentation))
@@ -211,35 +211,6 @@ class _Run:
         rows = np.array([row for row, image in enumerate(table.images) if image in chosen], np.int64)
         return Photographs(self.cache.sources, table.targets(self.labels), table.images, rows, self.cache.checksums)
 
-    def _check_recipe(self) -> None:
-        """What a backbone cannot do is said before hours of training, not after."""
-        if self.init and self.recipe.model.pretrained_sha256:
-            raise RecipeError(
-                "model.pretrained_sha256 is of what model.pretrained names, not of --init: leave one out"
-            )
-        recipe, model = self.recipe, self.recipe.model
-        trial = build_backbone(model, len(self.labels.names))
-        trial.hold_stages(recipe.alternation.held_stages)
-        warms_up = recipe.warm_up.epochs and recipe.warm_up.target == "activation"
-        if warms_up or (recipe.alternation.rounds and recipe.alternation.apn_objective == "activation"):
-            trial.require_class_activations(model.input_size)
-        if model.batch_norm == "fold":
-            trial.fold_batch_norm()
-        known = self._read_otherwise(self.init) if self.init and not recipe.fine_tuning.epochs else ""
-        if self.init and known and model.proposals == "apn" and not recipe.trains_apns:
-            raise RecipeError(
-                f"the APNs of {self.init.path} read maps with model.apn_normalise {known}, this recipe's with "
-                f"{model.apn_normalise}, and nothing trains new ones: set warm_up.epochs to 1, or "
-                f"model.apn_normalise to {known}"
-            )
-        if self.recipe.alternation.soft_labels:
-            check_teacher(self.init, self.labels.names, self.recipe.data.source_size)
-
-    def _read_otherwise(self, init: Checkpoint) -> str:
-        """The `apn_normalise` of a checkpoint's APNs where it is not that of this recipe, else ""."""
-        known = str(init.manifest.recipe.get("model", {}).get("apn_normalise", "none"))
-        return known if "apn1" in init.parts and known != self.recipe.model.apn_normalise else ""
-
     def _start_stage(self, number: int) -> None:
         """What comes before a stage's first batch: after fine-tuning, the backbone is copied into every scale."""
         if number != 1 or self.progress.cursor != Cursor(1):
@@ -254,7 +225,7 @@ class _Run:
             if self.recipe.model.batch_norm == "fold":
                 scale.fold_batch_norm()
         if self.init and not self.recipe.fine_tuning.epochs:
-            known = self._read_otherwise(self.init)
+            known = read_otherwise(self.init, self.recipe)
             if known:
                 self.say(f"{self.init.path}: its APNs read maps with model.apn_normalise {known}: they start anew")
                 return
