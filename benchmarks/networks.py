@@ -1,139 +1,194 @@
-"""What is measured: an RA-CNN of EfficientNet-B0s at 224 px, plain backbones beside it, and random photographs."""
+"""What is measured: an RA-CNN, a plain backbone of the same kind, and random photographs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from leafzoom.fitting.optimization import Optimization
 from leafzoom.inference.export import export_onnx
 from leafzoom.labels import Decision, LabelSet
-from leafzoom.manifest import Manifest
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.build import build_backbone, build_fusions, build_racnn
-from leafzoom.model.checkpoint import Checkpoint, network_tensors
-from leafzoom.model.fusion import FusedRACNN, fusion_head
+from leafzoom.model.build import build_backbone, build_fusions, build_racnn, network_tensors
+from leafzoom.model.fusion import FusedRACNN
 from leafzoom.model.losses import classification_loss
 from leafzoom.model.racnn import RACNN
+from leafzoom.model_file.checkpoint import Checkpoint
+from leafzoom.model_file.manifest import Manifest
+from leafzoom.model_file.outputs import head_names
 from leafzoom.recipe import Recipe, load_recipe, recipe_to_dict
-from leafzoom.training.optimization import Optimization
-from leafzoom.training.phases import ApnPhase, ClassifierPhase, RankingLoss
+from leafzoom.training.apn_phase import ApnPhase, RankingLoss
+from leafzoom.training.classifier_phase import ClassifierPhase
+from leafzoom.training.phases import Phase
 
-__all__ = ["Subject", "exported", "exported_plain", "random_sources"]
+__all__ = [
+    "EFFICIENTNET_B0",
+    "LABELS",
+    "RandomBatch",
+    "Settings",
+    "Subject",
+    "export_plain",
+    "export_subject",
+    "random_sources",
+    "step_phase",
+    "step_plain",
+]
+
+Settings = Sequence[str]
+"""Changes of a recipe, `KEY=VALUE` each."""
 
 LABELS = 6
+EFFICIENTNET_B0 = ("model.backbone=efficientnet_b0", "model.batch_norm=keep")
+
+_UNTRAINED = ("model.pretrained=none", "alternation.frozen_stages=0")
+_POSITIVE_SHARE = 0.2
+_ENDLESS = 10**6  # steps of a schedule that no benchmark comes to the end of
 
 
-def random_sources(count: int, size: int) -> np.ndarray:
-    """Sources uint8 [count, size, size, 3] of noise: time does not depend on what a picture shows."""
-    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+@dataclass(frozen=True)
+class RandomBatch:
+    """A batch that every step learns from.
+
+    `images`: [B, 3, S, S]. `views`: [B, 3, V, V], for the plain backbone. `targets`: [B, L], 0 or
+    1.
+    """
+
+    images: Tensor
+    views: Tensor
+    targets: Tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class Subject:
-    """A network with everything that a step of each kind needs; all steps learn from the same random batch."""
+    """A network with everything that a step of each kind needs."""
 
     recipe: Recipe
     racnn: RACNN
     plain: Backbone
-    pictures: Tensor
-    views: Tensor
-    targets: Tensor
+    batch: RandomBatch
     classifier: ClassifierPhase
     apn: ApnPhase
     plain_optimization: Optimization
 
     @classmethod
-    def of(cls, recipe_name: str, values: list[str], *, batch: int, device: str = "cpu") -> Subject:
-        """Built from a recipe, random weights, on a device; nothing is held, so that all of a backbone learns."""
-        recipe = load_recipe(recipe_name, ["model.pretrained=none", "alternation.held_stages=0", *values])
+    def build(
+        cls, recipe_name: str, settings: Settings, *, batch_size: int, device: str = "cpu"
+    ) -> Subject:
+        """Build a recipe's networks with random weights; all layers of all backbones are trained.
+
+        Args:
+            recipe_name: of the recipe.
+            settings: changes of it.
+            batch_size: of the random batch.
+            device: of the networks and the batch.
+        """
+        recipe = load_recipe(recipe_name, [*_UNTRAINED, *settings])
         torch.manual_seed(0)
+
         racnn = build_racnn(recipe, LABELS).to(device)
-        plain = build_backbone(recipe.model, LABELS).to(device).to(memory_format=torch.channels_last)
+        plain = build_backbone(recipe.model, LABELS).to(device)
+        plain = plain.to(memory_format=torch.channels_last)
         if recipe.model.batch_norm == "fold":
             for backbone in (plain, *racnn.backbones):
                 backbone.fold_batch_norm()
-        pictures = torch.rand(batch, 3, recipe.data.source_size, recipe.data.source_size, device=device)
-        pictures = pictures.contiguous(memory_format=torch.channels_last)  # as uint8 [B, S, S, 3] becomes it
-        views = torch.rand(batch, 3, recipe.model.input_size, recipe.model.input_size, device=device)
-        views = views.contiguous(memory_format=torch.channels_last)
-        targets = (torch.rand(batch, LABELS, device=device) > 0.8).float()
+
         stage = recipe.alternation
-        classifier = Optimization(list(racnn.backbones), stage.classifier, 10**6)
-        apn = Optimization(list(racnn.apns), stage.apn, 10**6)
+        ranking_loss = RankingLoss(stage.margin, stage.ranking_labels, stage.ranking_reduction)
+        classifier = Optimization(list(racnn.backbones), stage.classifier, _ENDLESS)
+        apn = Optimization(list(racnn.apns), stage.apn, _ENDLESS)
         return cls(
-            recipe,
-            racnn,
-            plain,
-            pictures,
-            views,
-            targets,
-            ClassifierPhase(racnn, classifier, _backward),
-            ApnPhase(racnn, apn, _backward, RankingLoss(stage.margin, stage.ranking_labels, stage.ranking_reduction)),
-            Optimization([plain], stage.classifier, 10**6),
+            recipe=recipe,
+            racnn=racnn,
+            plain=plain,
+            batch=_random_batch(recipe, batch_size, device),
+            classifier=ClassifierPhase(racnn, classifier, _backward),
+            apn=ApnPhase(racnn, apn, _backward, ranking_loss),
+            plain_optimization=Optimization([plain], stage.classifier, _ENDLESS),
         )
 
     def classifier_step(self) -> None:
         """One step of the classifier phase."""
-        self.classifier.begin()
-        self.classifier.step(self.pictures, self.targets)
+        step_phase(self.classifier, self.batch)
 
     def apn_step(self) -> None:
         """One step of the APN phase."""
-        self.apn.begin()
-        self.apn.step(self.pictures, self.targets)
+        step_phase(self.apn, self.batch)
 
     def plain_step(self) -> None:
-        """One step of the plain backbone on views that are cut already: forward, backward, optimizer."""
-        self.plain.requires_grad_(True).train()
-        classification_loss(self.plain(self.views).logits, self.targets).backward()  # type: ignore[no-untyped-call]
-        self.plain_optimization.step()
+        """One step of the plain backbone."""
+        step_plain(self.plain, self.plain_optimization, self.batch)
 
     @torch.no_grad()
     def evaluation_pass(self) -> None:
-        """All scales of a batch, in eval()."""
+        """All scales of the batch, in eval()."""
         self.racnn.eval()
-        self.racnn(self.racnn.normalise(self.pictures))
+        self.racnn(self.racnn.normalise(self.batch.images))
 
     @torch.no_grad()
     def plain_pass(self) -> None:
         """The plain backbone on views that are cut already, in eval()."""
         self.plain.eval()
-        self.plain(self.views)
+        self.plain(self.batch.views)
 
     def checkpoint(self, path: Path) -> Checkpoint:
-        """Its random weights as a checkpoint that can be exported, with untrained fusions."""
-        size, scales = self.recipe.data.source_size, self.recipe.model.scales
-        network = FusedRACNN(self.racnn.eval(), build_fusions(self.recipe.fusion, self.racnn), mirrors=1)
-        heads = [f"scale{s}" for s in range(1, scales + 1)] + [fusion_head(s) for s in range(2, scales + 1)]
+        """The random weights, with untrained fusions, as a checkpoint that can be exported."""
+        fusions = build_fusions(self.recipe.fusion, self.racnn)
+        network = FusedRACNN(self.racnn.eval(), fusions, tta=1)
+
+        label_names = tuple(f"label{number}" for number in range(LABELS))
+        first_label_alone = (1,) + (0,) * (LABELS - 1)
         decision = Decision(thresholds=(0.5,) * LABELS, temperature=1.0)
-        recipe = recipe_to_dict(self.recipe) | {"prediction": {"mirrors": 1}}
+        scales = self.recipe.model.scales
         manifest = Manifest(
-            labels=LabelSet(tuple(f"label{n}" for n in range(LABELS)), ((1,) + (0,) * (LABELS - 1),)),
-            source_size=size,
+            labels=LabelSet(label_names, (first_label_alone,)),
+            source_size=self.recipe.data.source_size,
             input_size=self.recipe.model.input_size,
             scales=scales,
-            decisions=dict.fromkeys(heads, decision),
-            recipe=recipe,
+            decisions=dict.fromkeys(head_names(scales), decision),
+            recipe=recipe_to_dict(self.recipe) | {"prediction": {"mirrors": 1}},
         )
         return Checkpoint(network_tensors(network), manifest, path)
 
 
-def exported(subject: Subject, path: Path) -> Path:
-    """The whole network of a subject as leafzoom exports it."""
-    export_onnx(subject.checkpoint(path), path, random_sources(2, subject.recipe.data.source_size))
+def random_sources(count: int, size: int) -> NDArray[np.uint8]:
+    """Sources uint8 [count, size, size, 3] of noise: time does not depend on what they show."""
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def step_phase(phase: Phase, batch: RandomBatch) -> None:
+    """One step of a training phase."""
+    phase.begin()
+    phase.step(batch.images, batch.targets)
+
+
+def step_plain(plain: Backbone, optimization: Optimization, batch: RandomBatch) -> None:
+    """One step on views that are cut already: forward, backward, optimizer."""
+    plain.requires_grad_(True).train()
+    logits = plain(batch.views).logits
+    _backward(classification_loss(logits, batch.targets))
+    optimization.step()
+
+
+def export_subject(subject: Subject, path: Path) -> Path:
+    """Export a subject's whole network as leafzoom does."""
+    sources = random_sources(2, subject.recipe.data.source_size)
+    export_onnx(subject.checkpoint(path), path, sources)
     return path
 
 
-def exported_plain(subject: Subject, path: Path) -> Path:
-    """The plain backbone's logits of views [N, 3, V, V] as an ONNX model."""
+def export_plain(subject: Subject, path: Path) -> Path:
+    """Export the plain backbone: logits of the input `cut_views`, [N, 3, V, V]."""
     size = subject.recipe.model.input_size
+    contiguous = subject.plain.to(memory_format=torch.contiguous_format)
     program = torch.onnx.export(
-        _Logits(subject.plain.to(memory_format=torch.contiguous_format)).eval(),
+        _Logits(contiguous).eval(),
         (torch.rand(2, 3, size, size),),
         input_names=["cut_views"],
         output_names=["logits"],
@@ -145,6 +200,7 @@ def exported_plain(subject: Subject, path: Path) -> Path:
     )
     assert program is not None
     onnx.save(program.model_proto, path)
+
     subject.plain.to(memory_format=torch.channels_last)
     return path
 
@@ -159,6 +215,20 @@ class _Logits(nn.Module):
     def forward(self, views: Tensor) -> Tensor:
         logits: Tensor = self.backbone(views).logits
         return logits
+
+
+def _random_batch(recipe: Recipe, batch_size: int, device: str) -> RandomBatch:
+    """Images as uint8 [B, S, S, 3] becomes them: channels last."""
+    source_size = recipe.data.source_size
+    view_size = recipe.model.input_size
+    images = torch.rand(batch_size, 3, source_size, source_size, device=device)
+    views = torch.rand(batch_size, 3, view_size, view_size, device=device)
+    targets = torch.rand(batch_size, LABELS, device=device) > 1 - _POSITIVE_SHARE
+    return RandomBatch(
+        images=images.contiguous(memory_format=torch.channels_last),
+        views=views.contiguous(memory_format=torch.channels_last),
+        targets=targets.float(),
+    )
 
 
 def _backward(loss: Tensor) -> None:

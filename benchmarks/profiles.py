@@ -11,49 +11,61 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from networks import Subject, random_sources
 from torch.profiler import ProfilerActivity, profile
 
-from leafzoom.bundled import bundled_model
+from benchmarks.inference import open_session
+from benchmarks.networks import EFFICIENTNET_B0, Subject, random_sources
+from leafzoom.model_file.bundled import bundled_model
 from leafzoom.training.memory import keep_freed_memory
 
 __all__ = ["where_time_goes"]
 
-_MOST = 10
+_LISTED_OPERATIONS = 10
+_ONNX_BATCH_SIZE = 8
+_ONNX_ROUNDS = 5
+_LOG_FATAL_ONLY = 4
 
 
-def where_time_goes(*, batch: int) -> dict[str, Any]:
-    """The share of the time of each kind of operation, in percent, of each kind of step and of the shipped model."""
+def where_time_goes(*, batch_size: int) -> dict[str, Any]:
+    """Each operation's share of the time of every kind of step, and of the shipped model, in
+    percent.
+    """
     keep_freed_memory()
-    subject = Subject.of("default", ["model.backbone=efficientnet_b0", "model.batch_norm=keep"], batch=batch)
-    found = {
-        "classifier step, EfficientNet-B0": _of_torch(subject.classifier_step),
-        "APN step, EfficientNet-B0": _of_torch(subject.apn_step),
-        "evaluation pass, EfficientNet-B0": _of_torch(subject.evaluation_pass),
-        "classifier step, default recipe": _of_torch(Subject.of("default", [], batch=batch).classifier_step),
+    efficientnet = Subject.build("default", EFFICIENTNET_B0, batch_size=batch_size)
+    default = Subject.build("default", [], batch_size=batch_size)
+    return {
+        "classifier step, EfficientNet-B0": _profile_torch(efficientnet.classifier_step),
+        "APN step, EfficientNet-B0": _profile_torch(efficientnet.apn_step),
+        "evaluation pass, EfficientNet-B0": _profile_torch(efficientnet.evaluation_pass),
+        "classifier step, default recipe": _profile_torch(default.classifier_step),
+        "shipped model, batch 8": _profile_onnx(bundled_model(), _ONNX_BATCH_SIZE),
     }
-    return {**found, "shipped model, batch 8": _of_onnx(bundled_model(), 8)}
 
 
-def _of_torch(step: Callable[[], None]) -> dict[str, float]:
+def _profile_torch(step: Callable[[], None]) -> dict[str, float]:
+    """The second of two steps."""
     step()
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         step()
+
     times = Counter({event.key: event.self_cpu_time_total for event in profiler.key_averages()})
     return _shares(times)
 
 
-def _of_onnx(path: Path, batch: int) -> dict[str, float]:
+def _profile_onnx(path: Path, batch_size: int) -> dict[str, float]:
+    """Some runs of a model, the first one with them."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = _LOG_FATAL_ONLY
     options.enable_profiling = True
+
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        sources = random_sources(batch, session.get_inputs()[0].shape[1])
-        for _ in range(5):
+        session = open_session(path, options)
+        sources = random_sources(batch_size, session.get_inputs()[0].shape[1])
+        for _ in range(_ONNX_ROUNDS):
             session.run(None, {"source": sources})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+
     times: Counter[str] = Counter()
     for event in events:
         if event.get("cat") == "Node" and "op_name" in event.get("args", {}):
@@ -62,6 +74,9 @@ def _of_onnx(path: Path, batch: int) -> dict[str, float]:
 
 
 def _shares(times: Counter[str]) -> dict[str, float]:
+    """The largest shares in percent, and the rest."""
     total = sum(times.values())
-    shares = {name: round(100 * taken / total, 1) for name, taken in times.most_common(_MOST)}
-    return {**shares, "the rest": round(100 - float(np.sum(list(shares.values()))), 1)}
+    largest = times.most_common(_LISTED_OPERATIONS)
+    shares = {name: round(100 * time / total, 1) for name, time in largest}
+    rest = 100 - float(np.sum(list(shares.values())))
+    return {**shares, "the rest": round(rest, 1)}

@@ -1,104 +1,132 @@
-"""Times of things that do the same work, taken in turns in one process, so that a machine's drift hits all alike."""
+"""Times of candidates that do the same work, taken in turns in one process.
+
+A machine that slows down or speeds up meanwhile then hits all of them alike.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
-__all__ = ["Taken", "cores", "in_turns", "process_peak_mb", "process_seconds"]
+__all__ = ["Timings", "cores", "in_turns", "median_and_range", "peak_mb", "process_seconds"]
+
+_QUARTILES = (25, 50, 75)
+_SETTLING_SECONDS = 0.05
+_MAX_STDERR = 500  # characters of a failed command's output in our message
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Seconds that each thing took, round by round: {name: [rounds]}."""
+class Timings:
+    """Seconds that each candidate took, round by round: {name: [rounds]}."""
 
     seconds: dict[str, list[float]]
 
-    def milliseconds(self, name: str) -> dict[str, float]:
-        """Median and quartiles of one of them, in ms."""
-        low, median, high = np.percentile(np.array(self.seconds[name]) * 1000, (25, 50, 75))
-        return {
-            "median_ms": round(float(median), 3),
-            "low_ms": round(float(low), 3),
-            "high_ms": round(float(high), 3),
-        }
+    def median(self, name: str) -> float:
+        """One candidate's median, in seconds."""
+        return float(np.median(self.seconds[name]))
 
-    def ratio(self, name: str, to: str, times: float = 1.0) -> dict[str, float]:
-        """Median and quartiles over the rounds of one thing's time over `times` that of another."""
-        ratios = np.array(self.seconds[name]) / (times * np.array(self.seconds[to]))
-        low, median, high = (round(float(q), 4) for q in np.percentile(ratios, (25, 50, 75)))
+    def milliseconds(self, name: str) -> dict[str, float]:
+        """One candidate's median and quartiles, in ms."""
+        quartiles = np.percentile(np.array(self.seconds[name]) * 1000, _QUARTILES)
+        low, median, high = (round(float(value), 3) for value in quartiles)
+        return {"median_ms": median, "low_ms": low, "high_ms": high}
+
+    def ratio(self, name: str, reference: str, times: float = 1.0) -> dict[str, float]:
+        """One candidate's time over `times` the reference's: median and quartiles over rounds."""
+        ratios = np.array(self.seconds[name]) / (times * np.array(self.seconds[reference]))
+        quartiles = np.percentile(ratios, _QUARTILES)
+        low, median, high = (round(float(value), 4) for value in quartiles)
         return {"value": median, "low": low, "high": high, "rounds": len(ratios)}
 
 
-def in_turns(things: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2) -> Taken:
-    """Run things one after the other, round after round; the order turns by one each round.
+def in_turns(
+    candidates: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
+) -> Timings:
+    """Run candidates one after the other, round after round; the order turns by one each round.
 
     Args:
-        things: what is timed, by name.
-        rounds: that count.
-        warm_up: rounds before them that do not.
+        candidates: what is timed, by name.
+        rounds: that are timed.
+        warm_up: rounds before them that are not.
     """
-    names = list(things)
-    # The threads of one library that wait for more work by spinning would take the next one's cores.
-    settle = 0.05
+    names = list(candidates)
     seconds: dict[str, list[float]] = {name: [] for name in names}
+
     for number in range(warm_up + rounds):
         gc.collect()
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
-            time.sleep(settle)
-            _wait_for_gpu()
-            started = time.perf_counter()
-            things[name]()
-            _wait_for_gpu()
+            elapsed = _time(candidates[name])
             if number >= warm_up:
-                seconds[name].append(time.perf_counter() - started)
-    return Taken(seconds)
+                seconds[name].append(elapsed)
+    return Timings(seconds)
 
 
-def _wait_for_gpu() -> None:
-    """Until a GPU has done what it was given: calls return before."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def process_seconds(command: list[str], *, rounds: int) -> list[float]:
-    """Wall-clock seconds of a command from its start to its end, after one run that warms the file cache.
+def process_seconds(command: Sequence[str], *, rounds: int) -> list[float]:
+    """Wall-clock seconds of a command from its start to its end, after one run that warms the file
+    cache.
 
     Raises:
         RuntimeError: it fails.
     """
-    taken = []
+    seconds = []
     for number in range(rounds + 1):
         started = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True)
-        if number:
-            taken.append(time.perf_counter() - started)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[-500:]}")
-    return taken
+        finished = subprocess.run(command, capture_output=True, text=True)
+        if number > 0:
+            seconds.append(time.perf_counter() - started)
+
+        if finished.returncode != 0:
+            reason = finished.stderr.strip()[-_MAX_STDERR:]
+            raise RuntimeError(f"{' '.join(command)} failed: {reason}")
+    return seconds
+
+
+def median_and_range(values: Sequence[float], digits: int) -> dict[str, float]:
+    """Median, lowest and highest value, and how many there are."""
+    return {
+        "value": round(float(np.median(values)), digits),
+        "lowest": round(min(values), digits),
+        "highest": round(max(values), digits),
+        "rounds": len(values),
+    }
 
 
 def cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def process_peak_mb(program: str) -> float:
-    """The most memory, in MB, that a Python program holds resident in a process of its own (VmHWM: Linux only)."""
-    measured = (
-        f"{program}\nwith open('/proc/self/status') as status:\n"
-        "    print(next(line.split()[1] for line in status if line.startswith('VmHWM:')))"
-    )
-    done = subprocess.run([sys.executable, "-c", measured], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip()[-500:])
-    return int(done.stdout.split()[-1]) * 1024 / 1e6
+def peak_mb() -> float:
+    """The most memory, in MB of 10⁶ bytes, that this process has held resident (Linux only)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(kib) * 1024 / 1e6
+
+
+def _time(candidate: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    # A library's threads that wait for more work by spinning would take the next one's cores.
+    time.sleep(_SETTLING_SECONDS)
+
+    _wait_for_gpu()
+    started = time.perf_counter()
+    candidate()
+    _wait_for_gpu()
+    return time.perf_counter() - started
+
+
+def _wait_for_gpu() -> None:
+    """Wait until a GPU has finished: calls return before."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -2,235 +2,233 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from networks import LABELS, Subject, random_sources
-from slow_crop import slow_crop
-from timing import in_turns, process_peak_mb
+from numpy.typing import NDArray
 
+from benchmarks.networks import EFFICIENTNET_B0, LABELS, Settings, Subject, random_sources
+from benchmarks.step_process import Kind, run_steps
+from benchmarks.timing import in_turns, median_and_range
 from leafzoom.dataset.augmentation import Augmentation
-from leafzoom.model.attention_crop import attention_crop
+from leafzoom.dataset.batches import DatasetPart, epoch_batches
+from leafzoom.fitting.fusion import LinearLayer, fit_lbfgs
 from leafzoom.model.fusion import Fusion
-from leafzoom.training.batches import Photographs, epoch_batches
-from leafzoom.training.fusion_fit import fit_lbfgs
 from leafzoom.training.memory import keep_freed_memory
 
-__all__ = ["crop", "fusion", "kept_memory", "memory", "pipeline", "steps"]
+__all__ = ["VALIDATION_PHOTOGRAPHS", "fusion", "kept_memory", "memory", "pipeline", "steps"]
 
-B0 = ["model.backbone=efficientnet_b0", "model.batch_norm=keep"]
-EPOCH, SELECT = 13_414, 1_677  # photographs of inner-train and of inner-select
+VALIDATION_PHOTOGRAPHS = 1_677  # of inner-select
+
+_TRAINING_PHOTOGRAPHS = 13_414  # of inner-train
+_DESCRIPTOR_WIDTH = 1280
+_SOURCE_SIZE = 256  # of the pipeline's photographs, in pixels
+_PIPELINE_BATCHES = 4
+_MEMORY_STEPS = 3
+_WARM_UP_STEPS = 2
 
 
-def steps(*, batch: int, rounds: int, backbone: list[str] = B0, device: str = "cpu") -> dict[str, Any]:
-    """Both phases' steps and the evaluation pass: sources of the view's size, the default recipe's, and the paper's.
+def steps(
+    *, batch_size: int, rounds: int, backbone: Settings = EFFICIENTNET_B0, device: str = "cpu"
+) -> dict[str, Any]:
+    """Both phases' steps and the evaluation pass, against three of the plain backbone.
 
-    Where the source is larger than the view, the first view is cut too. The paper's two APNs have 64 million weights.
+    With sources of the view's size, the default recipe's, and the paper's. Where the source is
+    larger than the view, the first view is cut too. The paper's two APNs have 64 million weights.
     """
     keep_freed_memory()
-    found: dict[str, Any] = {}
-    side = next((value.split("=")[1] for value in backbone if value.startswith("model.input_size")), "224")
     subjects = {
-        "source of the view's size": ("default", [f"data.source_size={side}"]),
+        "source of the view's size": ("default", [f"data.source_size={_view_size(backbone)}"]),
         "default": ("default", []),
         "paper": ("paper", []),
     }
-    for name, (recipe, values) in subjects.items():
-        subject = Subject.of(recipe, [*backbone, *values], batch=batch, device=device)
-        things = {
+
+    figures: dict[str, Any] = {"batch": batch_size}
+    for name, (recipe, settings) in subjects.items():
+        subject = Subject.build(
+            recipe, [*backbone, *settings], batch_size=batch_size, device=device
+        )
+        candidates = {
             "classifier": subject.classifier_step,
             "apn": subject.apn_step,
             "plain": subject.plain_step,
             "evaluation": subject.evaluation_pass,
             "plain_pass": subject.plain_pass,
         }
-        taken = in_turns(things, rounds=rounds)
-        found[name] = {
-            "classifier_over_three_plain_steps": taken.ratio("classifier", "plain", 3),
-            "apn_over_three_plain_steps": taken.ratio("apn", "plain", 3),
-            "evaluation_over_three_plain_passes": taken.ratio("evaluation", "plain_pass", 3),
-            **{thing: taken.milliseconds(thing) for thing in things},
+        timings = in_turns(candidates, rounds=rounds)
+        figures[name] = {
+            "classifier_over_three_plain_steps": timings.ratio("classifier", "plain", 3),
+            "apn_over_three_plain_steps": timings.ratio("apn", "plain", 3),
+            "evaluation_over_three_plain_passes": timings.ratio("evaluation", "plain_pass", 3),
+            **{candidate: timings.milliseconds(candidate) for candidate in candidates},
         }
-    return {"batch": batch, **found}
+    return figures
 
 
-def crop(*, batch: int, rounds: int, size: int = 224) -> dict[str, Any]:
-    """The attention crop forward and backward against a loop over the batch, with and without eq. 5's mask."""
-    keep_freed_memory()
-    torch.manual_seed(0)
-    pictures = torch.rand(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
-    plain = pictures.contiguous()
-    half = size * (0.2 + 0.13 * torch.rand(batch))
-    boxes = torch.stack([size / 2 + 20 * torch.randn(batch), size / 2 + 20 * torch.randn(batch), half], dim=1)
-    boxes[:, :2] = boxes[:, :2].clamp(min=half.max(), max=size - half.max())
-    proposals = torch.zeros(batch, 3, requires_grad=True)
-    # The gradient that a convolution hands back is in its own memory format.
-    fast_gradient = torch.rand(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
-    slow_gradient = fast_gradient.contiguous()
+def memory(*, batch_size: int, turns: int, backbone: Settings = EFFICIENTNET_B0) -> dict[str, Any]:
+    """The most memory that a process takes for three classifier steps, and for three plain steps.
 
-    def fast(mask: str) -> None:
-        out = attention_crop(pictures, proposals, boxes, size, surrogate="paper", mask=mask)  # type: ignore[arg-type]
-        out.backward(fast_gradient)
-
-    def slow(boxcar: bool) -> None:
-        slow_crop(plain, proposals, boxes, size, boxcar=boxcar).backward(slow_gradient)
-
-    taken = in_turns(
-        {
-            "ours": lambda: fast("none"),
-            "loop": lambda: slow(False),
-            "ours_boxcar": lambda: fast("boxcar"),
-            "loop_boxcar": lambda: slow(True),
-        },
-        rounds=rounds,
-    )
-    return {
-        "batch": batch,
-        "loop_over_ours": taken.ratio("loop", "ours"),
-        "loop_over_ours_with_the_mask_of_eq_5": taken.ratio("loop_boxcar", "ours_boxcar"),
-        **{name: taken.milliseconds(name) for name in taken.seconds},
-    }
-
-
-_PROGRAM = """
-import sys
-sys.path.insert(0, {here!r})
-from networks import Subject
-from leafzoom.training.memory import keep_freed_memory
-import torch
-keep_freed_memory()
-{body}
-"""
-
-
-def memory(*, batch: int, turns: int, backbone: list[str] = B0) -> dict[str, Any]:
-    """The most memory that a process takes for three classifier steps, and for three steps of the plain backbone.
-
-    Each beyond what a process takes that has imported everything: network, optimizer, gradients and activations.
+    Each beyond what a process takes that has imported everything: network, optimizer, gradients and
+    activations.
     """
-    here = str(Path(__file__).parent)
-    build = f"s = Subject.of('default', {backbone!r}, batch={batch})"
-    bodies = {
-        "classifier": f"{build}; s.plain = s.plain_optimization = None\nfor _ in range(3): s.classifier_step()",
-        "plain": f"{build}; s.racnn = s.classifier = s.apn = None\nfor _ in range(3): s.plain_step()",
-        "imports": "",
-    }
-    found: dict[str, list[float]] = {name: [] for name in bodies}
+    kinds: tuple[Kind, ...] = ("classifier", "plain", "imports")
+    megabytes: dict[Kind, list[float]] = {kind: [] for kind in kinds}
     for _ in range(turns):
-        for name, body in bodies.items():
-            found[name].append(process_peak_mb(_PROGRAM.format(here=here, body=body)))
-    classifier, plain, imports = (np.array(mb) for mb in found.values())
-    ratios = (classifier - imports) / (plain - imports)
-    spread = {"value": float(np.median(ratios)), "lowest": float(ratios.min()), "highest": float(ratios.max())}
+        for kind in kinds:
+            process = run_steps(kind, backbone, batch_size=batch_size, steps=_MEMORY_STEPS)
+            megabytes[kind].append(process.peak_mb)
+
+    imports = np.array(megabytes["imports"])
+    classifier = np.array(megabytes["classifier"]) - imports
+    plain = np.array(megabytes["plain"]) - imports
     return {
-        "batch": batch,
-        "classifier_over_plain": {**{key: round(value, 3) for key, value in spread.items()}, "rounds": turns},
-        "process_mb": {name: [round(value, 1) for value in mb] for name, mb in found.items()},
+        "batch": batch_size,
+        "classifier_over_plain": median_and_range([float(x) for x in classifier / plain], 3),
+        "process_mb": {
+            kind: [round(value, 1) for value in values] for kind, values in megabytes.items()
+        },
     }
 
 
-_STEPS = """
-import time, json
-if {keep}: keep_freed_memory()
-s = Subject.of('default', {values!r}, batch={batch})
-seconds = []
-for _ in range({rounds} + 2):
-    started = time.perf_counter(); s.classifier_step(); seconds.append(time.perf_counter() - started)
-print(json.dumps(sorted(seconds[2:])[len(seconds[2:]) // 2]))
-"""
-
-
-def kept_memory(*, batch: int, rounds: int, turns: int, subjects: dict[str, list[str]]) -> dict[str, Any]:
-    """A classifier step with and without `keep_freed_memory`, processes in turns: EfficientNet-B0 and the default."""
-    here = str(Path(__file__).parent)
-    found: dict[str, Any] = {}
-    for name, values in subjects.items():
-        seconds: dict[bool, list[float]] = {False: [], True: []}
+def kept_memory(
+    *, batch_size: int, rounds: int, turns: int, subjects: Mapping[str, Settings]
+) -> dict[str, Any]:
+    """A classifier step with and without `keep_freed_memory`, processes in turns."""
+    figures: dict[str, Any] = {"batch": batch_size}
+    for name, settings in subjects.items():
+        median_seconds: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(turns):
             for keep in (False, True):
-                body = _STEPS.format(keep=keep, values=values, batch=batch, rounds=rounds)
-                program = _PROGRAM.format(here=here, body=body).replace("\nkeep_freed_memory()\n", "\n", 1)
-                done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-                seconds[keep].append(float(json.loads(done.stdout.splitlines()[-1])))
-        ratios = [kept / given for kept, given in zip(seconds[True], seconds[False], strict=True)]
-        found[name] = {
-            "kept_over_given_back": {
-                "value": round(float(np.median(ratios)), 3),
-                "lowest": round(min(ratios), 3),
-                "highest": round(max(ratios), 3),
-                "rounds": turns,
-            },
-            "seconds": {"given_back": seconds[False], "kept": seconds[True]},
+                process = run_steps(
+                    "classifier",
+                    settings,
+                    batch_size=batch_size,
+                    steps=_WARM_UP_STEPS + rounds,
+                    keep_memory=keep,
+                )
+                timed = sorted(process.seconds[_WARM_UP_STEPS:])
+                median_seconds[keep].append(timed[len(timed) // 2])
+
+        pairs = zip(median_seconds[True], median_seconds[False], strict=True)
+        ratios = [kept / given_back for kept, given_back in pairs]
+        figures[name] = {
+            "kept_over_given_back": median_and_range(ratios, 3),
+            "seconds": {"given_back": median_seconds[False], "kept": median_seconds[True]},
         }
-    return {"batch": batch, **found}
+    return figures
 
 
-def pipeline(*, batch: int, rounds: int, subjects: dict[str, list[str]]) -> dict[str, Any]:
-    """Augmented batches from a memory-mapped cache, against the classifier phase that consumes them."""
+def pipeline(*, batch_size: int, rounds: int, subjects: Mapping[str, Settings]) -> dict[str, Any]:
+    """Augmented batches from a memory-mapped cache, against the classifier phase that consumes
+    them.
+    """
     keep_freed_memory()
-    found: dict[str, Any] = {"batch": batch}
+    figures: dict[str, Any] = {"batch": batch_size}
     with tempfile.TemporaryDirectory() as folder:
-        count = batch * 4
-        stored = np.lib.format.open_memmap(Path(folder) / "sources.npy", "w+", np.uint8, (count, 256, 256, 3))
-        stored[:] = random_sources(count, 256)
-        photographs = Photographs(stored, np.zeros((count, LABELS), np.uint8), ("",) * count, np.arange(count))
-        for name, values in subjects.items():
-            subject = Subject.of("default", values, batch=batch)
-            augmentation = Augmentation(source_size=256, **asdict(subject.recipe.augmentation))
-
-            def read(augmentation: Augmentation = augmentation) -> None:
-                for _ in epoch_batches(
-                    photographs, augmentation, batch_size=batch, seed=0, device=torch.device("cpu")
-                ):
-                    pass
-
-            taken = in_turns({"four_batches": read, "classifier": subject.classifier_step}, rounds=rounds)
-            read_seconds, step_seconds = (float(np.median(s)) for s in taken.seconds.values())
-            found[name] = {
-                "read_over_consumed": {
-                    "value": round(4 * step_seconds / read_seconds, 2),
-                    "rounds": rounds,
-                },
-                "photographs_a_second_read": round(count / read_seconds, 1),
-                "photographs_a_second_consumed": round(batch / step_seconds, 1),
+        part = _mapped_part(Path(folder) / "sources.npy", _PIPELINE_BATCHES * batch_size)
+        for name, settings in subjects.items():
+            subject = Subject.build("default", settings, batch_size=batch_size)
+            augmentation = Augmentation(
+                source_size=_SOURCE_SIZE, **asdict(subject.recipe.augmentation)
+            )
+            candidates: dict[str, Callable[[], object]] = {
+                "four_batches": partial(_read_epoch, part, augmentation, batch_size),
+                "classifier": subject.classifier_step,
             }
-    return found
+            timings = in_turns(candidates, rounds=rounds)
+
+            read_seconds = timings.median("four_batches")
+            step_seconds = timings.median("classifier")
+            ratio = _PIPELINE_BATCHES * step_seconds / read_seconds
+            figures[name] = {
+                "read_over_consumed": {"value": round(ratio, 2), "rounds": rounds},
+                "photographs_a_second_read": round(len(part) / read_seconds, 1),
+                "photographs_a_second_consumed": round(batch_size / step_seconds, 1),
+            }
+    return figures
 
 
-def fusion(*, rounds: int, batch: int, subjects: dict[str, list[str]], photographs: int = SELECT) -> dict[str, Any]:
-    """Fitting both fusions on cached descriptors of 1,677 photographs, against a classifier epoch of 13,414."""
+def fusion(
+    *, rounds: int, batch_size: int, subjects: Mapping[str, Settings], photographs: int
+) -> dict[str, Any]:
+    """Fitting both fusions on cached descriptors, against a classifier epoch of 13,414 photographs.
+
+    Args:
+        rounds: of the fit.
+        batch_size: of the classifier steps.
+        subjects: changes of the default recipe, by name.
+        photographs: of the fit.
+    """
     keep_freed_memory()
-    generator = np.random.default_rng(0)
-    targets = (generator.random((photographs, LABELS)) < 0.25).astype(np.uint8)
-    prototypes = generator.normal(size=(LABELS, 3 * 1280))
-    descriptors = (targets @ prototypes + 4 * generator.normal(size=(photographs, 3 * 1280))).astype(np.float32)
+    candidates = {
+        name: Subject.build("default", settings, batch_size=batch_size).classifier_step
+        for name, settings in subjects.items()
+    }
+    step_timings = in_turns(candidates, rounds=rounds + 2)
 
-    def fit() -> None:
-        for scales in (2, 3):
-            head = Fusion(scales=scales, width=1280, labels=LABELS, inputs="descriptors", normalise="rescale")
-            start = torch.zeros(LABELS, scales * 1280), torch.zeros(LABELS)
-            fit_lbfgs(head, descriptors[:, : scales * 1280], targets, start, 0)
+    descriptors, targets = _random_descriptors(photographs)
+    fit = partial(_fit_fusions, descriptors, targets)
+    fit_seconds = in_turns({"fit": fit}, rounds=rounds, warm_up=0).seconds["fit"]
 
-    built = {name: Subject.of("default", values, batch=batch) for name, values in subjects.items()}
-    seconds = in_turns({name: subject.classifier_step for name, subject in built.items()}, rounds=rounds + 2).seconds
-    fitted = in_turns({"fit": fit}, rounds=rounds, warm_up=0).seconds["fit"]
-    epochs = {name: float(np.median(taken)) * EPOCH / batch for name, taken in seconds.items()}
-    return {
-        name: {
-            "fit_over_epoch": {
-                "value": round(float(np.median(fitted)) / epoch, 4),
-                "lowest": round(min(fitted) / epoch, 4),
-                "highest": round(max(fitted) / epoch, 4),
-                "rounds": rounds,
-            },
-            "epoch_seconds": round(epoch, 1),
+    figures: dict[str, Any] = {}
+    for name in subjects:
+        epoch_seconds = step_timings.median(name) * _TRAINING_PHOTOGRAPHS / batch_size
+        ratios = [seconds / epoch_seconds for seconds in fit_seconds]
+        figures[name] = {
+            "fit_over_epoch": median_and_range(ratios, 4),
+            "epoch_seconds": round(epoch_seconds, 1),
         }
-        for name, epoch in epochs.items()
-    } | {"fit_seconds": [round(value, 2) for value in fitted]}
+    return {**figures, "fit_seconds": [round(seconds, 2) for seconds in fit_seconds]}
+
+
+def _view_size(settings: Settings) -> str:
+    """The view's side that settings ask for; EfficientNet-B0's without."""
+    sizes = [setting.split("=")[1] for setting in settings if "model.input_size" in setting]
+    return sizes[0] if sizes else "224"
+
+
+def _mapped_part(path: Path, count: int) -> DatasetPart:
+    """Photographs of noise in a memory-mapped file."""
+    shape = (count, _SOURCE_SIZE, _SOURCE_SIZE, 3)
+    stored = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    stored[:] = random_sources(count, _SOURCE_SIZE)
+    targets = np.zeros((count, LABELS), np.uint8)
+    return DatasetPart(stored, targets, ("",) * count, np.arange(count))
+
+
+def _read_epoch(part: DatasetPart, augmentation: Augmentation, batch_size: int) -> None:
+    """Read and augment all batches of an epoch."""
+    cpu = torch.device("cpu")
+    for _ in epoch_batches(part, augmentation, batch_size=batch_size, seed=0, device=cpu):
+        pass
+
+
+def _random_descriptors(photographs: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Descriptors [n, 3 D] of three scales from which noisy targets [n, L] can be learned."""
+    random = np.random.default_rng(0)
+    width = 3 * _DESCRIPTOR_WIDTH
+    targets = (random.random((photographs, LABELS)) < 0.25).astype(np.uint8)
+    prototypes = random.normal(size=(LABELS, width))
+    noise = random.normal(size=(photographs, width))
+    return (targets @ prototypes + 4 * noise).astype(np.float32), targets
+
+
+def _fit_fusions(descriptors: NDArray[np.float32], targets: NDArray[np.uint8]) -> None:
+    """Fit the fusions of two and of three scales."""
+    for scales in (2, 3):
+        width = scales * _DESCRIPTOR_WIDTH
+        head = Fusion(
+            scales=scales,
+            width=_DESCRIPTOR_WIDTH,
+            labels=LABELS,
+            inputs="descriptors",
+            normalise="rescale",
+        )
+        prior = LinearLayer(np.zeros((LABELS, width)), np.zeros(LABELS))
+        fit_lbfgs(head, descriptors[:, :width], targets, prior, 0)

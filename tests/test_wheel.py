@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -16,86 +17,149 @@ import pytest
 from conftest import SHARED
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST_MB = 230
+SOURCE = ROOT / "src" / "leafzoom"
+MAX_INSTALLED_MB = 230
+
+pytestmark = pytest.mark.slow
 
 
-def command(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+def own_environment() -> dict[str, str]:
+    """The environment variables, without those that lead to this checkout or its Python."""
+    hidden = ("PYTHONPATH", "VIRTUAL_ENV")
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+def run_program(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(word) for word in words], cwd=cwd, capture_output=True, text=True, check=False, env=environment
+        [str(word) for word in words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=own_environment(),
     )
+
+
+def run_pip(python: str | Path, *words: str | Path, cwd: Path) -> None:
+    """Run pip; the test skips where no package registry can be reached."""
+    done = run_program(python, "-m", "pip", *words, cwd=cwd)
+    if done.returncode and "No matching distribution" in done.stderr:
+        pytest.skip(f"needs a package registry: {done.stderr[-200:]}")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an environment that has nothing but leafzoom and what it needs."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy: building leaves files of its own where it builds."""
     folder = tmp_path_factory.mktemp("wheel")
-    copy = folder / "copy"  # building leaves its own files where it builds
-    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    copy = folder / "copy"
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "src", copy / "src", ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    built = command(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, copy, cwd=folder)
-    if built.returncode and "No matching distribution" in built.stderr:
-        pytest.skip(f"needs a package registry to build the wheel with: {built.stderr[-200:]}")
-    assert built.returncode == 0, built.stderr
+
+    run_pip(sys.executable, "wheel", "--no-deps", "-w", folder, copy, cwd=folder)
     (wheel,) = folder.glob("leafzoom-*.whl")
-    assert command(sys.executable, "-m", "venv", folder / "venv", cwd=folder).returncode == 0
-    done = command(
-        folder / "venv" / "bin" / "python", "-m", "pip", "install", "-c", ROOT / "constraints.txt", wheel, cwd=folder
-    )
-    if done.returncode and "No matching distribution" in done.stderr:
-        pytest.skip(f"needs a package registry to install from: {done.stderr[-200:]}")
-    assert done.returncode == 0, done.stderr
-    return folder / "venv"
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Path:
+    """The folder of an environment that has nothing but leafzoom and what it requires."""
+    folder = wheel.parent
+    environment = folder / "venv"
+    assert run_program(sys.executable, "-m", "venv", environment, cwd=folder).returncode == 0
+
+    python = environment / "bin" / "python"
+    run_pip(python, "install", "-c", ROOT / "constraints.txt", wheel, cwd=folder)
+    return environment
+
+
+def test_it_has_every_file_of_the_package(wheel: Path) -> None:
+    expected = {
+        path.relative_to(SOURCE.parent).as_posix()
+        for path in SOURCE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("leafzoom/")}
+
+    assert packed == expected
+    assert "leafzoom/assets/models/apple-leaves.onnx" in packed
+    assert "leafzoom/assets/recipes/default.toml" in packed
+    assert "leafzoom/serve/page/index.html" in packed
 
 
 def test_it_is_small_and_has_no_pytorch(installed: Path) -> None:
     (packages,) = installed.glob("lib/python*/site-packages")
     names = {path.name for path in packages.iterdir()}
     assert not names & {"torch", "onnx", "scipy", "timm"}
-    size = sum(
-        path.stat().st_size
-        for path in packages.rglob("*")
-        if path.is_file() and not path.is_symlink() and path.relative_to(packages).parts[0].split("-")[0] != "pip"
-    )
-    print(f"{size / 1e6:.0f} MB")
-    assert size / 1e6 < MOST_MB
+
+    # pip comes with the environment, not with leafzoom.
+    required = [path for path in packages.iterdir() if path.name.split("-")[0] != "pip"]
+    size_bytes = sum(map(size_of, required))
+    print(f"{size_bytes / 1e6:.0f} MB")
+    assert size_bytes / 1e6 < MAX_INSTALLED_MB
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    paths = [path, *path.rglob("*")]
+    files = [path for path in paths if path.is_file() and not path.is_symlink()]
+    return sum(file.stat().st_size for file in files)
 
 
 def test_it_diagnoses(installed: Path, leaves: Path, tmp_path: Path) -> None:
-    """Rendered leaves and, where they are, the three camera photographs: apple leaves, and known as such."""
-    photos = [leaves / "train_images" / "leaf-00000.jpg"]
-    camera = sorted((SHARED / "photos").glob("*.jpg")) if (SHARED / "photos").is_dir() else []
+    """A rendered leaf and, where they are, the camera photographs, which are apple leaves."""
+    leaf = leaves / "train_images" / "leaf-00000.jpg"
+    camera = sorted((SHARED / "photos").glob("*.jpg"))
     out = tmp_path / "out"
     leafzoom = installed / "bin" / "leafzoom"
-    done = command(leafzoom, "predict", *photos, *camera, "--format", "json", "--out", out, cwd=tmp_path)
+
+    options = ("--format", "json", "--out", out)
+    done = run_program(leafzoom, "predict", leaf, *camera, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert len(said) == len(photos) + len(camera)
-    for entry in said[len(photos) :]:
-        assert entry["verdict"] != "not_a_leaf", entry
-        assert len(entry["scales"]) == 3
+
+    results = json.loads(done.stdout)
+    assert len(results) == 1 + len(camera)
+    for result in results[1:]:
+        assert result["verdict"] != "not_a_leaf", result
+        assert len(result["scales"]) == 3
+
     assert (out / "index.html").is_file()
-    assert len(list(out.glob("*.png"))) == len(said)
-    assert command(leafzoom, "info", cwd=tmp_path).returncode == 0
-    refused = command(leafzoom, "train", "--data", leaves, "--recipe", "default", "--out", "x", cwd=tmp_path)
+    assert len(list(out.glob("*.png"))) == len(results)
+
+
+def test_its_commands_work_or_name_the_extra(installed: Path, leaves: Path, tmp_path: Path) -> None:
+    leafzoom = installed / "bin" / "leafzoom"
+    python = installed / "bin" / "python"
+    assert run_program(leafzoom, "info", cwd=tmp_path).returncode == 0
+    assert run_program(python, "-m", "leafzoom", "--version", cwd=tmp_path).returncode == 0
+
+    options = ("--data", leaves, "--recipe", "default", "--out", "x")
+    refused = run_program(leafzoom, "train", *options, cwd=tmp_path)
     assert refused.returncode == 1
     assert 'pip install "leafzoom[train]"' in refused.stderr
 
 
 def test_it_serves(installed: Path, leaves: Path, tmp_path: Path) -> None:
     """The page and a diagnosis over HTTP, from what `pip install .` brings."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    words = [installed / "bin" / "leafzoom", "serve", "--port", "0"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as service:
+    photo = (leaves / "train_images" / "leaf-00000.jpg").read_bytes()
+    command = [installed / "bin" / "leafzoom", "serve", "--port", "0"]
+
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=own_environment()
+    ) as service:
         try:
             assert service.stdout
-            found = re.search(r"http://127\.0\.0\.1:\d+", service.stdout.readline())
-            assert found
-            with httpx.Client(base_url=found[0], timeout=60, transport=httpx.HTTPTransport(retries=5)) as client:
+            address = re.search(r"http://127\.0\.0\.1:\d+", service.stdout.readline())
+            assert address
+
+            transport = httpx.HTTPTransport(retries=5)
+            with httpx.Client(base_url=address[0], timeout=60, transport=transport) as client:
                 assert "leafzoom" in client.get("/").text
-                photo = (leaves / "train_images" / "leaf-00000.jpg").read_bytes()
-                answer = client.post("/api/v1/predictions", files=[("photos", ("a.jpg", photo))])
+                files = [("photos", ("a.jpg", photo))]
+                answer = client.post("/api/v1/predictions", files=files)
             assert answer.status_code == 200
             assert len(answer.json()[0]["scales"]) == 3
         finally:

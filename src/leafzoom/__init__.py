@@ -3,11 +3,13 @@
 import leafzoom
 
 model = leafzoom.load()
-diagnosis = model("leaf.jpg")
-print(diagnosis.labels, diagnosis.confidence)
+
+diagnosis = model.predict("leaf.jpg")
+print(diagnosis.verdict, diagnosis.labels, diagnosis.confidence)
 diagnosis.save("diagnosis.png")
-for diagnosis in model("orchard/"):
-    ...
+
+for result in model.predict_many("orchard/"):
+    print(result.to_dict())
 """
 
 from __future__ import annotations
@@ -31,20 +33,32 @@ def load(
     workers: int | None = None,
     thresholds: Mapping[str, float] | None = None,
 ) -> Predictor:
-    """A model that diagnoses photos: a callable on a photo, a folder or an iterable of photos (see `Predictor`).
+    """A model that diagnoses photos, with `predict` for one and `predict_many` for a folder.
+
+    Calling the model is the same as calling `predict`.
 
     Args:
-        model: `bundled` (the one in the package), a run's folder, an `.onnx` or a `.safetensors` file.
-        batch_size: photos that the network is given together.
+        model: `bundled` (the one in the package), a run's folder, an `.onnx` or a `.safetensors`
+            file.
+        batch_size: photos in one pass of the network.
         workers: threads that decode photos; by default chosen from the machine.
-        thresholds: of labels, {label: 0..1}, in place of the fitted ones.
+        thresholds: {label: 0..1}, in place of the fitted ones.
 
     Raises:
         ModelError: there is no such model, or it cannot be read.
-        UsageError: a threshold of no label of the model, or outside 0..1.
+        UsageError: a threshold of a label that the model does not have, or outside 0..1.
         MissingExtraError: a `.safetensors` checkpoint, without PyTorch.
+
+    >>> import numpy as np
+    >>> model = load()
+    >>> grey = np.full((300, 400, 3), 128, np.uint8)
+    >>> model.predict(grey).verdict
+    'not_a_leaf'
+    >>> [result.photo for result in model.predict_many([grey, grey])]
+    ['photo 1', 'photo 2']
     """
-    from leafzoom.inference.model_file import open_network
+    from leafzoom.inference.loading import open_network
     from leafzoom.inference.predictor import Predictor
 
-    return Predictor(open_network(str(model)), batch_size=batch_size, workers=workers, thresholds=thresholds)
+    network = open_network(str(model))
+    return Predictor(network, batch_size=batch_size, workers=workers, thresholds=thresholds)

@@ -1,15 +1,15 @@
 """The errors that leafzoom raises on purpose, and the exit code of each.
 
-    LeafzoomError                 exit 1: anything found in files or while running
+    LeafzoomError                 exit 1: a file, or a failure while running
     ├── UsageError                exit 2: the command line
     │   └── RecipeError           exit 2: a recipe's name, key or value
     ├── DataError                 a table, a photograph, a cache or a split
     │   └── PhotoError            one photograph that cannot be read
     ├── ModelError                a checkpoint, weights or an exported model
-    ├── TrainingError             a training that cannot go on (a loss that is not finite, a run that is taken)
+    ├── TrainingError             a training that cannot go on (a loss that is not finite, …)
     └── MissingExtraError         a library of an extra that is not installed
 
-Every message says, in one line, what was expected, what came, where, and what to do.
+Every message says in one line what was expected, what came, where, and what to do.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = [
 
 
 class LeafzoomError(Exception):
-    """Base of everything that leafzoom raises on purpose; `exit_code` is the command's exit status."""
+    """Base of all errors of leafzoom; `exit_code` is the command's exit status."""
 
     exit_code = 1
 
 
 class UsageError(LeafzoomError):
-    """The command line asks for something that does not exist or does not fit together."""
+    """The command line names something that does not exist, or its parts contradict each other."""
 
     exit_code = 2
 
@@ -47,7 +47,7 @@ class RecipeError(UsageError):
 
 
 class DataError(LeafzoomError):
-    """A table, a folder of photographs, a cache or a split is not what it has to be."""
+    """A table, a folder of photographs, a cache or a split is missing, damaged or invalid."""
 
 
 class PhotoError(DataError):
@@ -55,11 +55,11 @@ class PhotoError(DataError):
 
 
 class ModelError(LeafzoomError):
-    """A checkpoint, a file of weights or an exported model is not what it has to be."""
+    """A checkpoint, a file of weights or an exported model is missing, damaged or invalid."""
 
 
 class TrainingError(LeafzoomError):
-    """A training cannot go on."""
+    """A training cannot start or go on."""
 
 
 class MissingExtraError(LeafzoomError):
@@ -70,14 +70,21 @@ class MissingExtraError(LeafzoomError):
 def needs_extra(extra: str, what: str) -> Iterator[None]:
     """Turn an import error inside the block into one line that names the extra to install.
 
+    Args:
+        extra: the extra of the package that has the library.
+        what: needs the library; the first words of the message.
+
     Raises:
         MissingExtraError: a module imported in the block is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
+        # A missing module of leafzoom itself is a bug, not a missing library.
         if (error.name or "").split(".")[0] == "leafzoom":
             raise
+
         raise MissingExtraError(
-            f'{what} needs the library {error.name!r}, which is not installed: pip install "leafzoom[{extra}]"'
+            f"{what} needs the library {error.name!r}, which is not installed: "
+            f'pip install "leafzoom[{extra}]"'
         ) from error

@@ -1,8 +1,8 @@
 """The labels of a data set, the combinations in which they occur, and the decision among those.
 
-Several labels may hold at once, but not any several: of the 64 subsets of Plant Pathology 2021's six labels
-only 12 occur, and `healthy` excludes the rest. The decision therefore chooses a combination, not each label
-alone.
+A photograph can have several labels, but few combinations occur: of the 64 subsets of Plant
+Pathology 2021's six labels only 12, and `healthy` excludes the rest. The decision therefore chooses
+a combination, not each label alone.
 """
 
 from __future__ import annotations
@@ -15,17 +15,24 @@ from numpy.typing import NDArray
 
 from leafzoom.errors import DataError, ModelError
 
-__all__ = ["Decision", "LabelSet", "answer_confidence", "combination_probabilities", "decide", "log_odds"]
+__all__ = [
+    "Decision",
+    "LabelSet",
+    "answer_confidence",
+    "combination_probabilities",
+    "decide",
+    "log_odds",
+]
 
-_EPSILON = 1e-7
+_MIN_PROBABILITY = 1e-7  # log-odds are computed no closer than this to 0 and 1
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The label names, in column order, and the combinations that occur, each a 0/1 row of that order.
+    """Label names in column order, and the combinations that occur, as 0/1 rows in that order.
 
     Raises:
-        DataError: no label, a label twice, or a combination that is not a 0/1 row of the right length.
+        DataError: no label, a label twice, or a combination that is not a 0/1 row of L values.
     """
 
     names: tuple[str, ...]
@@ -33,18 +40,25 @@ class LabelSet:
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise DataError("a label set needs at least one label and has none: label the photographs")
+            raise DataError(
+                "a label set needs at least one label and has none: label the photographs"
+            )
         if len(set(self.names)) != len(self.names):
-            raise DataError(f"each label may be named once, but the labels are {', '.join(self.names)}")
+            raise DataError(
+                f"each label may be named once, but the labels are {', '.join(self.names)}"
+            )
+
         for row in self.combinations:
             if len(row) != len(self.names) or set(row) - {0, 1}:
-                raise DataError(f"a combination has to be {len(self.names)} values of 0 or 1, not {row}")
+                raise DataError(
+                    f"a combination has to be {len(self.names)} values of 0 or 1, not {row}"
+                )
 
     @classmethod
     def from_targets(cls, names: Sequence[str], targets: NDArray[np.uint8]) -> LabelSet:
-        """The combinations that occur in `targets` ([N, L], 0 or 1), sorted."""
-        rows = sorted({tuple(int(value) for value in row) for row in targets})
-        return cls(tuple(names), tuple(rows))
+        """The label set with the combinations that occur in `targets` [N, L], sorted."""
+        rows = {tuple(row) for row in targets.astype(int).tolist()}
+        return cls(tuple(names), tuple(sorted(rows)))
 
     def encode(self, labels: Iterable[str]) -> NDArray[np.uint8]:
         """Labels as a 0/1 row of shape [L].
@@ -69,20 +83,22 @@ class LabelSet:
 
 def log_odds(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     """log(p / (1 - p)) in float64, with p kept 1e-7 away from 0 and 1."""
-    p = np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON)
-    return np.asarray(np.log(p) - np.log1p(-p))
+    exact = np.asarray(probabilities, np.float64)
+    clipped = np.clip(exact, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
 @dataclass(frozen=True)
 class Decision:
     """How a head's probabilities become an answer.
 
-    `thresholds`: one a label, in 0..1. `temperature`: log-odds are divided by it. `interactions`: log-odds that each
-    combination has beyond what its labels say one by one, in the order of `LabelSet.combinations`; older models have
-    none.
+    `thresholds`: one a label, in 0..1. `temperature`: log-odds are divided by it. `interactions`:
+    log-odds of each combination beyond the sum over its labels, in the order of
+    `LabelSet.combinations`; empty in older models.
 
     Raises:
-        ModelError: a threshold outside 0..1, a temperature that is not positive, an interaction that is not finite.
+        ModelError: a threshold outside 0..1, a temperature that is not positive, an interaction
+            that is not finite.
     """
 
     thresholds: tuple[float, ...]
@@ -90,18 +106,25 @@ class Decision:
     interactions: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not all(0 < threshold < 1 for threshold in self.thresholds) or not self.temperature > 0:
-            raise ModelError(f"thresholds lie between 0 and 1 and a temperature above 0, not {self.temperature}")
-        if not np.isfinite(self.interactions).all():
-            raise ModelError("interactions are finite numbers")
+        in_range = all(0 < threshold < 1 for threshold in self.thresholds)
+        if not in_range or not self.temperature > 0:
+            raise ModelError(
+                "thresholds have to be between 0 and 1 and the temperature above 0, "
+                f"not {self.thresholds} and {self.temperature}"
+            )
+        not_finite = [value for value in self.interactions if not np.isfinite(value)]
+        if not_finite:
+            raise ModelError(f"interactions have to be finite numbers, not {not_finite[0]}")
 
 
-def decide(probabilities: NDArray[np.floating], decision: Decision, labels: LabelSet) -> NDArray[np.uint8]:
+def decide(
+    probabilities: NDArray[np.floating], decision: Decision, labels: LabelSet
+) -> NDArray[np.uint8]:
     """The best answer among the combinations that occur; the empty one only where the data has it.
 
-    With interactions, the combination of the greatest expected worth under `combination_probabilities`: an answer is
-    worth the mean of exact match (once) and its F1 with the truth (twice), so being partly right counts. Without, the
-    most probable combination, with each label's log-odds measured from its own threshold.
+    With interactions, the combination of the greatest expected worth under
+    `combination_probabilities` (see `_answer_worth`). Without, the most probable combination, with
+    each label's log-odds measured from its own threshold.
 
     Args:
         probabilities: [N, L] in 0..1.
@@ -115,16 +138,20 @@ def decide(probabilities: NDArray[np.floating], decision: Decision, labels: Labe
     >>> decide(np.array([[0.2, 0.4], [0.9, 0.8]]), Decision((0.5, 0.5)), two).tolist()
     [[0, 1], [1, 0]]
     """
-    allowed = np.array(labels.combinations, np.uint8).reshape(-1, len(labels.names))
-    if not decision.interactions:
-        evidence = log_odds(probabilities) - log_odds(np.array(decision.thresholds))
-        return np.asarray(allowed[np.argmax(evidence @ allowed.T.astype(np.float64), axis=1)])
-    size = allowed.sum(axis=1, dtype=np.float64)
-    shared = allowed.astype(np.float64) @ allowed.T
-    both = size[:, None] + size[None]
-    f1 = np.where(both > 0, 2 * shared / np.maximum(both, 1), 1.0)
-    worth = (np.eye(len(allowed)) + 2 * f1) / 3
-    return np.asarray(allowed[np.argmax(combination_probabilities(probabilities, decision, labels) @ worth, axis=1)])
+    combinations = _combination_rows(labels)
+
+    if decision.interactions:
+        # The expected worth of each answer.
+        posterior = combination_probabilities(probabilities, decision, labels)
+        scores = posterior @ _answer_worth(combinations)
+    else:
+        # The sum of the log-odds of its labels.
+        thresholds = np.array(decision.thresholds)
+        evidence = log_odds(probabilities) - log_odds(thresholds)
+        scores = evidence @ combinations.T
+
+    best = np.argmax(scores, axis=1)
+    return np.asarray(combinations[best], np.uint8)
 
 
 def combination_probabilities(
@@ -132,9 +159,10 @@ def combination_probabilities(
 ) -> NDArray[np.float64]:
     """The calibrated probability of every combination that occurs, as if no other could.
 
-    Each label's log-odds, measured from its threshold and divided by the temperature, are summed over the labels of a
-    combination, its interaction is added, and the softmax over the combinations follows. Without interactions the
-    thresholds are left out: they were fitted for the answer alone then.
+    A combination's score is the sum of its labels' log-odds, each measured from its threshold and
+    divided by the temperature, plus the combination's interaction. The softmax over the
+    combinations follows. Without interactions the thresholds are left out, because they were fitted
+    for the answer alone then.
 
     Args:
         probabilities: [N, L] in 0..1.
@@ -144,19 +172,52 @@ def combination_probabilities(
     Returns:
         [N, C]; rows sum to 1.
     """
-    combinations = np.array(labels.combinations, np.float64).reshape(-1, len(labels.names))
+    combinations = _combination_rows(labels)
     evidence = log_odds(probabilities)
+
     if decision.interactions:
         evidence = evidence - log_odds(np.array(decision.thresholds))
-    scores = evidence @ combinations.T / decision.temperature
-    scores = scores + np.array(decision.interactions) if decision.interactions else scores
-    return np.asarray(np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)))
+        scores = evidence @ combinations.T / decision.temperature + np.array(decision.interactions)
+    else:
+        scores = evidence @ combinations.T / decision.temperature
+
+    # The softmax, in logarithms so that large scores do not overflow.
+    log_total = np.logaddexp.reduce(scores, axis=1, keepdims=True)
+    return np.asarray(np.exp(scores - log_total))
 
 
 def answer_confidence(
-    probabilities: NDArray[np.floating], answers: NDArray[np.uint8], decision: Decision, labels: LabelSet
+    probabilities: NDArray[np.floating],
+    answers: NDArray[np.uint8],
+    decision: Decision,
+    labels: LabelSet,
 ) -> NDArray[np.float64]:
-    """The calibrated probabilities [N] of answers [N, L] among all combinations (see `combination_probabilities`)."""
-    places = (answers[:, None, :] == np.array(labels.combinations)[None]).all(axis=2).argmax(axis=1)
-    shares = combination_probabilities(probabilities, decision, labels)
-    return np.asarray(shares[np.arange(len(answers)), places])
+    """The calibrated probabilities [N] of answers [N, L] (see `combination_probabilities`)."""
+    # Which combination each answer is.
+    combinations = np.array(labels.combinations)
+    matches = (answers[:, None, :] == combinations[None]).all(axis=2)
+    answer_columns = matches.argmax(axis=1)
+
+    posterior = combination_probabilities(probabilities, decision, labels)
+    return np.asarray(posterior[np.arange(len(answers)), answer_columns])
+
+
+def _combination_rows(labels: LabelSet) -> NDArray[np.float64]:
+    """The combinations as a 0/1 matrix [C, L]."""
+    return np.array(labels.combinations, np.float64).reshape(-1, len(labels.names))
+
+
+def _answer_worth(combinations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each answer (column) is worth for each true combination (row), [C, C] in 0..1.
+
+    The weighted mean of exact match (weight 1) and F1 between truth and answer (weight 2), so a
+    partly right answer is worth something. The F1 of two empty combinations is 1.
+    """
+    sizes = combinations.sum(axis=1)
+    shared_labels = combinations @ combinations.T
+    total_labels = sizes[:, None] + sizes[None]
+
+    # F1 of two label sets: twice the shared labels over all their labels.
+    exact_match = np.eye(len(combinations))
+    f1 = np.where(total_labels > 0, 2 * shared_labels / np.maximum(total_labels, 1), 1.0)
+    return np.asarray((exact_match + 2 * f1) / 3)

@@ -1,8 +1,8 @@
-"""The paper's scores of several labels at once, computed by scikit-learn.
+"""The paper's scores for several labels at once, computed by scikit-learn.
 
-Precision, recall and F1 for each label and their micro, macro, weighted and samples averages (tables 1-6),
-exact match (the paper's "accuracy") and mean average precision. Where a score is undefined (a label that
-nobody has and nobody predicts) it is 0, as in scikit-learn's report.
+Precision, recall and F1 of each label and their micro, macro, weighted and samples averages
+(tables 1-6), exact match (the paper's "accuracy") and mean average precision. An undefined score
+(of a label that occurs neither in targets nor in answers) is 0, as in scikit-learn's report.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ __all__ = ["HeadMetrics", "Score", "score"]
 
 @dataclass(frozen=True)
 class Score:
-    """Precision, recall and F1 in 0..1; `support`: how many photographs have the label (or label occurrences)."""
+    """Precision, recall and F1 in 0..1; `support`: the number of photographs with the label.
+
+    An average's `support` is the number of labels over all photographs.
+    """
 
     precision: float
     recall: float
@@ -29,11 +32,15 @@ class Score:
     support: int
 
 
+_NO_SCORE = Score(precision=0.0, recall=0.0, f1=0.0, support=0)
+
+
 @dataclass(frozen=True)
 class HeadMetrics:
-    """All scores of one head; `threshold` is the number, or the numbers by label, that it was decided with.
+    """All scores of one head.
 
-    `map` is the mean over the labels that occur of the average precision; 0 where none does.
+    `threshold`: the decision's, one number or one by label. `map`: the mean of the average
+    precision over the labels that occur; 0 if none does.
     """
 
     threshold: float | dict[str, float]
@@ -64,51 +71,98 @@ def score(
         answers: [N, L], 0 or 1.
         probabilities: [N, L] in 0..1, for the mean average precision.
         names: the L labels.
-        threshold: reported as it is.
+        threshold: of the decision, copied into the result.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+
+    >>> rows = np.array([[1, 0], [1, 1]])
+    >>> score(rows, np.array([[1, 0], [1, 0]]), rows * 0.8, ("rust", "scab")).exact_match
+    0.5
     """
-    with needs_extra("train", "scoring"):
-        from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+    truth = np.asarray(targets).astype(np.uint8)
+    predicted = np.asarray(answers).astype(np.uint8)
+    if not len(truth):
+        return _no_metrics(names, threshold)
 
-    targets, answers = np.asarray(targets).astype(np.uint8), np.asarray(answers).astype(np.uint8)
-    support = targets.sum(axis=0)
-    if not len(targets):
-        nothing = Score(0.0, 0.0, 0.0, 0)
-        return HeadMetrics(threshold, dict.fromkeys(names, nothing), nothing, nothing, nothing, nothing, 0.0, 0.0)
-
-    def averaged(average: str) -> Score:
-        if len(names) == 1 and average == "samples":
-            # A single label is no multilabel table to scikit-learn; its samples average is the mean of hits.
-            hits = float((targets * answers).mean())
-            return Score(hits, hits, hits, int(support.sum()))
-        one = len(names) == 1
-        precision, recall, f1, _ = precision_recall_fscore_support(
-            targets[:, 0] if one else targets,
-            answers[:, 0] if one else answers,
-            labels=[1] if one else None,
-            average=average,
-            zero_division=0,
-        )
-        return Score(float(precision), float(recall), float(f1), int(support.sum()))
-
-    rows = [
-        precision_recall_fscore_support(
-            targets[:, label], answers[:, label], labels=[1], average=None, zero_division=0
-        )
-        for label in range(len(names))
-    ]
-    per_label = {
-        name: Score(float(row[0][0]), float(row[1][0]), float(row[2][0]), int(row[3][0]))
-        for name, row in zip(names, rows, strict=True)
-    }
-    occurring = [label for label in range(len(names)) if support[label]]
-    precisions = [average_precision_score(targets[:, label], probabilities[:, label]) for label in occurring]
     return HeadMetrics(
         threshold=threshold,
-        per_label=per_label,
-        micro=averaged("micro"),
-        macro=averaged("macro"),
-        weighted=averaged("weighted"),
-        samples=averaged("samples"),
-        exact_match=float((targets == answers).all(axis=1).mean()),
-        map=float(np.mean(precisions)) if precisions else 0.0,
+        per_label=_label_scores(truth, predicted, names),
+        micro=_average_score(truth, predicted, "micro"),
+        macro=_average_score(truth, predicted, "macro"),
+        weighted=_average_score(truth, predicted, "weighted"),
+        samples=_average_score(truth, predicted, "samples"),
+        exact_match=float((truth == predicted).all(axis=1).mean()),
+        map=_mean_average_precision(truth, probabilities),
     )
+
+
+def _no_metrics(names: Sequence[str], threshold: float | dict[str, float]) -> HeadMetrics:
+    """The scores of no photographs."""
+    return HeadMetrics(
+        threshold=threshold,
+        per_label=dict.fromkeys(names, _NO_SCORE),
+        micro=_NO_SCORE,
+        macro=_NO_SCORE,
+        weighted=_NO_SCORE,
+        samples=_NO_SCORE,
+        exact_match=0.0,
+        map=0.0,
+    )
+
+
+def _label_scores(
+    targets: NDArray[np.uint8], answers: NDArray[np.uint8], names: Sequence[str]
+) -> dict[str, Score]:
+    """Each label's scores."""
+    with needs_extra("train", "scoring"):
+        from sklearn.metrics import precision_recall_fscore_support
+
+    # `labels=[1]` scores the label's presence, not its absence.
+    scores = {}
+    for column, name in enumerate(names):
+        precision, recall, f1, support = precision_recall_fscore_support(
+            targets[:, column], answers[:, column], labels=[1], average=None, zero_division=0
+        )
+        scores[name] = Score(float(precision[0]), float(recall[0]), float(f1[0]), int(support[0]))
+    return scores
+
+
+def _average_score(targets: NDArray[np.uint8], answers: NDArray[np.uint8], average: str) -> Score:
+    """A micro, macro, weighted or samples average."""
+    with needs_extra("train", "scoring"):
+        from sklearn.metrics import precision_recall_fscore_support
+
+    support = int(targets.sum())
+    has_one_label = targets.shape[1] == 1
+
+    # scikit-learn takes a single column for binary labels, which have no samples average: there it
+    # is the share of photographs where target and answer are both 1.
+    if has_one_label and average == "samples":
+        hit_rate = float((targets * answers).mean())
+        return Score(hit_rate, hit_rate, hit_rate, support)
+
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        targets[:, 0] if has_one_label else targets,
+        answers[:, 0] if has_one_label else answers,
+        labels=[1] if has_one_label else None,
+        average=average,
+        zero_division=0,
+    )
+    return Score(float(precision), float(recall), float(f1), support)
+
+
+def _mean_average_precision(
+    targets: NDArray[np.uint8], probabilities: NDArray[np.floating]
+) -> float:
+    """The mean over the labels that occur of the average precision; 0 if none does."""
+    with needs_extra("train", "scoring"):
+        from sklearn.metrics import average_precision_score
+
+    # Average precision is undefined for a label without positives.
+    occurring = np.flatnonzero(targets.any(axis=0))
+    precisions = [
+        average_precision_score(targets[:, column], probabilities[:, column])
+        for column in occurring
+    ]
+    return float(np.mean(precisions)) if precisions else 0.0

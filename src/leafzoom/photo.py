@@ -1,4 +1,4 @@
-"""From a user's photo to the source: decoded, upright, squashed to a square of uint8 RGB.
+"""From a photo to the source: decoded, upright, squashed to a square of uint8 RGB.
 
 Training, evaluation and prediction all go through `read_source`, so that they see the same pixels.
 """
@@ -26,7 +26,6 @@ from PIL import (
 from leafzoom.errors import PhotoError
 
 __all__ = [
-    "BOX_COLOURS",
     "FORMATS",
     "MAX_BYTES",
     "MAX_PIXELS",
@@ -38,19 +37,30 @@ __all__ = [
     "read_source",
 ]
 
-# Loaded here, so that Image.open need not load the plugins of all formats; MPO is opened by JPEG's.
-_PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
+PREPROCESSING = "pillow-bilinear-antialias-2"
+"""Version of the pixels of a source, stored in caches and models. Version 1 ignored colour
+profiles."""
+
+# What is accepted.
 FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".mpo", ".heic", ".heif")
-BOX_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
-"""Of the boxes of scales 2, 3, … drawn on a photo (Okabe and Ito's, told apart by colour-blind people too)."""
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 120_000_000
-_MARKER, _END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]"), b"\xff\xd9"  # none stands for a byte of the data of a scan
-_SCAN, _MOST_SCANS = b"\xff\xda", 250  # each scan of a progressive JPEG costs time, and may be a few bytes
-_ORIENTATION = 0x0112
-_TURNS = {
+
+# Imported so that Image.open need not load the plugins of all formats; JPEG's also opens MPO.
+_PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
+_JPEG_FORMATS = ("JPEG", "MPO")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
+
+# JPEG markers. The pattern leaves out those that can stand between the data of a scan.
+_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_JPEG_START_OF_SCAN = b"\xff\xda"
+_JPEG_END_OF_IMAGE = b"\xff\xd9"
+_MAX_JPEG_SCANS = 250  # a scan may be a few bytes long and still costs time over the whole image
+
+# How EXIF says that a photo has to be turned.
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSE_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -59,16 +69,17 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
-PREPROCESSING = "pillow-bilinear-antialias-2"
-"""Changes whenever the pixels of a source change; caches and models carry it. 1 took no notice of colour profiles."""
-_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-_PROFILE_BYTES = 4 * 2**20
+_SIDE_SWAPPING_ORIENTATIONS = (5, 6, 7, 8)
+
+# Colour profiles that are applied; others are ignored.
+_COLOUR_PROFILE_MODES = ("RGB", "CMYK", "L")
+_MAX_COLOUR_PROFILE_BYTES = 4 * 2**20
+_SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 @dataclass(frozen=True)
 class Source:
-    """The square that the network reads, and the size of the upright photo it was squashed from.
+    """The square that the network reads, and the size of the upright photo.
 
     `pixels`: uint8 [S, S, 3], RGB. `photo_size`: width, height in photo pixels.
     """
@@ -78,25 +89,45 @@ class Source:
 
 
 Photo = Path | bytes | Image.Image | NDArray[np.uint8]
-"""A photo: a file, its content, a Pillow image (turned upright by its EXIF), or an upright array, uint8, [H, W, 3]
-(RGB) or [H, W] (grey)."""
+"""A photo: a file, its content, a Pillow image (its EXIF orientation is applied), or an upright
+array, uint8, [H, W, 3] (RGB) or [H, W] (grey)."""
 
 
-def read_source(photo: Photo, size: int, *, jpeg_pixels: int = MAX_PIXELS, other_pixels: int = MAX_PIXELS) -> Source:
-    """Decode a photo, turn it upright and squash it to `size` x `size`, antialiased (Pillow's bilinear).
+@dataclass(frozen=True)
+class _PixelLimits:
+    """The most pixels that are decoded: of a JPEG, and of a file of another format."""
 
-    A JPEG much larger than the source is decoded at a reduced scale, never below twice the source's side.
+    jpeg: int = MAX_PIXELS
+    other: int = MAX_PIXELS
+
+    def of(self, image: Image.Image) -> int:
+        """The limit for an image, by its format."""
+        limit = self.jpeg if image.format in _JPEG_FORMATS else self.other
+        return min(limit, MAX_PIXELS)
+
+
+def read_source(
+    photo: Photo, size: int, *, jpeg_pixels: int = MAX_PIXELS, other_pixels: int = MAX_PIXELS
+) -> Source:
+    """Decode a photo, turn it upright and squash it to `size` x `size` (Pillow's bilinear).
+
+    The resize is antialiased. A JPEG much larger than the source is decoded at a reduced scale,
+    never below twice the source's side.
 
     Args:
         photo: a file, its content, a Pillow image or an array.
         size: S, the side of the source in pixels.
-        jpeg_pixels, other_pixels: more are refused: of a JPEG, which is decoded at reduced scale, and of other files.
+        jpeg_pixels: the most pixels of a JPEG, which is decoded at a reduced scale.
+        other_pixels: the most pixels of a file of another format.
 
     Raises:
-        PhotoError: not a readable JPEG, PNG, WebP, MPO or (with the extra `heic`) HEIC, too large, or cut off.
+        PhotoError: the photo is no readable JPEG, PNG, WebP, MPO or (with the extra `heic`) HEIC,
+            has too many bytes or pixels, or is cut off.
     """
-    image, photo_size = _opened(photo, at_least=2 * size, jpeg_pixels=jpeg_pixels, other_pixels=other_pixels)
-    squashed = image.resize((size, size), Image.Resampling.BILINEAR)
+    limits = _PixelLimits(jpeg=jpeg_pixels, other=other_pixels)
+    upright, photo_size = _open_upright(photo, draft_side=2 * size, limits=limits)
+
+    squashed = upright.resize((size, size), Image.Resampling.BILINEAR)
     return Source(np.asarray(squashed, np.uint8), photo_size)
 
 
@@ -106,108 +137,94 @@ def read_photo(photo: Photo) -> Image.Image:
     Raises:
         PhotoError: as `read_source`.
     """
-    return _opened(photo, at_least=None)[0]
+    upright, _ = _open_upright(photo, draft_side=None, limits=_PixelLimits())
+    return upright
 
 
-def _opened(
-    photo: Photo, *, at_least: int | None, jpeg_pixels: int = MAX_PIXELS, other_pixels: int = MAX_PIXELS
+def _open_upright(
+    photo: Photo, *, draft_side: int | None, limits: _PixelLimits
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright RGB picture and the full upright size, whatever kind of photo it is."""
+    """The upright RGB image of any kind of photo, and the full upright size (width, height).
+
+    Args:
+        photo: see `Photo`.
+        draft_side: a JPEG may be decoded at a reduced scale with no side below this; None: at full
+            resolution.
+        limits: the most pixels of a file.
+    """
     if isinstance(photo, Path | bytes):
-        return _decode(photo, at_least=at_least, jpeg_pixels=jpeg_pixels, other_pixels=other_pixels)
-    if isinstance(photo, np.ndarray):
-        if photo.dtype != np.uint8 or not (photo.ndim == 2 or (photo.ndim == 3 and photo.shape[2] == 3)):
-            raise PhotoError(
-                f"an array has to be uint8 [H, W, 3] (RGB) or [H, W] (grey), not {photo.dtype} {photo.shape}"
-            )
-        photo = Image.fromarray(photo)
-    if not isinstance(photo, Image.Image):
-        raise PhotoError(f"a photo is a path, bytes, a Pillow image or an array, not {type(photo).__name__}")
-    if not (photo.width and photo.height) or photo.width * photo.height > MAX_PIXELS:
-        raise PhotoError(
-            f"the photo has {photo.width} x {photo.height} pixels and at most {MAX_PIXELS / 1e6:.0f} million are read"
-        )
-    try:
-        turn = _TURNS.get(photo.getexif().get(_ORIENTATION, 1))
-        upright = _rgb(photo if turn is None else photo.transpose(turn))
-    except MemoryError:
-        raise
-    except Exception as error:  # a lazily loaded Pillow image may fail in any way only now
-        raise PhotoError(f"the photo cannot be decoded ({_one_line(error)}): it is damaged or cut off") from error
+        return _decode_file(photo, draft_side=draft_side, limits=limits)
+
+    upright = _upright_from_memory(photo)
     return upright, upright.size
 
 
-def _scans_too_often(content: bytes) -> bool:
-    """Whether a JPEG's first picture has more scans than a camera's; what follows it (a film, say) is none of it."""
-    if content.count(_SCAN) <= _MOST_SCANS:
-        return False
-    scans, place = 0, 2
-    while scans <= _MOST_SCANS and (marker := _MARKER.search(content, place)):
-        place = marker.end()
-        if marker.group() == _END:
-            break
-        scans += marker.group() == _SCAN
-        place += int.from_bytes(content[place : place + 2], "big")  # a segment's length counts its own two bytes
-    return scans > _MOST_SCANS
+def _upright_from_memory(photo: Image.Image | NDArray[np.uint8]) -> Image.Image:
+    """The upright RGB image of a Pillow image or an array."""
+    image = _image_from_array(photo) if isinstance(photo, np.ndarray) else photo
 
+    if not isinstance(image, Image.Image):
+        raise PhotoError(
+            f"a photo is a path, bytes, a Pillow image or an array, not {type(image).__name__}"
+        )
+    if not 0 < image.width * image.height <= MAX_PIXELS:
+        raise PhotoError(
+            f"the photo has {image.width} x {image.height} pixels and at most "
+            f"{MAX_PIXELS / 1e6:.0f} million are read"
+        )
 
-def _decode(
-    photo: Path | bytes, *, at_least: int | None, jpeg_pixels: int, other_pixels: int
-) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright RGB picture (reduced, but no side under `at_least`), and the full upright size (w, h)."""
-    name = str(photo) if isinstance(photo, Path) else "the photo"
+    # A Pillow image may be loaded only here, and fail in any way.
     try:
-        content = _content(photo)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own size warning: the limit below is an error
-            with _picture_file(content, name) as image:
-                width, height = image.size
-                if image.format in ("JPEG", "MPO") and _scans_too_often(content):
-                    raise PhotoError(f"{name} is a JPEG of more scans than any camera makes: save it anew")
-                most = min(jpeg_pixels if image.format in ("JPEG", "MPO") else other_pixels, MAX_PIXELS)
-                if width * height > most:
-                    raise PhotoError(
-                        f"{name} has {width} x {height} pixels and at most {most / 1e6:.0f} million are read: "
-                        "make it smaller"
-                    )
-                if at_least is not None:
-                    image.draft("RGB", (min(at_least, width), min(at_least, height)))
-                image.load()
-                turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-                upright = image if turn is None else image.transpose(turn)
-                return _rgb(upright), (height, width) if turn in _SIDEWAYS else (width, height)
-    except UnidentifiedImageError as error:
-        raise PhotoError(f"{name} is no JPEG, PNG, WebP, MPO or HEIC picture: convert it to one of these") from error
-    except PhotoError:
-        raise
-    except FileNotFoundError as error:
-        raise PhotoError(f"{name} does not exist: check the path") from error
+        return _to_rgb(_turn_upright(image))
     except MemoryError:
         raise
-    except Exception as error:  # damaged files make Pillow raise nearly anything
+    except Exception as error:
         raise PhotoError(
-            f"{name} cannot be decoded ({_one_line(error)}): it is damaged or cut off, copy it again"
+            f"the photo cannot be decoded ({_one_line(error)}): it is damaged or cut off"
         ) from error
 
 
-def _one_line(error: Exception) -> str:
-    """What a decoder says, in one line."""
-    return " ".join(str(error).split())
+def _image_from_array(pixels: NDArray[np.uint8]) -> Image.Image:
+    """The image of an array, uint8 [H, W, 3] or [H, W]."""
+    is_grey = pixels.ndim == 2
+    is_rgb = pixels.ndim == 3 and pixels.shape[2] == 3
+    if pixels.dtype != np.uint8 or not (is_grey or is_rgb):
+        raise PhotoError(
+            "an array has to be uint8 [H, W, 3] (RGB) or [H, W] (grey), "
+            f"not {pixels.dtype} {pixels.shape}"
+        )
+    return Image.fromarray(pixels)
 
 
-def _picture_file(content: bytes, name: str) -> Image.Image:
-    """The picture, not decoded yet; no parser but those of the formats listed ever sees a user's file."""
-    if content[4:8] != b"ftyp" or content[8:12] not in _HEIC_BRANDS:
-        return Image.open(io.BytesIO(content), formats=FORMATS)
+def _decode_file(
+    photo: Path | bytes, *, draft_side: int | None, limits: _PixelLimits
+) -> tuple[Image.Image, tuple[int, int]]:
+    """`_open_upright` for a file or its content; whatever fails becomes a PhotoError."""
+    name = str(photo) if isinstance(photo, Path) else "the photo"
     try:
-        from pillow_heif import HeifImageFile
-    except ImportError as error:
-        raise PhotoError(f'{name} is HEIC: pip install "leafzoom[heic]", or convert it to JPEG') from error
-    picture: Image.Image = HeifImageFile(io.BytesIO(content))
-    return picture
+        content = _read_content(photo, name)
+        with warnings.catch_warnings():
+            # Pillow warns of large images; `_check_image` raises instead.
+            warnings.simplefilter("ignore")
+            with _open_image(content, name) as image:
+                _check_image(image, content, name, limits)
+                return _decode_image(image, draft_side)
+    except (PhotoError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise PhotoError(
+            f"{name} is no JPEG, PNG, WebP, MPO or HEIC picture: convert it to one of these"
+        ) from error
+    except FileNotFoundError as error:
+        raise PhotoError(f"{name} does not exist: check the path") from error
+    except Exception as error:  # damaged files make Pillow raise nearly anything
+        raise PhotoError(
+            f"{name} cannot be decoded ({_one_line(error)}): "
+            "it is damaged or cut off, copy it again"
+        ) from error
 
 
-def _content(photo: Path | bytes) -> bytes:
+def _read_content(photo: Path | bytes, name: str) -> bytes:
     """The photo's bytes, at most MAX_BYTES of them."""
     if isinstance(photo, Path):
         status = photo.stat()
@@ -217,37 +234,135 @@ def _content(photo: Path | bytes) -> bytes:
         size = status.st_size
     else:
         size = len(photo)
+
     if size > MAX_BYTES:
         raise PhotoError(
-            f"{photo if isinstance(photo, Path) else 'the photo'} has {size} bytes and at most "
-            f"{MAX_BYTES} are read: make it smaller"
+            f"{name} has {size} bytes and at most {MAX_BYTES} are read: make it smaller"
         )
     return photo.read_bytes() if isinstance(photo, Path) else photo
 
 
-def _srgb(image: Image.Image) -> Image.Image:
-    """The picture with its colours as sRGB means them, by its colour profile; as it is where that is none."""
-    profile = image.info.get("icc_profile")
-    if image.mode not in ("RGB", "CMYK", "L") or not isinstance(profile, bytes) or len(profile) > _PROFILE_BYTES:
-        return image
+def _open_image(content: bytes, name: str) -> Image.Image:
+    """The image, not decoded yet; only the parsers of the listed formats see the file."""
+    is_heic = content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS
+    if not is_heic:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+
     try:
-        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "sRGB" in ImageCms.getProfileDescription(given):
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise PhotoError(
+            f'{name} is HEIC: pip install "leafzoom[heic]", or convert it to JPEG'
+        ) from error
+    image: Image.Image = HeifImageFile(io.BytesIO(content))
+    return image
+
+
+def _check_image(image: Image.Image, content: bytes, name: str, limits: _PixelLimits) -> None:
+    """Refuse an image that would take too long or too much memory to decode."""
+    if image.format in _JPEG_FORMATS and _has_too_many_scans(content):
+        raise PhotoError(
+            f"{name} is a JPEG of more scans than any camera makes: save it again as a new file"
+        )
+
+    width, height = image.size
+    limit = limits.of(image)
+    if width * height > limit:
+        raise PhotoError(
+            f"{name} has {width} x {height} pixels and at most {limit / 1e6:.0f} million are read: "
+            "make it smaller"
+        )
+
+
+def _has_too_many_scans(content: bytes) -> bool:
+    """Whether a JPEG's first image has more than _MAX_JPEG_SCANS scans.
+
+    Phones append a film to a photo; what follows the first image is not counted.
+    """
+    if content.count(_JPEG_START_OF_SCAN) <= _MAX_JPEG_SCANS:
+        return False
+
+    scans = 0
+    offset = 2
+    while scans <= _MAX_JPEG_SCANS and (marker := _JPEG_MARKER.search(content, offset)):
+        if marker.group() == _JPEG_END_OF_IMAGE:
+            break
+        if marker.group() == _JPEG_START_OF_SCAN:
+            scans += 1
+
+        # A segment starts with its length, which counts its own two bytes.
+        segment_length = int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+        offset = marker.end() + segment_length
+
+    return scans > _MAX_JPEG_SCANS
+
+
+def _decode_image(
+    image: Image.Image, draft_side: int | None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The upright RGB image, and the upright size at full resolution (width, height)."""
+    width, height = image.size
+    # JPEG's decoder scales down by 2, 4 or 8 on its way, as far as no side falls below these.
+    if draft_side is not None:
+        image.draft("RGB", (min(draft_side, width), min(draft_side, height)))
+    image.load()
+
+    # The size at full resolution, whatever was decoded.
+    swaps_sides = _orientation(image) in _SIDE_SWAPPING_ORIENTATIONS
+    upright_size = (height, width) if swaps_sides else (width, height)
+    return _to_rgb(_turn_upright(image)), upright_size
+
+
+def _orientation(image: Image.Image) -> object:
+    """The EXIF orientation; 1 (upright) where there is none. A damaged EXIF may hold any value."""
+    return image.getexif().get(_EXIF_ORIENTATION, 1)
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """The image with its EXIF orientation applied."""
+    transpose = _TRANSPOSE_BY_ORIENTATION.get(_orientation(image))  # type: ignore[call-overload]
+    return image if transpose is None else image.transpose(transpose)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """The image in 8-bit sRGB; 16-bit grey is scaled, transparency is laid on white."""
+    image = _to_srgb(image)
+
+    # Pillow's own conversion would clip 16-bit grey instead of scaling it.
+    if image.mode.startswith("I"):
+        grey = np.asarray(image, np.int64)
+        if grey.max(initial=0) > 255:
+            grey = grey >> 8
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+    # A palette may have a transparent colour.
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+
+    return image.convert("RGB")
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """The image converted from its colour profile to sRGB; unchanged without a valid profile."""
+    profile = image.info.get("icc_profile")
+    if image.mode not in _COLOUR_PROFILE_MODES or not isinstance(profile, bytes):
+        return image
+    if len(profile) > _MAX_COLOUR_PROFILE_BYTES:
+        return image
+
+    # A damaged profile is no reason to refuse a photo.
+    try:
+        image_profile = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(image_profile):
             return image
-        converted = ImageCms.profileToProfile(image, given, _SRGB, outputMode="RGB")
+        converted = ImageCms.profileToProfile(image, image_profile, _SRGB_PROFILE, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return image
     return converted or image
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Eight-bit sRGB; 16-bit grey is scaled, transparency is laid on white."""
-    image = _srgb(image)
-    if image.mode.startswith("I"):
-        grey = np.asarray(image, np.int64)
-        eight_bit = (grey >> 8 if grey.max(initial=0) > 255 else grey).clip(0, 255).astype(np.uint8)
-        return Image.fromarray(eight_bit).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
+def _one_line(error: Exception) -> str:
+    """A decoder's message in one line."""
+    return " ".join(str(error).split())

@@ -1,4 +1,7 @@
-"""Files that are whole or not there: written beside their place, then renamed into it."""
+"""Atomic writes: a file is written under a temporary name, then renamed.
+
+After a crash or a power cut there is the old file or the new one, never half of it.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,19 @@ from typing import Any
 
 from leafzoom.errors import LeafzoomError
 
-__all__ = ["make_folder", "remove_partial", "replacing", "sha256_of", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "make_folder",
+    "remove_partial",
+    "replacing",
+    "sha256_of",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder with its parents.
+    """Create a folder with its parents, and check that files can be written there.
 
     Raises:
         LeafzoomError: the folder cannot be made or written to.
@@ -35,10 +46,10 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder, renamed to `path` if the block succeeds and removed if it fails.
+    """A temporary path in the folder of `path`, renamed to `path` if the block succeeds.
 
-    The content is on the disk before the rename, and the rename before this returns: after a power cut there is the
-    old file or the new one.
+    If the block fails, the temporary file is removed. The content is synced to the disk before the
+    rename, and the folder after it.
 
     Raises:
         LeafzoomError: the file cannot be written (disk full, folder read-only).
@@ -46,8 +57,11 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield temporary
-        with temporary.open("r+b") as written:  # Windows syncs only what it may write
-            os.fsync(written.fileno())
+
+        # Windows syncs only files that are open for writing.
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -57,17 +71,20 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what writes that were killed have left in a folder; only where nobody else is writing."""
+    """Remove the temporary files of killed writes; only while no other process writes there."""
     for path in folder.glob(".*.partial"):
-        if path.name.split(".")[-2].isdigit():  # as `replacing` names them
+        # `replacing` puts the process's number before the suffix.
+        if path.name.split(".")[-2].isdigit():
             path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk, where the system can."""
+    """Sync a folder's entries to the disk, where the system can."""
     if os.name != "posix":
         return
-    with suppress(OSError):  # some network file systems refuse; the rename is done either way
+
+    # Some network file systems refuse; the rename is done either way.
+    with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -76,19 +93,20 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing (see `replacing`)."""
+    """Write a file atomically (see `replacing`)."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a whole UTF-8 file or nothing (see `replacing`)."""
+    """Write a UTF-8 file atomically (see `replacing`)."""
     write_bytes(path, content.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a whole JSON file or nothing (see `replacing`); NaN is refused."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write a JSON file atomically (see `replacing`); NaN is refused."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def sha256_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Writes tiny-losses.json, what test_pinned_losses compares with: python tests/golden/write_tiny_losses.py"""
+"""Write tiny-losses.json for test_pinned_losses: python tests/golden/write_tiny_losses.py"""
 
 from __future__ import annotations
 
@@ -18,16 +18,34 @@ from leafzoom.dataset.table import read_table
 from leafzoom.recipe import load_recipe
 from leafzoom.training.run import train
 
-if __name__ == "__main__":
+_SIZE_PX = 96
+_PHOTOGRAPHS = 60
+
+
+def main() -> None:
+    """Train the tiny network and write the training losses of its log, in order."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        leaves = write_leaves(folder / "leaves", 60, size=96, seed=0)
-        cache = build_cache(read_table(leaves), folder / "cache", 96, workers=1)
-        train(cache, training_split(cache, "inner-train"), load_recipe("default", TINY), folder / "run")
-        with (folder / "run" / "log.csv").open() as file:
-            rows = [
-                [r["key"], round(float(r["value"]), 6)]
-                for r in csv.DictReader(file)
-                if "/train_" in r["key"] and "loss" in r["key"]
-            ]
-    (Path(__file__).parent / "tiny-losses.json").write_text(json.dumps(rows, indent=1) + "\n")
+        leaves = write_leaves(folder / "leaves", _PHOTOGRAPHS, size=_SIZE_PX, seed=0)
+        cache = build_cache(read_table(leaves), folder / "cache", _SIZE_PX, workers=1)
+        split = training_split(cache, "inner-train")
+        train(cache, split, load_recipe("default", TINY), folder / "run")
+        losses = training_losses(folder / "run" / "log.csv")
+
+    path = Path(__file__).parent / "tiny-losses.json"
+    path.write_text(json.dumps(losses, indent=1) + "\n")
+
+
+def training_losses(log: Path) -> list[tuple[str, float]]:
+    """The key and the value of every training loss in a run's log."""
+    losses = []
+    with log.open() as file:
+        for row in csv.DictReader(file):
+            key = row["key"]
+            if "/train_" in key and "loss" in key:
+                losses.append((key, round(float(row["value"]), 6)))
+    return losses
+
+
+if __name__ == "__main__":
+    main()

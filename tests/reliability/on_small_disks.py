@@ -1,9 +1,11 @@
-"""Trainings, caches and diagnoses on a file system that is too small, then read-only: on_small_disks.py FOLDER RUN
+"""Trainings, caches and diagnoses on a file system that is too small, then read-only:
 
-To be run in a mount namespace of its own (`unshare --map-root-user --mount`), where it may mount. Everything that
-fails has to end in one line and exit 1, to leave what was there before whole, and to go on once there is room. RUN is
-the same training, finished where there was room. Prints
-what it found as one line of JSON; exit 1 and a traceback where something is not so.
+    unshare --map-root-user --mount python on_small_disks.py FOLDER RUN
+
+It needs a mount namespace of its own, where it may mount. Everything that fails has to end in one
+line and exit 1, to keep what was there before, and to go on once there is room. RUN is the same
+training, finished where there was room. Prints its figures as one line of JSON; exits with 1 and a
+traceback where an assertion fails.
 """
 
 from __future__ import annotations
@@ -11,22 +13,144 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from click.testing import CliRunner, Result
-from small import SMALL
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from leafzoom.cli import cli
 from leafzoom.dataset.synthetic import write_leaves
-from leafzoom.training.state import load_state
+from leafzoom.training.state import State, load_state
+from reliability.small import SMALL
 
-CHANGES = [word for change in SMALL for word in ("--set", change)]
+PHOTOGRAPHS = 48
+SOURCE_SIZE = "64"
+TRAINING_DISK_SIZES = ("256k", "3m", "8m", "13m", "15m", "40m")
 
 
-def mount(where: Path, options: str) -> None:
-    """Mount a tmpfs, or change one that is mounted."""
-    where.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(where)], check=True)
+@dataclass(frozen=True)
+class Inputs:
+    """What all parts use: a folder for the disks, the finished run, the photographs."""
+
+    base: Path
+    finished_run: Path
+    data: Path
+
+
+def main() -> None:
+    """Check everything, below a folder."""
+    base = Path(sys.argv[1])
+    data = write_leaves(base / "leaves", PHOTOGRAPHS, size=64, seed=0)
+
+    # Photographs may well be on a read-only disk.
+    mount(data, "size=20m")
+    write_leaves(data, PHOTOGRAPHS, size=64, seed=0)
+    mount(data, "remount,ro")
+
+    inputs = Inputs(base, Path(sys.argv[2]), data)
+    figures = check_training(inputs)
+    check_caches(inputs)
+    check_diagnoses(inputs)
+    print(json.dumps(figures))
+
+
+def check_training(inputs: Inputs) -> dict[str, object]:
+    """A disk that is full again and again, with a little more room each time; then read-only."""
+    disk = inputs.base / "disk"
+    mount(disk, "size=64k")
+
+    failures = 0
+    before: State | None = None
+    for size in TRAINING_DISK_SIZES:
+        mount(disk, f"remount,size={size}")
+        result = train(inputs, disk / "run", "--resume")
+        assert not list(disk.rglob("*.partial"))
+        if result.exit_code == 0:
+            break
+        failures += 1
+        require_one_line(result, "No space left on device")
+
+        # A stored state is complete, and no older than the one before it.
+        stored = load_state(disk / "run" / "states")
+        if before and stored:
+            assert progress_of(stored) >= progress_of(before)
+        before = stored or before
+    assert result.exit_code == 0, result.output
+
+    is_equal = all(
+        (disk / "run" / name).read_bytes() == (inputs.finished_run / name).read_bytes()
+        for name in ("model.safetensors", "backbone.safetensors")
+    )
+
+    mount(disk, "remount,ro")
+    resumed = train(inputs, disk / "run", "--resume")
+    require_one_line(resumed, "Read-only file system", "choose another one")
+    require_one_line(train(inputs, disk / "new"), "Read-only file system")
+    return {
+        "full while training": failures,
+        "before a state": before is None,
+        "equal in the end": is_equal,
+    }
+
+
+def check_caches(inputs: Inputs) -> None:
+    """A cache on a full disk, then on one with room, then on a read-only one."""
+    disk = inputs.base / "cache-disk"
+    mount(disk, "size=64k")
+    cache = disk / "cache"
+    require_one_line(prepare(inputs, cache), "free", "make room")
+
+    mount(disk, "remount,size=800k")
+    assert prepare(inputs, cache).exit_code == 0
+
+    # A complete cache needs no write.
+    mount(disk, "remount,ro")
+    assert prepare(inputs, cache).exit_code == 0
+    require_one_line(prepare(inputs, disk / "new"), "Read-only file system")
+
+
+def check_diagnoses(inputs: Inputs) -> None:
+    """`predict --out` on a disk that fills up; the second call has room and does the rest."""
+    disk = inputs.base / "out-disk"
+    mount(disk, "size=300k")
+    require_one_line(predict(inputs, disk / "out"))
+
+    mount(disk, "remount,size=40m")
+    result = predict(inputs, disk / "out")
+    assert result.exit_code == 0, result.output
+    lines = (disk / "out" / "predictions.jsonl").read_text().splitlines()
+    assert len(lines) == PHOTOGRAPHS
+    assert not list(disk.rglob("*.partial"))
+
+    mount(disk, "remount,ro")
+    require_one_line(predict(inputs, disk / "out"), "Read-only file system")
+
+
+# Commands.
+
+
+def train(inputs: Inputs, out: Path, *options: str) -> Result:
+    """The smallest training, with its cache beside the disks."""
+    arguments: list[str | Path] = ["train", "--data", inputs.data, "--recipe", "default"]
+    arguments += ["--cache", inputs.base / "cache", "--out", out, *options]
+    for change in SMALL:
+        arguments += ["--set", change]
+    return run(*arguments)
+
+
+def prepare(inputs: Inputs, cache: Path) -> Result:
+    """Build a cache."""
+    return run("prepare", "--data", inputs.data, "--cache", cache, "--source-size", SOURCE_SIZE)
+
+
+def predict(inputs: Inputs, out: Path) -> Result:
+    """Diagnose all photographs."""
+    photos = inputs.data / "train_images"
+    options = ("--model", inputs.finished_run, "--format", "jsonl", "--out", out)
+    return run("predict", photos, *options)
 
 
 def run(*arguments: str | Path) -> Result:
@@ -34,89 +158,32 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-def one_line(result: Result, *says: str) -> str:
-    """The only line that starts with `leafzoom:`, of a command that failed as it should."""
+# Helpers.
+
+
+def mount(folder: Path, options: str) -> None:
+    """Mount a tmpfs, or change one that is mounted."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], check=True)
+
+
+def require_one_line(result: Result, *parts: str) -> None:
+    """Require a command that failed with one line from leafzoom, its last, with these parts."""
     assert result.exit_code == 1, result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(
+        result.exception
+    )
+
     lines = [line for line in result.stderr.splitlines() if line.startswith("leafzoom: ")]
     assert len(lines) == 1, result.stderr
     assert result.stderr.splitlines()[-1] == lines[0], result.stderr
-    for part in says:
+    for part in parts:
         assert part in lines[0], lines[0]
-    return lines[0]
 
 
-def training(base: Path, whole: Path, data: Path, cache: Path) -> dict[str, object]:
-    """A disk that is full again and again, with a little more room each time; then a read-only one."""
-    arguments = ("train", "--data", data, "--recipe", "default", "--cache", cache, *CHANGES)
-    disk = base / "disk"
-    mount(disk, "size=64k")
-    lines = []
-    before = None
-    for size in ("256k", "3m", "8m", "13m", "15m", "40m"):
-        mount(disk, f"remount,size={size}")
-        result = run(*arguments, "--out", disk / "run", "--resume")
-        assert not list(disk.rglob("*.partial"))
-        if result.exit_code == 0:
-            break
-        lines.append(one_line(result, "No space left on device"))
-        stored = load_state(disk / "run" / "states")  # whole, and not from before what was there
-        if before and stored:
-            assert (stored.cursor.stage, stored.cursor.epoch) >= (before.cursor.stage, before.cursor.epoch)
-        before = stored or before
-    assert result.exit_code == 0, result.output
-    equal = all(
-        (disk / "run" / name).read_bytes() == (whole / name).read_bytes()
-        for name in ("model.safetensors", "backbone.safetensors")
-    )
-    mount(disk, "remount,ro")
-    one_line(run(*arguments, "--out", disk / "run", "--resume"), "Read-only file system", "choose another one")
-    one_line(run(*arguments, "--out", disk / "new"), "Read-only file system")
-    return {"full while training": len(lines), "before a state": before is None, "equal in the end": equal}
-
-
-def caches(base: Path, data: Path) -> None:
-    """A cache on a full disk, then on one with room, then on a read-only one."""
-    disk = base / "cache-disk"
-    mount(disk, "size=64k")
-    small = disk / "cache"
-    one_line(run("prepare", "--data", data, "--cache", small, "--source-size", "64"), "free", "make room")
-    subprocess.run(["mount", "-o", "remount,size=800k", str(disk)], check=True)
-    assert run("prepare", "--data", data, "--cache", small, "--source-size", "64").exit_code == 0
-    mount(disk, "remount,ro")
-    assert (
-        run("prepare", "--data", data, "--cache", small, "--source-size", "64").exit_code == 0
-    )  # there is nothing to write
-    one_line(run("prepare", "--data", data, "--cache", disk / "new", "--source-size", "64"), "Read-only file system")
-
-
-def diagnoses(base: Path, whole: Path, data: Path) -> None:
-    """predict --out on a disk that fills up; the second call has room and does the rest."""
-    disk = base / "out-disk"
-    mount(disk, "size=300k")
-    photos = data / "train_images"
-    command = ("predict", photos, "--model", whole, "--format", "jsonl", "--out", disk / "out")
-    one_line(run(*command))
-    mount(disk, "remount,size=40m")
-    result = run(*command)
-    assert result.exit_code == 0, result.output
-    assert len((disk / "out" / "predictions.jsonl").read_text().splitlines()) == 48
-    assert not list(disk.rglob("*.partial"))
-    mount(disk, "remount,ro")
-    one_line(run(*command), "Read-only file system")
-
-
-def main() -> None:
-    """All of it, below a folder."""
-    base, whole = Path(sys.argv[1]), Path(sys.argv[2])
-    data = write_leaves(base / "leaves", 48, size=64, seed=0)
-    mount(data, "size=20m")
-    write_leaves(data, 48, size=64, seed=0)
-    mount(data, "remount,ro")  # photographs may well be on a read-only disk
-    found = training(base, whole, data, base / "cache")
-    caches(base, data)
-    diagnoses(base, whole, data)
-    print(json.dumps(found))
+def progress_of(state: State) -> tuple[int, int]:
+    """Stage and epoch of a state."""
+    return state.cursor.stage, state.cursor.epoch
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The smallest training that has every stage: a second or two for its five epochs."""
+"""The smallest training that has every stage: its five epochs take a second or two."""
 
 SMALL = (
     "data.source_size=64",
     "model.backbone=test_efficientnet",
     "model.pretrained=none",
     "model.input_size=32",
-    "model.apn_normalise=none",  # a map of one place
+    "model.apn_normalise=none",  # the map has one position
     "model.apn_hidden=4",
     "fine_tuning.batch_size=10",
     "fine_tuning.epochs=1",

@@ -1,6 +1,7 @@
-"""Random changes of a batch of sources on the device, drawn for each photograph by itself.
+"""Random changes of a batch of sources on the device, drawn for each photograph independently.
 
-The changes are kornia's; the draws come from a seed alone, so that an epoch of a training can be repeated.
+The changes are kornia's. All draws come from one seed, so that an epoch of a training can be
+repeated.
 """
 
 from __future__ import annotations
@@ -9,12 +10,9 @@ import torch
 from kornia import augmentation as kornia_augmentation
 from torch import Tensor, nn
 
-__all__ = ["Augmentation", "to_float"]
+from leafzoom.dataset.sources import sources_to_images
 
-
-def to_float(sources: Tensor) -> Tensor:
-    """Sources uint8 [B, S, S, 3] as float32 [B, 3, S, S] in 0..1."""
-    return sources.permute(0, 3, 1, 2).contiguous().float().div_(255)
+__all__ = ["Augmentation"]
 
 
 class Augmentation:
@@ -22,14 +20,17 @@ class Augmentation:
 
     Args:
         source_size: S, the side of a source in pixels.
-        flip: left-right and up-down, each of even chance.
+        flip: left-right and up-down, each with probability 0.5.
         transpose: turn by 0 to 3 quarters; with flips all eight symmetries of the square.
-        crop_scale: the least share of the area that a crop keeps; 1 for no crop.
+        crop_scale: the smallest share of the area that a crop keeps; 1 for no crop.
         crop_aspect: the greatest ratio of a crop's sides.
-        brightness, contrast, saturation, hue: ranges of the colour jitter; 0 for none.
+        brightness: factors 1 ± this of the colour jitter; 0 for none.
+        contrast: likewise.
+        saturation: likewise.
+        hue: turns of the colour wheel, ± this; 0 for none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, a recipe's values one by one
         self,
         *,
         source_size: int,
@@ -42,33 +43,39 @@ class Augmentation:
         saturation: float,
         hue: float,
     ) -> None:
-        parts: list[nn.Module] = []
+        # Geometry.
+        steps: list[nn.Module] = []
         if flip:
-            parts += [
-                kornia_augmentation.RandomHorizontalFlip(p=0.5),
-                kornia_augmentation.RandomVerticalFlip(p=0.5),
-            ]
+            steps.append(kornia_augmentation.RandomHorizontalFlip(p=0.5))
+            steps.append(kornia_augmentation.RandomVerticalFlip(p=0.5))
+
         if transpose:
-            parts.append(kornia_augmentation.RandomRotation90((0, 3), p=1.0))
+            steps.append(kornia_augmentation.RandomRotation90((0, 3), p=1.0))
+
         if crop_scale < 1:
-            parts.append(
-                kornia_augmentation.RandomResizedCrop(
-                    (source_size, source_size),
-                    scale=(crop_scale, 1.0),
-                    ratio=(1 / crop_aspect, crop_aspect),
-                    p=1.0,
-                )
+            crop = kornia_augmentation.RandomResizedCrop(
+                (source_size, source_size),
+                scale=(crop_scale, 1.0),
+                ratio=(1 / crop_aspect, crop_aspect),
+                p=1.0,
             )
+            steps.append(crop)
+
+        # Colour.
         if brightness or contrast or saturation or hue:
-            parts.append(kornia_augmentation.ColorJiggle(brightness, contrast, saturation, hue, p=1.0))
-        self._sequence = (
-            kornia_augmentation.AugmentationSequential(*parts, data_keys=["input"], same_on_batch=False)
-            if parts
-            else None
-        )
+            jitter = kornia_augmentation.ColorJiggle(brightness, contrast, saturation, hue, p=1.0)
+            steps.append(jitter)
+
+        self._sequence: nn.Module | None = None
+        if steps:
+            self._sequence = kornia_augmentation.AugmentationSequential(
+                *steps, data_keys=["input"], same_on_batch=False
+            )
 
     def __call__(self, sources: Tensor, seed: int) -> Tensor:
-        """Augment a batch; the same seed gives the same draws, and the global random state is left as it was.
+        """Augment a batch; the same seed gives the same draws.
+
+        torch's global random state is the same afterwards as before.
 
         Args:
             sources: uint8 [B, S, S, 3].
@@ -77,10 +84,12 @@ class Augmentation:
         Returns:
             float32 [B, 3, S, S] in 0..1.
         """
-        pictures = to_float(sources)
+        images = sources_to_images(sources)
         if self._sequence is None:
-            return pictures
+            return images
+
+        # kornia draws from the global generator of the CPU.
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            augmented: Tensor = self._sequence(pictures)
+            augmented: Tensor = self._sequence(images)
         return augmented.clamp_(0, 1)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.dataset.cache import Cache
-from leafzoom.dataset.table import LESIONS_CSV, is_photograph
+from leafzoom.dataset.photo_lookup import PhotoLookup
+from leafzoom.dataset.table import LESIONS_CSV
 from leafzoom.errors import DataError
 
 __all__ = ["read_lesions"]
@@ -20,62 +22,100 @@ _COLUMNS = ("image", "x0", "y0", "x1", "y1")
 
 
 def read_lesions(folder: Path, cache: Cache) -> dict[str, NDArray[np.float64]]:
-    """The boxes of `folder/lesions.csv`: a row a lesion, `image,x0,y0,x1,y1` in pixels of the upright photo.
+    """The boxes of `folder/lesions.csv`: a row a lesion, `image,x0,y0,x1,y1`.
+
+    Convention: pixels of the upright photo, x to the right and y down from its upper left corner.
 
     Args:
         folder: of the data.
         cache: whose photographs the boxes are of, by the names of its table.
 
     Returns:
-        {image: [m, 4]}; empty where there is no such file. Rows of photographs that are in the folder and not in the
-        table are passed over: a table may be of a part.
+        {image name: boxes [m, 4]}; empty where there is no such file. Rows of photographs that are
+        in the folder and not in the table are skipped: a table may be of a part.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, or a row is no box or not on a photograph.
+        DataError: the file cannot be read, lacks a column, or a row is no box or not on a
+            photograph.
     """
     path = folder / LESIONS_CSV
     if not path.is_file():
         return {}
-    sizes = {
-        image: (float(width), float(height))
-        for image, (width, height) in zip(cache.table.images, cache.photo_sizes, strict=True)
-    }
-    found: dict[str, list[list[float]]] = {}
+
+    photos = PhotoLookup(folder)
+    sizes = _photo_sizes(cache)
+    boxes: dict[str, list[list[float]]] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file)
-            header = [name.strip() for name in next(rows, [])]
-            missing = [name for name in _COLUMNS if name not in header]
-            if missing:
-                raise DataError(f"{path} has no column {missing[0]}: it needs {','.join(_COLUMNS)}")
-            places = [header.index(name) for name in _COLUMNS]
-            for row in rows:
-                if row:
-                    where = f"{path}, row {rows.line_num}"
-                    cells = [row[place] if place < len(row) else "" for place in places]
-                    if cells[0].strip() in sizes or not is_photograph(folder, cells[0].strip()):
-                        image, box = _lesion(cells, sizes, where)
-                        found.setdefault(image, []).append(box)
+        for record in _read_records(path):
+            # The table may be of a part of the folder.
+            in_folder_only = record.image_name not in sizes and record.image_name in photos
+            if not in_folder_only:
+                boxes.setdefault(record.image_name, []).append(_box(record, sizes))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    return {image: np.array(boxes, np.float64) for image, boxes in found.items()}
+    return {image_name: np.array(rows, np.float64) for image_name, rows in boxes.items()}
 
 
-def _lesion(cells: list[str], sizes: Mapping[str, tuple[float, float]], where: str) -> tuple[str, list[float]]:
-    """A row's photograph and box."""
-    image = cells[0].strip()
-    if image not in sizes:
-        raise DataError(f"{where}: no photograph {image!r} in the table of labels: write its name as there")
+@dataclass(frozen=True)
+class _Record:
+    """One row of the CSV as text: `where` it is, its photograph, and the cells x0, y0, x1, y1."""
+
+    where: str
+    image_name: str
+    box_cells: tuple[str, ...]
+
+
+def _photo_sizes(cache: Cache) -> dict[str, tuple[float, float]]:
+    """Width and height of the cache's upright photos in pixels, by image name."""
+    sizes = zip(cache.table.image_names, cache.photo_sizes, strict=True)
+    return {image_name: (float(width), float(height)) for image_name, (width, height) in sizes}
+
+
+def _read_records(path: Path) -> Iterator[_Record]:
+    """The rows of a CSV that has the columns image, x0, y0, x1 and y1, without blank lines."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file)
+        header = [name.strip() for name in next(rows, [])]
+        missing = [name for name in _COLUMNS if name not in header]
+        if missing:
+            raise DataError(f"{path} has no column {missing[0]}: it needs {','.join(_COLUMNS)}")
+
+        columns = [header.index(name) for name in _COLUMNS]
+        for row in rows:
+            if row:
+                # A short row is completed by empty cells.
+                cells = [row[column] if column < len(row) else "" for column in columns]
+                where = f"{path}, row {rows.line_num}"
+                yield _Record(where, cells[0].strip(), tuple(cells[1:]))
+
+
+def _box(record: _Record, sizes: Mapping[str, tuple[float, float]]) -> list[float]:
+    """The box of a row, checked to lie on its photograph."""
+    if record.image_name not in sizes:
+        raise DataError(
+            f"{record.where}: no photograph {record.image_name!r} in the table of labels: "
+            "write its name as there"
+        )
+
     try:
-        x0, y0, x1, y1 = box = [float(cell) for cell in cells[1:]]
+        box = [float(cell) for cell in record.box_cells]
     except ValueError as error:
-        raise DataError(f"{where}: x0, y0, x1 and y1 have to be numbers") from error
-    if not all(map(math.isfinite, box)) or x1 <= x0 or y1 <= y0:
-        raise DataError(f"{where}: {x0:g}, {y0:g}, {x1:g}, {y1:g} is no box: x0 < x1 and y0 < y1")
-    width, height = sizes[image]
+        raise DataError(f"{record.where}: x0, y0, x1 and y1 have to be numbers") from error
+
+    x0, y0, x1, y1 = box
+    corners = f"{x0:g}, {y0:g}, {x1:g}, {y1:g}"
+    if not _is_box(x0, y0, x1, y1):
+        raise DataError(f"{record.where}: {corners} is no box: x0 < x1 and y0 < y1")
+
+    width, height = sizes[record.image_name]
     if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
         raise DataError(
-            f"{where}: {x0:g}, {y0:g}, {x1:g}, {y1:g} is not inside {image}, which has {width:g} x {height:g} pixels "
-            "(upright): give the boxes in the photo's own pixels"
+            f"{record.where}: {corners} is not inside {record.image_name}, which has "
+            f"{width:g} x {height:g} pixels (upright): give the boxes in the photo's own pixels"
         )
-    return image, box
+    return box
+
+
+def _is_box(x0: float, y0: float, x1: float, y1: float) -> bool:
+    """Whether corners are finite and in order."""
+    return all(map(math.isfinite, (x0, y0, x1, y1))) and x0 < x1 and y0 < y1

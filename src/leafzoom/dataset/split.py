@@ -1,8 +1,9 @@
-"""Which photographs are trained on, which choose, and which are reported.
+"""Which photographs a model is trained on, which validate it, and which test it.
 
-`grouped` (our own work): near-duplicates on one side, label combinations balanced, three parts of 80, 10 and
-10 %: `inner-train`, `inner-select` (early stops, thresholds, calibration) and `inner-report` (read once, for
-the figures). The paper's split is a permutation of the 18,632 rows of Kaggle's table.
+The grouped split (our own work) keeps near-duplicates in one part, balances label combinations and
+has three parts of 80, 10 and 10 %: `inner-train`, `inner-validation` (early stops, thresholds,
+calibration) and `inner-test` (read once, for the figures). The paper's split is a permutation of
+the 18,632 rows of Kaggle's table.
 """
 
 from __future__ import annotations
@@ -10,36 +11,46 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.dataset.audit import duplicate_groups, near_duplicates_of
 from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.stratification import sorted_image_names, stratified_parts
 from leafzoom.dataset.table import Table
 from leafzoom.errors import DataError, UsageError
 
 __all__ = [
     "PARTS",
     "Split",
-    "evaluation_images",
+    "evaluation_image_names",
     "grouped_split",
-    "known_split",
     "paper_split",
     "read_split",
-    "subset",
+    "split_of_model",
     "training_split",
 ]
 
-PARTS = ("all", "inner-train", "inner-select", "inner-report", "paper-train", "paper-validation")
-_INNER = ("inner-train", "inner-select", "inner-report")
+_INNER_PARTS = ("inner-train", "inner-validation", "inner-test")
+_PRESENT_PARTS = ("all", *_INNER_PARTS, "paper-train", "paper-validation")
+
+# Former names, accepted for one version more.
+_FORMER_PARTS = {"inner-select": "inner-validation", "inner-report": "inner-test"}
+
+PARTS = (*_PRESENT_PARTS, *_FORMER_PARTS)
+
+# Shares of the train, validation and test parts.
 _SHARES = (0.8, 0.1, 0.1)
+_MIN_PHOTOGRAPHS = 10
+
 _PAPER_ROWS = 18_632
+_PAPER_SEED = 11
 
 
 @dataclass(frozen=True)
@@ -47,55 +58,83 @@ class Split:
     """The photographs of a run's three parts, by name; a photograph is in one part at the most.
 
     Raises:
-        DataError: a photograph is in two parts, or no photograph is trained on.
+        DataError: a photograph is in two parts, or the train or the validation part is empty.
     """
 
     name: str
     train: tuple[str, ...]
-    select: tuple[str, ...]
-    report: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        everything = self.train + self.select + self.report
-        if len(set(everything)) != len(everything):
-            raise DataError(f"the split {self.name} has a photograph in two parts or twice in one: mend the file")
-        for part, images in (("train", self.train), ("select", self.select)):
-            if not images:
-                raise DataError(f"the split {self.name} has no photograph to {part}: label more photographs")
+        image_names = self.train + self.validation + self.test
+        if len(set(image_names)) != len(image_names):
+            raise DataError(
+                f"the split {self.name} has a photograph in two parts or twice in one: "
+                "list each photograph once"
+            )
+
+        for part, names in (("train", self.train), ("validation", self.validation)):
+            if not names:
+                raise DataError(
+                    f"the split {self.name} has no photograph in its {part} part: "
+                    "label more photographs"
+                )
 
     def part(self, name: str) -> tuple[str, ...]:
-        """The photographs of `inner-train`, `inner-select` or `inner-report`."""
-        return dict(zip(_INNER, (self.train, self.select, self.report), strict=True))[name]
+        """The photographs of `inner-train`, `inner-validation` or `inner-test`."""
+        parts = (self.train, self.validation, self.test)
+        return dict(zip(_INNER_PARTS, parts, strict=True))[_present_name(name)]
 
     def digest(self) -> str:
         """A hash of which photograph is in which part."""
-        parts = "\n".join("\t".join(sorted(part)) for part in (self.train, self.select, self.report))
-        return hashlib.sha256(parts.encode()).hexdigest()
+        parts = (self.train, self.validation, self.test)
+        lines = ["\t".join(sorted(part)) for part in parts]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values, as JSON and `from_dict` take them."""
-        return {"name": self.name, "train": self.train, "select": self.select, "report": self.report}
+        """Plain values for a file in JSON; its keys keep the former names of the parts."""
+        return {
+            "name": self.name,
+            "train": self.train,
+            "select": self.validation,
+            "report": self.test,
+        }
 
     @classmethod
     def from_dict(cls, content: object, where: Path) -> Split:
-        """The split that `to_dict` wrote, or one written by hand (`report` may be left out).
+        """The split that `to_dict` gives, or one written by hand.
+
+        The validation part may be called `validation` or `select`, the test part `test` or
+        `report`; the test part may be left out.
 
         Raises:
-            DataError: not an object of lists of names.
+            DataError: `content` is not an object with lists of names, or has a part twice.
         """
         if not isinstance(content, Mapping) or not content.get("train"):
-            raise DataError(f'the split {where} has to be {{"train": [names], "select": [names], "report": [..]}}')
-        parts = [content.get(key, []) for key in ("train", "select", "report")]
-        for images in parts:
-            if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-                raise DataError(f"the split {where} has to list photographs by name, as the CSV writes them")
-        return cls(str(content.get("name", where.stem)), *(tuple(images) for images in parts))
+            raise DataError(
+                f'the split {where} has to be {{"train": [names], "validation": [names], '
+                '"test": [names]}'
+            )
+
+        return cls(
+            name=str(content.get("name", where.stem)),
+            train=_names_of_part(content, where, "train"),
+            validation=_names_of_part(content, where, "validation", "select"),
+            test=_names_of_part(content, where, "test", "report"),
+        )
 
 
-def grouped_split(table: Table, groups: NDArray[np.int64], *, seed: int = 0, name: str = "inner") -> Split:
+def grouped_split(
+    table: Table,
+    groups: NDArray[np.int64],
+    *,
+    seed: int = 0,
+    name: str = "inner",
+) -> Split:
     """Three parts of 80, 10 and 10 %, near-duplicates together, label combinations balanced.
 
-    Depends on the photographs' names, labels and groups alone, not on the order of the table's rows.
+    Depends on the photographs' names, labels and groups alone, not on the order of the rows.
 
     Args:
         table: N photographs.
@@ -104,37 +143,31 @@ def grouped_split(table: Table, groups: NDArray[np.int64], *, seed: int = 0, nam
         name: of the split.
 
     Raises:
-        DataError: too few photographs for three parts.
+        DataError: there are too few photographs for three parts, or too many of them are
+            near-duplicates of each other.
     """
-    if len(table) < 10:
-        raise DataError(f"{table.csv} has {len(table)} photographs and a split in three parts needs 10: add some")
-    members: dict[int, list[int]] = defaultdict(list)
-    for index in sorted(range(len(table)), key=lambda i: table.rows[i].image):
-        members[int(groups[index])].append(index)
-    strata: dict[tuple[str, ...], list[list[int]]] = defaultdict(list)
-    for group in members.values():
-        strata[tuple(sorted(table.rows[group[0]].labels))].append(group)
-    random = np.random.RandomState(seed)
-    parts: list[list[int]] = [[], [], []]
-    wanted = np.zeros(3)
-    for labels in sorted(strata):
-        stratum = strata[labels]
-        wanted += np.array(_SHARES) * sum(len(group) for group in stratum)
-        for place in random.permutation(len(stratum)):
-            # The part that lacks most of its share so far gets the next group; one that is larger than a few
-            # photographs and than what selection or report lacks is trained on.
-            group = stratum[int(place)]
-            lacks = wanted - [len(part) for part in parts]
-            choice = int(np.argmax(lacks / _SHARES))
-            parts[choice if len(group) <= max(3, lacks[choice]) else 0].extend(group)
-    if min(len(parts[1]), len(parts[2])) < len(table) * _SHARES[1] / 2:
-        largest = max(len(group) for group in members.values())
+    if len(table) < _MIN_PHOTOGRAPHS:
         raise DataError(
-            f"{table.csv}: {largest} of {len(table)} photographs are near-duplicates of each other, so no tenth of "
-            "them can be kept apart for selection: add different ones, or give a split of your own with --split FILE"
+            f"{table.csv} has {len(table)} photographs and a split in three parts needs "
+            f"{_MIN_PHOTOGRAPHS}: add some"
         )
-    train, select, report = (tuple(sorted(table.rows[i].image for i in part)) for part in parts)
-    return Split(name, train, select, report)
+
+    train, validation, test = stratified_parts(table, groups, _SHARES, seed)
+
+    # One large group can leave too little for the two small parts.
+    if min(len(validation), len(test)) < len(table) * _SHARES[1] / 2:
+        largest = np.unique(groups, return_counts=True)[1].max()
+        raise DataError(
+            f"{table.csv}: {largest} of {len(table)} photographs are near-duplicates of each "
+            "other, so no tenth of them can be kept apart for validation: add different ones, or "
+            "give a split of your own with --split FILE"
+        )
+    return Split(
+        name=name,
+        train=sorted_image_names(table, train),
+        validation=sorted_image_names(table, validation),
+        test=sorted_image_names(table, test),
+    )
 
 
 def paper_split(table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -145,146 +178,215 @@ def paper_split(table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     if len(table) != _PAPER_ROWS:
         raise DataError(
-            f"the paper's split is of Kaggle's full table of {_PAPER_ROWS} rows, and {table.csv} has {len(table)} "
-            "that can be used: give the full table or an inner split"
+            f"the paper's split is of Kaggle's full table of {_PAPER_ROWS} rows, and {table.csv} "
+            f"has {len(table)} that can be used: give the full table or an inner split"
         )
-    order = np.random.RandomState(11).permutation(_PAPER_ROWS)
-    validation = math.ceil(_PAPER_ROWS / 10)
-    images = table.images
-    return tuple(images[i] for i in order[validation:]), tuple(images[i] for i in order[:validation])
+
+    # The authors' permutation, whose first tenth validates.
+    order = np.random.RandomState(_PAPER_SEED).permutation(_PAPER_ROWS)
+    validation_count = math.ceil(_PAPER_ROWS / 10)
+
+    image_names = table.image_names
+    validation = tuple(image_names[index] for index in order[:validation_count])
+    train = tuple(image_names[index] for index in order[validation_count:])
+    return train, validation
 
 
 def training_split(cache: Cache, name_or_file: str) -> Split:
     """The split that a training uses.
 
-    `inner-train` (the default) trains on 80 % and selects on 10 %; `all` trains on everything but
-    `inner-select`; `paper-train` trains on the paper's training photographs but for a tenth of them, which
-    selects (the authors selected on the validation part); a file is a split in JSON, as a run stores it.
+    `inner-train` (the default) trains on 80 % and validates on 10 %. `all` trains on everything but
+    `inner-validation`. `paper-train` trains on nine tenths of the paper's training photographs and
+    validates on the other tenth; the paper's validation part is its test part (the authors
+    selected on it). A file is a split in JSON, as a run stores it.
+
+    The inner and the paper's split need the near-duplicates of the cache's photographs (see
+    `near_duplicates_of`).
 
     Raises:
-        UsageError: no part of this name to train on, and no such file.
+        UsageError: no part to train on has this name, and no file.
         DataError: the file is no split, or the table does not suit it.
     """
-    if name_or_file in ("inner-train", "all"):
-        inner = _grouped(cache, cache.table)
-        return inner if name_or_file == "inner-train" else _with_report(inner)
+    if name_or_file == "inner-train":
+        return _inner_split(cache, cache.table)
+    if name_or_file == "all":
+        return _merge_test_into_train(_inner_split(cache, cache.table))
     if name_or_file == "paper-train":
-        train, validation = paper_split(cache.table)
-        inner = _grouped(cache, cache.table.take(train))
-        return Split("paper", inner.train + inner.report, inner.select, validation)
+        train, test = paper_split(cache.table)
+        inner = _inner_split(cache, cache.table.take(train))
+        return Split("paper", inner.train + inner.test, inner.validation, test)
     if name_or_file in PARTS:
-        raise UsageError(f"--split {name_or_file} is no part to train on: inner-train, all, paper-train or a file")
+        raise UsageError(
+            f"--split {name_or_file} is no part to train on: inner-train, all, paper-train or a "
+            "file"
+        )
+
+    # A file of another table's photographs is an error.
     split = read_split(Path(name_or_file))
-    cache.table.take(split.train + split.select + split.report)
+    cache.table.take(split.train + split.validation + split.test)
     return split
 
 
-def evaluation_images(
-    cache: Cache, name_or_file: str, stored: Split | None, trained_with: str | None = None
+def evaluation_image_names(
+    cache: Cache,
+    name_or_file: str,
+    stored: Split | None,
+    trained_with: str | None = None,
 ) -> tuple[str, ...]:
     """The photographs that an evaluation reads.
 
     Args:
         cache: of the data set.
-        name_or_file: a part's name, or a file: a split in JSON (its `report` part) or a text of one name a line.
+        name_or_file: a part's name, or a file: a split in JSON (its test part, or its validation
+            part where that is empty) or a text of one name a line.
         stored: the split of the evaluated run, which decides what the inner parts are.
-        trained_with: the digest of the split that the model was trained with, where only that is known.
+        trained_with: the digest of the split that the model was trained with, where only that is
+            known.
 
     Raises:
-        UsageError: no part of this name, and no such file.
+        UsageError: no part has this name, and no file.
         DataError: the table does not suit the part.
     """
     if name_or_file == "all":
-        return cache.table.images
-    if name_or_file in _INNER:
-        split = stored or _grouped(cache, cache.table)
-        if trained_with and not stored and _with_report(split).digest() == trained_with:
-            split = _with_report(split)
-        if trained_with and split.digest() != trained_with:
-            raise DataError(
-                f"the model was trained with another split than {cache.table.csv} gives, so {name_or_file} may hold "
-                "photographs that it was trained on: evaluate its run's folder, or name the photographs in a file"
-            )
-        images = split.part(name_or_file)
-        if not images:
-            raise DataError(
-                f"the model was trained with the split {split.name!r}, which has no photographs in {name_or_file}: "
-                "choose another part"
-            )
-        return cache.table.take(images).images
-    if name_or_file in PARTS:
-        train, validation = paper_split(cache.table)
-        return train if name_or_file == "paper-train" else validation
-    path = Path(name_or_file)
-    if path.suffix == ".json":
-        split = read_split(path)
-        return cache.table.take(split.report or split.select).images
-    if not path.is_file():
-        raise UsageError(f"no split {name_or_file!r}: give a file or one of {', '.join(PARTS)}")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the split {path} cannot be read as UTF-8 text ({error}): one name a line") from error
-    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    if not names:
-        raise DataError(f"the split {path} names no photograph: write one name a line")
-    return cache.table.take(names).images
+        return cache.table.image_names
+    if _present_name(name_or_file) in _INNER_PARTS:
+        return _inner_image_names(cache, name_or_file, stored, trained_with)
+    if name_or_file == "paper-train":
+        return paper_split(cache.table)[0]
+    if name_or_file == "paper-validation":
+        return paper_split(cache.table)[1]
+    return cache.table.take(_image_names_of_file(Path(name_or_file))).image_names
 
 
-def known_split(cache: Cache, stored: Split | None, trained_with: str | None) -> Split | None:
-    """The split that a model was trained with: its run's, or this table's own where the digest is that one's.
+def split_of_model(cache: Cache, stored: Split | None, trained_with: str | None) -> Split | None:
+    """The split that a model was trained with, or None where it is not known.
+
+    It is that of its run, or the table's `inner-train` or `all` split that has the digest.
 
     Args:
         cache: of the data set.
         stored: the split of the run, if it is there.
-        trained_with: the digest that the model file tells, if it does.
+        trained_with: the split's digest in the model file, if it has one.
     """
     if stored or not trained_with:
         return stored
-    with suppress(DataError):  # a table that cannot be split is not the one that it was trained on
-        inner = _grouped(cache, cache.table)
-        return next((split for split in (inner, _with_report(inner)) if split.digest() == trained_with), None)
+
+    # A table that cannot be split is not the one that the model was trained on.
+    with suppress(DataError):
+        for split in _splits_of_table(cache):
+            if split.digest() == trained_with:
+                return split
     return None
-
-
-def subset(table: Table, count: int, *, seed: int = 0) -> tuple[str, ...]:
-    """`count` photographs of a table (0 or too many: all), label combinations in proportion, sorted by name."""
-    if not count or count >= len(table):
-        return table.images
-    random = np.random.RandomState(seed)
-    shuffled = random.permutation(len(table))
-    strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for index in shuffled:
-        strata[tuple(sorted(table.rows[index].labels))].append(int(index))
-    spread = [
-        ((place + 0.5) / len(stratum), index) for stratum in strata.values() for place, index in enumerate(stratum)
-    ]
-    return tuple(sorted(table.rows[index].image for _, index in sorted(spread)[:count]))
-
-
-def _with_report(inner: Split) -> Split:
-    """The split `all`: everything but `inner-select` is trained on."""
-    return Split("all", inner.train + inner.report, inner.select, ())
-
-
-def _grouped(cache: Cache, table: Table) -> Split:
-    """The grouped split of a part of a cache's photographs."""
-    places = {image: place for place, image in enumerate(cache.table.images)}
-    groups = duplicate_groups(len(cache.table), near_duplicates_of(cache))
-    return grouped_split(table, groups[[places[image] for image in table.images]])
 
 
 def read_split(path: Path) -> Split:
     """A split in JSON, as a run stores it.
 
     Raises:
-        UsageError: no such file.
-        DataError: not a split.
+        UsageError: there is no such file.
+        DataError: the file is not a split.
     """
     if not path.is_file():
-        raise UsageError(f"no split {str(path)!r}: give a JSON file or one of {', '.join(PARTS)}")
+        raise UsageError(
+            f"no split {str(path)!r}: give a JSON file or one of {', '.join(_PRESENT_PARTS)}"
+        )
+
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"the split {path} is no JSON: {error}") from error
     return Split.from_dict(content, path)
+
+
+def _present_name(part: str) -> str:
+    """The present name of a part that may be called by its former one."""
+    return _FORMER_PARTS.get(part, part)
+
+
+def _names_of_part(content: Mapping[str, Any], where: Path, *keys: str) -> tuple[str, ...]:
+    """The photographs that a split in JSON lists under one of some keys; none without a key."""
+    used_keys = [key for key in keys if key in content]
+    if len(used_keys) > 1:
+        raise DataError(
+            f"the split {where} lists one part twice, as {' and '.join(used_keys)}: keep one"
+        )
+    if not used_keys:
+        return ()
+
+    # A hand-written file can hold anything.
+    image_names = content[used_keys[0]]
+    if not isinstance(image_names, list) or not all(isinstance(name, str) for name in image_names):
+        raise DataError(
+            f"the split {where} has to list photographs by name, as the CSV writes them"
+        )
+    return tuple(image_names)
+
+
+def _inner_split(cache: Cache, table: Table) -> Split:
+    """The grouped split of some of a cache's photographs."""
+    groups = duplicate_groups(len(cache.table), near_duplicates_of(cache))
+
+    indices = {image_name: index for index, image_name in enumerate(cache.table.image_names)}
+    rows = [indices[image_name] for image_name in table.image_names]
+    return grouped_split(table, groups[rows])
+
+
+def _merge_test_into_train(inner: Split) -> Split:
+    """The split `all`: everything but the validation part is trained on."""
+    return Split("all", inner.train + inner.test, inner.validation, ())
+
+
+def _splits_of_table(cache: Cache) -> tuple[Split, Split]:
+    """The splits that `inner-train` and `all` name for a cache's table."""
+    inner = _inner_split(cache, cache.table)
+    return inner, _merge_test_into_train(inner)
+
+
+def _inner_image_names(
+    cache: Cache,
+    part: str,
+    stored: Split | None,
+    trained_with: str | None,
+) -> tuple[str, ...]:
+    """The photographs of an inner part, of the split that the model was trained with."""
+    # Without the run's own split, the digest tells which of the table's splits it was.
+    splits = (stored,) if stored else _splits_of_table(cache)
+    matches = [split for split in splits if not trained_with or split.digest() == trained_with]
+    if not matches:
+        raise DataError(
+            f"the model was trained with another split than {cache.table.csv} gives, so {part} may "
+            "hold photographs that it was trained on: evaluate its run's folder, or name the "
+            "photographs in a file"
+        )
+
+    split = matches[0]
+    image_names = split.part(part)
+    if not image_names:
+        raise DataError(
+            f"the model was trained with the split {split.name!r}, which has no photographs in "
+            f"{part}: choose another part"
+        )
+    return cache.table.take(image_names).image_names
+
+
+def _image_names_of_file(path: Path) -> tuple[str, ...]:
+    """The photographs that a file names: a split in JSON, or a text of one name a line."""
+    if path.suffix == ".json":
+        split = read_split(path)
+        return split.test or split.validation
+    if not path.is_file():
+        raise UsageError(
+            f"no split {str(path)!r}: give a file or one of {', '.join(_PRESENT_PARTS)}"
+        )
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"the split {path} cannot be read as UTF-8 text ({error}): one name a line"
+        ) from error
+
+    names = dict.fromkeys(line.strip() for line in lines if line.strip())
+    if not names:
+        raise DataError(f"the split {path} names no photograph: write one name a line")
+    return tuple(names)

@@ -1,7 +1,7 @@
-"""How sure the figures are: percentile bootstrap over photographs, paired between heads.
+"""Confidence intervals: percentile bootstrap over photographs, paired between heads.
 
-Every head is scored on the same resamples, so a difference between two heads has an interval of its own, which is
-narrower than the two heads' intervals suggest.
+Every head is scored on the same resamples. The interval of a difference between two heads is
+therefore narrower than the two heads' own intervals suggest.
 """
 
 from __future__ import annotations
@@ -12,16 +12,51 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Resampled", "interval", "resample_means", "resample_scores"]
+__all__ = [
+    "Difference",
+    "Interval",
+    "ResampledScores",
+    "paired_difference",
+    "percentile_interval",
+    "resample_means",
+    "resample_scores",
+]
 
 _RESAMPLES = 2000
-_BATCH = 250
+_RESAMPLES_PER_BATCH = 250
 _PERCENTILES = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
-class Resampled:
-    """A head's scores on R resamples: exact match [R], micro F1 [R], macro F1 [R], F1 of each label [R, L]."""
+class Interval:
+    """The bounds of a 95 % interval."""
+
+    low: float
+    high: float
+
+    def to_list(self) -> list[float]:
+        """[low, high], as in the JSON files."""
+        return [self.low, self.high]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference between two scores, with its paired 95 % interval."""
+
+    value: float
+    interval: Interval
+
+    def to_dict(self) -> dict[str, float | list[float]]:
+        """{"difference": value, "interval": [low, high]}, as in the JSON files."""
+        return {"difference": self.value, "interval": self.interval.to_list()}
+
+
+@dataclass(frozen=True)
+class ResampledScores:
+    """A head's scores on R resamples.
+
+    `exact_match`, `micro_f1`, `macro_f1`: [R]. `per_label_f1`: [R, L].
+    """
 
     exact_match: NDArray[np.float64]
     micro_f1: NDArray[np.float64]
@@ -31,50 +66,91 @@ class Resampled:
 
 def resample_scores(
     targets: NDArray[np.integer], answers: Mapping[str, NDArray[np.generic]], *, seed: int = 0
-) -> dict[str, Resampled]:
+) -> dict[str, ResampledScores]:
     """Every head's scores on 2,000 resamples of the photographs, the same ones for all heads.
 
     Args:
-        targets: [n, L], 0 or 1.
-        answers: {head: [n, L]}, 0 or 1 (or booleans).
+        targets: [N, L], 0 or 1.
+        answers: {head: [N, L]}, 0 or 1 (or booleans).
         seed: of the resamples.
     """
     random = np.random.default_rng(seed)
-    count, labels = targets.shape
-    true = targets.astype(np.float64)
-    columns = {}
-    for head, answer in answers.items():
-        said = answer.astype(np.float64)
-        exact = (said == true).all(axis=1, keepdims=True).astype(np.float64)
-        columns[head] = np.concatenate([exact, said * true, said + true], axis=1)
+    photographs = len(targets)
+    counts = {head: _counts(targets, head_answers) for head, head_answers in answers.items()}
     sums: dict[str, list[NDArray[np.float64]]] = {head: [] for head in answers}
-    for _ in range(_RESAMPLES // _BATCH):
-        times = random.multinomial(count, np.full(count, 1 / count), size=_BATCH).astype(np.float64)
-        for head, column in columns.items():
-            sums[head].append(times @ column)
-    scores = {}
-    for head, parts in sums.items():
-        total = np.concatenate(parts)
-        hits, both = total[:, 1 : 1 + labels], total[:, 1 + labels :]
-        f1 = _f1(hits, both)
-        scores[head] = Resampled(total[:, 0] / count, _f1(hits.sum(axis=1), both.sum(axis=1)), f1.mean(axis=1), f1)
-    return scores
+
+    # A resample is how often each photograph is drawn; the batches bound the memory.
+    for _ in range(_RESAMPLES // _RESAMPLES_PER_BATCH):
+        shares = np.full(photographs, 1 / photographs)
+        draws = random.multinomial(photographs, shares, size=_RESAMPLES_PER_BATCH)
+        for head, head_counts in counts.items():
+            sums[head].append(draws.astype(np.float64) @ head_counts)
+
+    return {head: _scores(np.concatenate(parts), photographs) for head, parts in sums.items()}
 
 
-def resample_means(values: Mapping[str, NDArray[np.float64]], *, seed: int = 0) -> dict[str, NDArray[np.float64]]:
-    """The means [R] of several values a photograph, {name: [n]}, on the same 2,000 resamples of the photographs."""
+def resample_means(
+    values: Mapping[str, NDArray[np.float64]], *, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """The means [R] of values, {name: [N]}, on the same 2,000 resamples of the N photographs."""
     random = np.random.default_rng(seed)
-    count = len(next(iter(values.values())))
-    times = random.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES) / count
-    return {name: times @ value for name, value in values.items()}
+    photographs = len(next(iter(values.values())))
+
+    shares = np.full(photographs, 1 / photographs)
+
+    # How much each photograph weighs in a resample's mean.
+    weights = random.multinomial(photographs, shares, size=_RESAMPLES) / photographs
+    return {name: weights @ value for name, value in values.items()}
 
 
-def interval(values: NDArray[np.float64]) -> list[float]:
+def percentile_interval(resampled: NDArray[np.float64]) -> Interval:
     """The 95 % percentile interval of resampled values [R]."""
-    low, high = np.percentile(values, _PERCENTILES)
-    return [float(low), float(high)]
+    low, high = np.percentile(resampled, _PERCENTILES)
+    return Interval(float(low), float(high))
 
 
-def _f1(hits: NDArray[np.float64], both: NDArray[np.float64]) -> NDArray[np.float64]:
-    """F1 from true positives and from predicted plus true; 0 where there are neither, as scikit-learn has it."""
-    return np.asarray(2 * hits / np.maximum(both, 1))
+def paired_difference(
+    value: float, resampled: NDArray[np.float64], resampled_reference: NDArray[np.float64]
+) -> Difference:
+    """A difference with the interval of the resampled scores' differences.
+
+    Args:
+        value: the difference on all photographs.
+        resampled: the first score, [R].
+        resampled_reference: the score that is subtracted, [R], on the same resamples.
+    """
+    return Difference(value, percentile_interval(resampled - resampled_reference))
+
+
+def _counts(targets: NDArray[np.integer], answers: NDArray[np.generic]) -> NDArray[np.float64]:
+    """What each photograph adds to a resample's scores, [N, 1 + 2 L].
+
+    The columns: exact match; for each label, true positives; for each label, predicted plus true.
+    """
+    expected = targets.astype(np.float64)
+    predicted = answers.astype(np.float64)
+
+    # Sums of these columns over a resample give all of its scores.
+    is_exact = (predicted == expected).all(axis=1, keepdims=True).astype(np.float64)
+    return np.concatenate([is_exact, predicted * expected, predicted + expected], axis=1)
+
+
+def _scores(sums: NDArray[np.float64], photographs: int) -> ResampledScores:
+    """The scores of R resamples, from the sums [R, 1 + 2 L] of `_counts` over their photographs."""
+    labels = (sums.shape[1] - 1) // 2
+    true_positives = sums[:, 1 : 1 + labels]
+    positives = sums[:, 1 + labels :]
+
+    # Macro F1 is the mean of the labels' F1, micro F1 the F1 of their sums.
+    per_label_f1 = _f1(true_positives, positives)
+    return ResampledScores(
+        exact_match=sums[:, 0] / photographs,
+        micro_f1=_f1(true_positives.sum(axis=1), positives.sum(axis=1)),
+        macro_f1=per_label_f1.mean(axis=1),
+        per_label_f1=per_label_f1,
+    )
+
+
+def _f1(true_positives: NDArray[np.float64], positives: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F1 from true positives and from predicted plus true; 0 without either, as in scikit-learn."""
+    return np.asarray(2 * true_positives / np.maximum(positives, 1))

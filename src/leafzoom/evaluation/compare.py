@@ -1,14 +1,14 @@
-"""Runs side by side: figures 7-12 of the paper over any runs, and their final scores with paired differences.
+"""Runs side by side: the paper's figures 7-12 over any runs, and their final scores.
 
-Read from what every run leaves: `log.csv` (a row an epoch and metric), `run.json` and, of a finished run,
-`selection.csv` (every head's logits on the selection part, on which the differences are paired).
+Read from the files of every run: `log.csv` (a row an epoch and metric), `run.json` and, of a
+finished run, `selection.csv` (every head's logits on the validation part, on which the differences
+are paired).
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,93 +17,77 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from leafzoom.errors import DataError
-from leafzoom.evaluation.bootstrap import interval, resample_scores
+from leafzoom.evaluation.bootstrap import (
+    Difference,
+    Interval,
+    ResampledScores,
+    paired_difference,
+    percentile_interval,
+    resample_scores,
+)
 from leafzoom.evaluation.figures import Curve, curves
+from leafzoom.evaluation.run_record import RunRecord, read_run
 from leafzoom.storage import make_folder, write_json, write_text
 
-__all__ = ["RunRecord", "compare_runs", "read_run", "smoothed"]
+__all__ = ["compare_runs", "smoothed"]
 
-_WEIGHT = 0.6  # of the smoothed value before, in the smoothed curve
+_SMOOTHING = 0.6  # weight of the smoothed value before
 
 
 @dataclass(frozen=True)
-class RunRecord:
-    """What a run left.
-
-    `name`: of its folder. `log`: {(stage, metric): [(epoch, value)]}, epochs counted over the stage.
-    `logits`: {head: [n, L]} and `targets` [n, L] of the photographs `images`, a column for each of `labels`; all but
-    these empty before it has finished.
-    """
+class _Line:
+    """A line of a figure: which metric of the alternation, and its name where there are several."""
 
     name: str
-    recipe: str
-    finished: bool
-    log: dict[tuple[str, str], list[tuple[int, float]]]
-    images: tuple[str, ...]
-    targets: NDArray[np.uint8]
-    logits: dict[str, NDArray[np.float64]]
-    labels: tuple[str, ...]
+    metric: str
+    dashed: bool = False
 
 
-def read_run(folder: Path) -> RunRecord:
-    """What a run's folder says.
+@dataclass(frozen=True)
+class _Section:
+    """A figure of the page, as SVG."""
 
-    Raises:
-        DataError: no run, or one of its files is damaged.
+    title: str
+    figure: str
+
+
+@dataclass(frozen=True)
+class _ScoreRow:
+    """A head's final scores at threshold 0.5 on the validation part.
+
+    `difference`: of the exact match to the first run's; None where they cannot be paired.
     """
-    try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        labels, recipe, finished = sorted(run["labels"]), run["recipe"]["name"], run["status"] == "finished"
-        log: dict[tuple[str, str], list[tuple[int, float]]] = {}
-        with (folder / "log.csv").open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                stage, _, metric = row["key"].split("/")
-                log.setdefault((stage, metric), []).append((int(row["epoch"]), float(row["value"])))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{folder} is no run with a finished epoch ({Path(str(error.filename)).name} is missing): name folders "
-            "that leafzoom train wrote"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise DataError(f"{folder}: run.json or log.csv cannot be read ({error}): the run is damaged") from error
-    nothing = np.zeros((0, len(labels)), np.uint8)
-    empty = RunRecord(folder.resolve().name, recipe, finished, log, (), nothing, {}, tuple(labels))
-    if not (folder / "selection.csv").is_file():
-        return empty
-    return _with_selection(empty, folder / "selection.csv")
 
+    run: str
+    head: str
+    photographs: int
+    exact_match: float
+    interval: Interval
+    micro_f1: float
+    difference: Difference | None
 
-def _with_selection(run: RunRecord, path: Path) -> RunRecord:
-    """The run with its answers on the selection part."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
-        columns = rows[0][2:]
-        heads = list(dict.fromkeys(column.split("_", 1)[0] for column in columns))
-        values = np.array([[float(cell) for cell in row[2:]] for row in rows[1:]])
-        place = {column: index for index, column in enumerate(columns)}
-        targets = np.array([[label in row[1].split() for label in run.labels] for row in rows[1:]], np.uint8)
-        logits = {head: values[:, [place[f"{head}_{label}"] for label in run.labels]] for head in heads}
-    except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): the run is damaged") from error
-    return replace(run, images=tuple(row[0] for row in rows[1:]), targets=targets, logits=logits)
-
-
-def smoothed(values: list[float]) -> list[float]:
-    """An exponential average that starts at the first value."""
-    result: list[float] = []
-    for value in values:
-        result.append(_WEIGHT * result[-1] + (1 - _WEIGHT) * value if result else value)
-    return result
+    def to_dict(self) -> dict[str, Any]:
+        """As in `compare.json`."""
+        content = {
+            "run": self.run,
+            "head": self.head,
+            "photographs": self.photographs,
+            "exact_match": self.exact_match,
+            "interval": self.interval.to_list(),
+            "micro_f1": self.micro_f1,
+        }
+        if self.difference is not None:
+            content["difference"] = self.difference.value
+            content["difference_interval"] = self.difference.interval.to_list()
+        return content
 
 
 def compare_runs(folders: list[Path], out: Path) -> Path:
     """Write `index.html` and `compare.json` over some runs.
 
     Args:
-        folders: of runs; the first is what the others' differences are taken to.
-        out: made if it is not there.
+        folders: of runs; the first is the reference of the differences.
+        out: made if it does not exist.
 
     Returns:
         The page.
@@ -113,104 +97,175 @@ def compare_runs(folders: list[Path], out: Path) -> Path:
         LeafzoomError: `out` cannot be written.
     """
     runs = [read_run(folder) for folder in folders]
-    names = _different_names([run.name for run in runs])
+    names = _distinct_names([run.name for run in runs])
     make_folder(out)
-    scales = 1 + max(
-        (int(metric[-1]) for run in runs for _, metric in run.log if metric.startswith("select_loss_scale")),
-        default=0,
+
+    rows = _score_rows(runs, names)
+    write_json(out / "compare.json", {"runs": names, "scores": [row.to_dict() for row in rows]})
+
+    page = _template().render(
+        runs=list(zip(names, runs, strict=True)),
+        sections=_sections(runs, names),
+        rows=rows,
+        first=names[0],
     )
-    table = _scores(runs, names)
-    sections = []
-    for title, wanted in _figures(scales - 1).items():
-        drawn = [
-            Curve(f"{name}: {label}" if len(wanted) > 1 else name, *_curve(run, metric), place, dashed)
-            for place, (run, name) in enumerate(zip(runs, names, strict=True))
-            for label, metric, dashed in wanted
-            if ("alternation", metric) in run.log
-        ]
-        if drawn:
-            sections.append({"title": title, "figure": curves(drawn, title, "epoch of the alternation")})
-    write_json(out / "compare.json", {"runs": names, "scores": table})
-    template = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(
-        (resources.files("leafzoom.evaluation") / "compare.html").read_text(encoding="utf-8")
-    )
-    write_text(
-        out / "index.html",
-        template.render(
-            runs=[
-                {"name": name, "recipe": run.recipe, "finished": run.finished}
-                for name, run in zip(names, runs, strict=True)
-            ],
-            sections=sections,
-            table=table,
-            first=names[0],
-        ),
-    )
+    write_text(out / "index.html", page)
     return out / "index.html"
 
 
-def _figures(scales: int) -> dict[str, list[tuple[str, str, bool]]]:
-    """The paper's figures: {title: [(name, metric, dashed)]}."""
-    found: dict[str, list[tuple[str, str, bool]]] = {}
+def smoothed(values: list[float]) -> list[float]:
+    """An exponential average that starts at the first value."""
+    result: list[float] = []
+    for value in values:
+        if result:
+            value = _SMOOTHING * result[-1] + (1 - _SMOOTHING) * value
+        result.append(value)
+    return result
+
+
+def _template() -> jinja2.Template:
+    source = resources.files("leafzoom.evaluation") / "compare.html"
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True)
+    return environment.from_string(source.read_text(encoding="utf-8"))
+
+
+def _sections(runs: Sequence[RunRecord], names: Sequence[str]) -> list[_Section]:
+    """The paper's figures, without those that no run has values for."""
+    sections = []
+    for title, lines in _figure_lines(_scales(runs)).items():
+        drawn = []
+        for index, (run, name) in enumerate(zip(runs, names, strict=True)):
+            for line in lines:
+                # Runs may have other numbers of scales, or no ranking loss.
+                if ("alternation", line.metric) in run.log:
+                    curve_name = f"{name}: {line.name}" if len(lines) > 1 else name
+                    drawn.append(_curve(run, line, curve_name, colour=index))
+
+        if drawn:
+            figure = curves(drawn, title, "epoch of the alternation")
+            sections.append(_Section(title, figure))
+    return sections
+
+
+def _scales(runs: Sequence[RunRecord]) -> int:
+    """The greatest number of scales of which a run has logged a loss."""
+    scales = 0
+    for run in runs:
+        for _, metric in run.log:
+            if metric.startswith("select_loss_scale"):
+                scales = max(scales, int(metric[-1]))
+    return scales
+
+
+def _figure_lines(scales: int) -> dict[str, list[_Line]]:
+    """The lines of the paper's figures, by title."""
+    figures: dict[str, list[_Line]] = {}
+
+    # Figures 7 and 8: the finer scales.
     for scale in range(2, scales + 1):
         number = {2: " (figure 7)", 3: " (figure 8)"}.get(scale, "")
-        found[f"Validation exact match of scale {scale}{number}"] = [
-            (f"scale {scale}", f"select_exact_match_scale{scale}", False)
-        ]
+        title = f"Validation exact match of scale {scale}{number}"
+        figures[title] = [_Line(f"scale {scale}", f"select_exact_match_scale{scale}")]
+
     for scale in range(1, scales + 1):
-        found[f"Training and validation exact match of scale {scale} (figures 9 and 10)"] = [
-            ("validation", f"select_exact_match_scale{scale}", False),
-            ("training", f"train_exact_match_scale{scale}", True),
-        ]
+        # Figures 9 and 10: training beside validation.
+        title = f"Training and validation exact match of scale {scale} (figures 9 and 10)"
+        figures[title] = _validation_and_training(f"exact_match_scale{scale}")
+
     for scale in range(1, scales + 1):
-        found[f"Classifier loss of scale {scale} (figure 11)"] = [
-            ("validation", f"select_loss_scale{scale}", False),
-            ("training", f"train_loss_scale{scale}", True),
-        ]
+        title = f"Classifier loss of scale {scale} (figure 11)"
+        figures[title] = _validation_and_training(f"loss_scale{scale}")
+
     for scale in range(1, scales):
-        found[f"Ranking loss of scales {scale} and {scale + 1} (figure 12)"] = [
-            ("validation", f"select_ranking_loss{scale}{scale + 1}", False),
-            ("training", f"train_ranking_loss{scale}{scale + 1}", True),
-        ]
-    return found
+        title = f"Ranking loss of scales {scale} and {scale + 1} (figure 12)"
+        figures[title] = _validation_and_training(f"ranking_loss{scale}{scale + 1}")
+
+    return figures
 
 
-def _curve(run: RunRecord, metric: str) -> tuple[list[int], list[float], list[float]]:
-    """Epochs, raw values and smoothed values of one metric of the alternation."""
-    points = run.log[("alternation", metric)]
+def _validation_and_training(metric: str) -> list[_Line]:
+    """One metric on both parts."""
+    return [
+        _Line("validation", f"select_{metric}"),
+        _Line("training", f"train_{metric}", dashed=True),
+    ]
+
+
+def _curve(run: RunRecord, line: _Line, name: str, *, colour: int) -> Curve:
+    """A run's values of a line's metric."""
+    points = run.log["alternation", line.metric]
     values = [value for _, value in points]
-    return [epoch for epoch, _ in points], values, smoothed(values)
+    return Curve(
+        name=name,
+        epochs=[epoch for epoch, _ in points],
+        raw=values,
+        smooth=smoothed(values),
+        colour=colour,
+        dashed=line.dashed,
+    )
 
 
-def _scores(runs: list[RunRecord], names: list[str]) -> list[dict[str, Any]]:
-    """Final scores at threshold 0.5 on the selection part, a row a run and head, with the difference to the first."""
-    rows = []
+def _score_rows(runs: Sequence[RunRecord], names: Sequence[str]) -> list[_ScoreRow]:
+    """A row a run and head."""
     first = runs[0]
+    rows = []
     for run, name in zip(runs, names, strict=True):
-        same = run.images == first.images and run.labels == first.labels and bool(run.images)
-        for head, logits in run.logits.items():
-            answers = {"this": logits > 0}
-            if same and head in first.logits and run is not first:
-                answers["first"] = first.logits[head] > 0
-            found = resample_scores(run.targets, answers)
-            exact = (answers["this"] == run.targets).all(axis=1)
-            hits = (answers["this"] & (run.targets > 0)).sum()
-            row: dict[str, Any] = {
-                "run": name,
-                "head": head,
-                "photographs": len(run.images),
-                "exact_match": float(exact.mean()),
-                "interval": interval(found["this"].exact_match),
-                "micro_f1": float(2 * hits / max(answers["this"].sum() + run.targets.sum(), 1)),
-            }
-            if "first" in answers:
-                before = (answers["first"] == run.targets).all(axis=1)
-                row["difference"] = float(exact.mean() - before.mean())
-                row["difference_interval"] = interval(found["this"].exact_match - found["first"].exact_match)
-            rows.append(row)
+        is_paired = run is not first and run.has_same_validation_part(first)
+        for head in run.logits:
+            reference = first.logits.get(head) if is_paired else None
+            rows.append(_score_row(run, name, head, reference))
     return rows
 
 
-def _different_names(names: list[str]) -> list[str]:
-    """The names, numbered where two are alike."""
-    return [name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, start=1)]
+def _score_row(
+    run: RunRecord, name: str, head: str, reference_logits: NDArray[np.float64] | None
+) -> _ScoreRow:
+    """A head's scores, and the difference to a reference with logits [N, L], if there is one."""
+    answers = {"run": run.logits[head] > 0}
+    if reference_logits is not None:
+        answers["reference"] = reference_logits > 0
+    resampled = resample_scores(run.targets, answers)
+
+    exact_match = _exact_match(run.targets, answers["run"])
+
+    # Micro F1 is computed from sums over all labels.
+    true_positives = (answers["run"] & (run.targets > 0)).sum()
+    positives = answers["run"].sum() + run.targets.sum()
+    return _ScoreRow(
+        run=name,
+        head=head,
+        photographs=len(run.image_names),
+        exact_match=exact_match,
+        interval=percentile_interval(resampled["run"].exact_match),
+        micro_f1=float(2 * true_positives / max(positives, 1)),
+        difference=_difference(run.targets, answers, resampled),
+    )
+
+
+def _difference(
+    targets: NDArray[np.uint8],
+    answers: dict[str, NDArray[np.bool_]],
+    resampled: dict[str, ResampledScores],
+) -> Difference | None:
+    """The run's exact match minus the reference's; None without a reference."""
+    if "reference" not in answers:
+        return None
+
+    exact_matches = {key: _exact_match(targets, values) for key, values in answers.items()}
+    return paired_difference(
+        exact_matches["run"] - exact_matches["reference"],
+        resampled["run"].exact_match,
+        resampled["reference"].exact_match,
+    )
+
+
+def _exact_match(targets: NDArray[np.uint8], answers: NDArray[np.bool_]) -> float:
+    return float((answers == targets).all(axis=1).mean())
+
+
+def _distinct_names(names: list[str]) -> list[str]:
+    """The names, numbered where several are alike."""
+    distinct = []
+    for number, name in enumerate(names, start=1):
+        distinct.append(name if names.count(name) == 1 else f"{name} ({number})")
+    return distinct

@@ -1,4 +1,7 @@
-"""What `prepare` found, as one page that needs nothing else: the paper's figures 1 and 2, duplicates, problems."""
+"""The page of `prepare`: the paper's figures 1 and 2, near-duplicates, problems.
+
+The page loads no other file.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
+from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -21,14 +25,36 @@ from leafzoom.storage import write_text
 
 __all__ = ["combination_counts", "write_dataset_page"]
 
-_BATCH = 24
-_PAIRS = 24
-_PROBLEMS = 200
-_HEIGHT = 150
+_BATCH_PHOTOGRAPHS = 24
+_MAX_PAIRS = 24
+_MAX_PROBLEMS = 200
+
+_THUMBNAIL_HEIGHT_PX = 150
+_MAX_THUMBNAIL_WIDTH_PX = 450
+_JPEG_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class _Thumbnail:
+    """A photograph as a data URI, with its name, its labels and its row of the CSV."""
+
+    image: str
+    image_name: str
+    labels: str
+    line: int
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two near-duplicates; `is_conflicting`: their labels differ."""
+
+    photographs: tuple[_Thumbnail, _Thumbnail]
+    is_conflicting: bool
+    correlation: str
 
 
 def combination_counts(label_sets: Sequence[Sequence[str]]) -> dict[str, int]:
-    """How often each combination of labels occurs, the most frequent first; labels of one are sorted.
+    """How often each combination of labels occurs, the most frequent first, its labels sorted.
 
     >>> combination_counts([["b", "a"], ["a", "b"], []])
     {'a b': 2, '': 1}
@@ -41,7 +67,7 @@ def write_dataset_page(cache: Cache, pairs: Sequence[NearDuplicate], path: Path)
     """Write the page.
 
     Args:
-        cache: of every photograph that can be read; its table knows the rows that cannot.
+        cache: of every photograph that can be read; its table lists the rows that cannot.
         pairs: near-duplicates, as indices into the cache.
         path: of the page.
 
@@ -49,67 +75,96 @@ def write_dataset_page(cache: Cache, pairs: Sequence[NearDuplicate], path: Path)
         LeafzoomError: the page cannot be written.
     """
     table = cache.table
-    labels = Counter(label for row in table.rows for label in row.labels)
+    label_counts = Counter(chain.from_iterable(row.labels for row in table.rows))
     combinations = combination_counts([row.labels for row in table.rows])
-    shown = sorted(pairs, key=lambda pair: not pair.conflicting(table))[:_PAIRS]
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True)
-    template = environment.from_string(
-        (resources.files("leafzoom.evaluation") / "dataset_page.html").read_text(encoding="utf-8")
-    )
-    page = template.render(
+
+    # Pairs whose labels differ come first.
+    shown_pairs = sorted(pairs, key=lambda pair: not pair.conflicting(table))[:_MAX_PAIRS]
+
+    page = _template().render(
         csv=table.csv.name,
         photographs=len(table),
-        labels=len(labels),
+        labels=len(label_counts),
         combinations=len(combinations),
         duplicates=len(pairs),
         conflicts=sum(pair.conflicting(table) for pair in pairs),
-        label_figure=bars(dict(labels.most_common()), "By label") if labels else None,
-        combination_figure=bars(
-            {name.replace(" ", " + ") or "no label": count for name, count in combinations.items()},
-            "By combination of labels",
-        )
-        if combinations
-        else None,
-        batch=[_photograph(cache, row) for row in _one_of_each(cache)],
-        pairs=[
-            {
-                "two": [_photograph(cache, pair.first), _photograph(cache, pair.second)],
-                "conflicting": pair.conflicting(table),
-                "correlation": f"{pair.correlation:.3f}",
-            }
-            for pair in shown
-        ],
-        problems=[{"row": p.line, "image": p.image, "what": p.what} for p in table.problems[:_PROBLEMS]],
+        label_figure=_label_figure(label_counts),
+        combination_figure=_combination_figure(combinations),
+        batch=[_thumbnail(cache, row) for row in _mixed_batch(cache)],
+        pairs=[_pair(cache, pair) for pair in shown_pairs],
+        problems=table.problems[:_MAX_PROBLEMS],
         problem_count=len(table.problems),
-        counts=[
-            (name.replace(" ", " + ").replace("_", " ") or "no label", count) for name, count in combinations.items()
-        ],
+        counts=[(_readable(name), count) for name, count in combinations.items()],
     )
     write_text(path, page)
 
 
-def _one_of_each(cache: Cache) -> list[int]:
-    """Rows of a batch in which every combination of labels takes turns, drawn at random."""
-    order = np.random.default_rng(0).permutation(len(cache.table.rows))
-    by_combination: dict[tuple[str, ...], list[int]] = {}
-    for row in order:
-        by_combination.setdefault(tuple(sorted(cache.table.rows[row].labels)), []).append(int(row))
-    groups = sorted(by_combination.values(), key=len, reverse=True)
-    most = max(map(len, groups), default=0)
-    turns = (rows[turn] for turn in range(most) for rows in groups if turn < len(rows))
-    return [row for row, _ in zip(turns, range(_BATCH), strict=False)]
+def _template() -> jinja2.Template:
+    source = resources.files("leafzoom.evaluation") / "dataset_page.html"
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True)
+    return environment.from_string(source.read_text(encoding="utf-8"))
 
 
-def _photograph(cache: Cache, row: int) -> dict[str, Any]:
-    """A thumbnail of the photograph's own proportions, its name, labels and row of the CSV."""
-    width, height = (int(side) for side in cache.photo_sizes[row])
-    size = (max(1, min(3 * _HEIGHT, round(_HEIGHT * width / height))), _HEIGHT)
+def _label_figure(counts: Counter[str]) -> str | None:
+    """Figure 1; None without labels."""
+    return bars(dict(counts.most_common()), "By label") if counts else None
+
+
+def _combination_figure(counts: dict[str, int]) -> str | None:
+    """Figure 2; None without photographs."""
+    if not counts:
+        return None
+
+    # `ring_spot scab` becomes `ring_spot + scab`.
+    named_counts = {name.replace(" ", " + ") or "no label": count for name, count in counts.items()}
+    return bars(named_counts, "By combination of labels")
+
+
+def _mixed_batch(cache: Cache) -> list[int]:
+    """Rows drawn at random, the combinations of labels in turn, the most frequent first."""
+    shuffled = np.random.default_rng(0).permutation(len(cache.table.rows))
+    rows_by_combination: dict[tuple[str, ...], list[int]] = {}
+    for row in shuffled:
+        combination = tuple(sorted(cache.table.rows[row].labels))
+        rows_by_combination.setdefault(combination, []).append(int(row))
+
+    # A turn takes one row of each combination that still has one.
+    groups = sorted(rows_by_combination.values(), key=len, reverse=True)
+    turns = chain.from_iterable(zip_longest(*groups))
+    rows = (row for row in turns if row is not None)
+    return list(islice(rows, _BATCH_PHOTOGRAPHS))
+
+
+def _pair(cache: Cache, pair: NearDuplicate) -> _Pair:
+    return _Pair(
+        photographs=(_thumbnail(cache, pair.first), _thumbnail(cache, pair.second)),
+        is_conflicting=pair.conflicting(cache.table),
+        correlation=f"{pair.correlation:.3f}",
+    )
+
+
+def _thumbnail(cache: Cache, row: int) -> _Thumbnail:
+    """A photograph of the cache in its own proportions, at most three times as wide as high."""
+    photo_width, photo_height = (int(side) for side in cache.photo_sizes[row])
+    width = round(_THUMBNAIL_HEIGHT_PX * photo_width / photo_height)
+    width = max(1, min(_MAX_THUMBNAIL_WIDTH_PX, width))
+
+    # The source is square; its photo need not be.
+    source = Image.fromarray(np.asarray(cache.sources[row]))
     content = io.BytesIO()
-    Image.fromarray(np.asarray(cache.sources[row])).resize(size).save(content, "JPEG", quality=80)
-    listed = cache.table.rows[row]
-    return {
-        "picture": "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii"),
-        "image": listed.image,
-        "labels": " + ".join(sorted(listed.labels)).replace("_", " ") or "no label",
-        "row": listed.line,
-    }
+    thumbnail = source.resize((width, _THUMBNAIL_HEIGHT_PX))
+    thumbnail.save(content, "JPEG", quality=_JPEG_QUALITY)
+    encoded = base64.b64encode(content.getvalue()).decode("ascii")
+
+    table_row = cache.table.rows[row]
+    return _Thumbnail(
+        image=f"data:image/jpeg;base64,{encoded}",
+        image_name=table_row.image_name,
+        labels=_readable(" ".join(sorted(table_row.labels))),
+        line=table_row.line,
+    )
+
+
+def _readable(combination: str) -> str:
+    """A combination of labels for people: `ring_spot scab` becomes `ring spot + scab`."""
+    return combination.replace(" ", " + ").replace("_", " ") or "no label"

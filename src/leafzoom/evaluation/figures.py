@@ -1,4 +1,7 @@
-"""The report's figures, as SVG to stand in a page; colours (Okabe and Ito's) that colour-blind people tell apart."""
+"""The report's figures, as SVG elements for a page.
+
+The colours are Okabe and Ito's, which colour-blind readers can tell apart.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,33 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
+from leafzoom.evaluation.bootstrap import Interval
 from leafzoom.labels import LabelSet
 
-__all__ = ["Curve", "bars", "calibration", "confusion", "curves", "precision_recall", "zoom_value_bars"]
+if TYPE_CHECKING:  # it imports PyTorch, which these figures do without
+    from leafzoom.evaluation.box_kinds import BoxKind
+
+__all__ = [
+    "CalibrationBins",
+    "Curve",
+    "bars",
+    "calibration",
+    "calibration_bins",
+    "confusion",
+    "curves",
+    "precision_recall",
+    "zoom_value_bars",
+]
 
 _COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#D55E00")
 _STYLE: dict[Any, Any] = {
@@ -34,13 +52,16 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "leafzoom",
     "figure.constrained_layout.use": True,
 }
-_BINS = 10
-_MOST_BARS = 40
+_CALIBRATION_BINS = 10
+_MAX_BARS = 40
+_MAX_PANEL_COLUMNS = 3
+_WHITE_TEXT_FROM = 0.55  # share of a cell of the confusion matrix, on a dark blue
+_NORMAL_95_PERCENT = 1.96  # half width of a 95 % interval in standard deviations
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a figure over epochs: raw and smoothed values, which colour, and whether it is dashed."""
+    """One line over epochs, raw and smoothed; `colour`: an index into the figure's colours."""
 
     name: str
     epochs: list[int]
@@ -50,16 +71,84 @@ class Curve:
     dashed: bool
 
 
+@dataclass(frozen=True)
+class CalibrationBins:
+    """Photographs in bins by the confidence of their answers.
+
+    `confidence`, `accuracy`: the mean of each bin, [K]. `sizes`: photographs of each bin, [K].
+    """
+
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+
+    @property
+    def mean_gap(self) -> float:
+        """The expected calibration error: the mean gap between confidence and accuracy."""
+        gaps = np.abs(self.confidence - self.accuracy)
+        return float(np.average(gaps, weights=self.sizes))
+
+
+def calibration_bins(
+    confidence: NDArray[np.floating], is_correct: NDArray[np.bool_]
+) -> CalibrationBins:
+    """Sort answers [N] by confidence into ten bins of equally many photographs."""
+    order = np.argsort(confidence, kind="stable")
+    bins = [rows for rows in np.array_split(order, _CALIBRATION_BINS) if len(rows)]
+    return CalibrationBins(
+        confidence=np.array([confidence[rows].mean() for rows in bins]),
+        accuracy=np.array([is_correct[rows].mean() for rows in bins]),
+        sizes=np.array([len(rows) for rows in bins]),
+    )
+
+
+def calibration(bins: CalibrationBins) -> str:
+    """How often answers are right against their confidence, with 95 % intervals of the shares."""
+    accuracy = bins.accuracy
+
+    # The normal interval of a share, cut off at 0 and 1.
+    variance = np.maximum(accuracy * (1 - accuracy), 1e-9) / bins.sizes
+    half_width = _NORMAL_95_PERCENT * np.sqrt(variance)
+    below = np.minimum(half_width, accuracy)
+    above = np.minimum(half_width, 1 - accuracy)
+
+    with _figure(4.2, 3.8) as figure:
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color="#aaa", linewidth=1, linestyle="--")
+        axes.errorbar(
+            bins.confidence,
+            accuracy,
+            yerr=[below, above],
+            fmt="o-",
+            color=_COLOURS[0],
+            capsize=3,
+            linewidth=1.4,
+        )
+        axes.set(
+            xlim=(0, 1.02),
+            ylim=(0, 1.02),
+            xlabel="confidence said",
+            ylabel="share that is right",
+        )
+        return _svg(figure, "Calibration of the answer")
+
+
 def bars(counts: Mapping[str, int], title: str) -> str:
-    """A bar a name, with its count at its end, in the order given from the top; after 40 one for all others."""
-    if len(counts) > _MOST_BARS:
-        first = list(counts.items())[: _MOST_BARS - 1]
-        counts = dict(first) | {f"{len(counts) - len(first)} others": sum(counts.values()) - sum(c for _, c in first)}
-    names = [_words(name) for name in counts]
+    """A horizontal bar with its count for each name, in the given order from the top.
+
+    Of more than 40 names, the last bar stands for all others.
+    """
+    counts = _limit_bars(counts)
+    names = [_plain_text(name) for name in counts]
+
     with _figure(5.6, 0.7 + 0.3 * len(names)) as figure:
         axes = figure.add_subplot()
         drawn = axes.barh(range(len(names)), list(counts.values()), color=_COLOURS[0], height=0.72)
-        axes.bar_label(drawn, [f"{count:,}" for count in counts.values()], padding=4, fontsize=9, color="#333")
+
+        # Counts at the bars' ends.
+        texts = [f"{count:,}" for count in counts.values()]
+        axes.bar_label(drawn, texts, padding=4, fontsize=9, color="#333")
+
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.margins(x=0.14)
@@ -70,141 +159,208 @@ def bars(counts: Mapping[str, int], title: str) -> str:
 
 
 def precision_recall(
-    targets: NDArray[np.integer], probabilities: dict[str, NDArray[np.floating]], labels: Sequence[str]
+    targets: NDArray[np.integer],
+    probabilities: Mapping[str, NDArray[np.floating]],
+    labels: Sequence[str],
 ) -> str:
-    """Precision against recall, a panel a label, a line a head; average precision in the legend of each panel."""
-    columns = min(3, len(labels))
+    """Precision against recall: a panel a label, a line a head, average precision as legend."""
+    columns = min(_MAX_PANEL_COLUMNS, len(labels))
     rows = -(-len(labels) // columns)
+
     with _figure(3.3 * columns, 3.0 * rows) as figure:
-        for place, label in enumerate(labels):
-            axes = figure.add_subplot(rows, columns, place + 1)
-            true = targets[:, place]
-            axes.set_title(f"{_words(label)} ({int(true.sum())})", fontsize=10)
+        for index, label in enumerate(labels):
+            axes = figure.add_subplot(rows, columns, index + 1)
+            label_targets = targets[:, index]
+            axes.set_title(f"{_plain_text(label)} ({int(label_targets.sum())})", fontsize=10)
             axes.set(xlim=(0, 1.01), ylim=(0, 1.01))
-            axes.set_xlabel("recall" if place >= len(labels) - columns else "")
-            axes.set_ylabel("precision" if place % columns == 0 else "")
-            if not true.any():
-                axes.text(0.5, 0.5, "no photograph has it", ha="center", color="#777")
-                continue
-            for head, colour in zip(probabilities, _COLOURS, strict=False):
-                values = probabilities[head][:, place]
-                precision, recall, _ = precision_recall_curve(true, values)
-                area = average_precision_score(true, values)
-                axes.plot(recall, precision, color=colour, linewidth=1.6, label=f"{head} {area:.3f}")
-            axes.legend(loc="lower left", fontsize=7.5, frameon=False)
+
+            # Only the outer panels name their axes.
+            axes.set_xlabel("recall" if index >= len(labels) - columns else "")
+            axes.set_ylabel("precision" if index % columns == 0 else "")
+
+            label_probabilities = {head: values[:, index] for head, values in probabilities.items()}
+            _draw_precision_recall(axes, label_targets, label_probabilities)
         return _svg(figure, "Precision-recall curves of every label")
 
 
 def confusion(targets: NDArray[np.integer], answers: NDArray[np.integer], labels: LabelSet) -> str:
-    """What is said (columns) of photographs that are something else (rows), by combination of labels."""
-    combinations = np.array(labels.combinations)
-    size = len(combinations)
-    place = {tuple(row): index for index, row in enumerate(combinations.tolist())}
-    counts = np.zeros((size + 1, size + 1), int)
-    for true, said in zip(targets.tolist(), answers.tolist(), strict=True):
-        counts[place.get(tuple(true), size), place.get(tuple(said), size)] += 1
-    used = [i for i in range(size + 1) if counts[i].sum() or (i < size and counts[:, i].sum())]
-    order = sorted(used, key=lambda index: -counts[index].sum())
-    counts = counts[np.ix_(order, order)]
-    names = [
-        "another" if i == size else " + ".join(map(_words, labels.decode(combinations[i]))) or "none" for i in order
-    ]
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    with _figure(1.6 + 0.62 * len(order), 1.9 + 0.5 * len(order)) as figure:
+    """How often each combination of labels (row) gets which answer (column).
+
+    Combinations that do not occur are left out, the others sorted by their frequency. Targets that
+    are no known combination are in a row of their own.
+    """
+    counts = _confusion_counts(targets, answers, labels)
+    names = [_combination_name(labels, combination) for combination in labels.combinations]
+    names.append("another")
+
+    # Known combinations that are only predicted are shown too, at the end.
+    row_sums = counts.sum(axis=1)
+    occurs = row_sums > 0
+    occurs[:-1] |= counts[:, :-1].sum(axis=0) > 0
+    shown = sorted(np.flatnonzero(occurs), key=lambda index: -row_sums[index])
+    counts = counts[np.ix_(shown, shown)]
+    names = [names[index] for index in shown]
+
+    with _figure(1.6 + 0.62 * len(shown), 1.9 + 0.5 * len(shown)) as figure:
         axes = figure.add_subplot()
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        for row in range(len(order)):
-            for column in range(len(order)):
-                if counts[row, column]:
-                    shade = "white" if shares[row, column] > 0.55 else "#222"
-                    axes.text(
-                        column, row, str(counts[row, column]), ha="center", va="center", color=shade, fontsize=9
-                    )
-        axes.set_xticks(range(len(order)), names, rotation=40, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(order)), [f"{n} ({c})" for n, c in zip(names, counts.sum(axis=1), strict=True)])
+        _draw_confusion(axes, counts)
+
+        ticks = range(len(shown))
+        row_totals = counts.sum(axis=1)
+        row_names = [f"{name} ({total})" for name, total in zip(names, row_totals, strict=True)]
+        axes.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(ticks, row_names)
         axes.set(xlabel="said", ylabel="given label")
         axes.spines[:].set_visible(False)
         return _svg(figure, "Which combination of labels is said for which")
 
 
-def calibration(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> tuple[str, float]:
-    """How often an answer is right against how sure it says it is, in bins of equally many photographs.
-
-    Returns:
-        The figure, and the expected calibration error: the mean gap over the bins.
-    """
-    order = np.argsort(confidence, kind="stable")
-    bins = [part for part in np.array_split(order, _BINS) if len(part)]
-    said = np.array([confidence[part].mean() for part in bins])
-    true = np.array([right[part].mean() for part in bins])
-    size = np.array([len(part) for part in bins])
-    error = float(np.average(np.abs(said - true), weights=size))
-    half = 1.96 * np.sqrt(np.maximum(true * (1 - true), 1e-9) / size)
-    with _figure(4.2, 3.8) as figure:
-        axes = figure.add_subplot()
-        axes.plot([0, 1], [0, 1], color="#aaa", linewidth=1, linestyle="--")
-        low, high = np.minimum(half, true), np.minimum(half, 1 - true)
-        axes.errorbar(said, true, yerr=[low, high], fmt="o-", color=_COLOURS[0], capsize=3, linewidth=1.4)
-        axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence said", ylabel="share that is right")
-        return _svg(figure, "Calibration of the answer"), error
-
-
 def zoom_value_bars(
-    scores: dict[str, dict[str, float]], intervals: dict[str, dict[str, list[float]]], value: str
+    scores: Mapping[BoxKind, Mapping[str, float]],
+    intervals: Mapping[BoxKind, Mapping[str, Interval]],
+    value: str,
 ) -> str:
-    """A group of bars a head, a bar a kind of box: {kind: {head: score}} with {kind: {head: [low, high]}}."""
+    """A group of bars a head, a bar a kind of box.
+
+    Args:
+        scores: {kind: {head: score}}.
+        intervals: {kind: {head: interval}}.
+        value: the name of the scores.
+    """
     kinds = list(scores)
     heads = list(scores[kinds[0]])
     width = 0.8 / len(kinds)
+
     with _figure(1.8 + 1.5 * len(heads), 3.4) as figure:
         axes = figure.add_subplot()
-        for place, (kind, colour) in enumerate(zip(kinds, _COLOURS, strict=False)):
-            x = np.arange(len(heads)) + (place - (len(kinds) - 1) / 2) * width
+        lowest = 1.0
+        for index, (kind, colour) in enumerate(zip(kinds, _COLOURS, strict=False)):
+            # The bars of a group stand side by side, centred on the head's tick.
+            x = np.arange(len(heads)) + (index - (len(kinds) - 1) / 2) * width
             y = np.array([scores[kind][head] for head in heads])
-            bounds = np.array([intervals[kind][head] for head in heads]).T
+            low = np.array([intervals[kind][head].low for head in heads])
+            high = np.array([intervals[kind][head].high for head in heads])
+
             axes.bar(x, y, width * 0.92, color=colour, label=kind)
-            axes.errorbar(
-                x, y, yerr=[y - bounds[0], bounds[1] - y], fmt="none", ecolor="#333", capsize=2, linewidth=1
-            )
-        floor = min(bounds[0] for kind in kinds for bounds in intervals[kind].values())
-        axes.set_ylim(max(0.0, np.floor(10 * (floor - 0.03)) / 10), 1)
+            errors = [y - low, high - y]
+            axes.errorbar(x, y, yerr=errors, fmt="none", ecolor="#333", capsize=2, linewidth=1)
+            lowest = min(lowest, low.min())
+
+        # The axis starts a little below the lowest interval, at a tenth.
+        axes.set_ylim(max(0.0, np.floor(10 * (lowest - 0.03)) / 10), 1)
         axes.set_xticks(range(len(heads)), heads)
         axes.set_ylabel(value)
         axes.legend(fontsize=8.5, frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, 1.2))
         return _svg(figure, "The same classifiers given other boxes")
 
 
-def curves(drawn: Sequence[Curve], title: str, along: str) -> str:
+def curves(drawn: Sequence[Curve], title: str, x_label: str) -> str:
     """Values over epochs: raw ones faint, smoothed ones strong."""
     with _figure(5.6, 3.4) as figure:
         axes = figure.add_subplot()
         for curve in drawn:
-            colour, line = _COLOURS[curve.colour % len(_COLOURS)], "--" if curve.dashed else "-"
-            axes.plot(curve.epochs, curve.raw, "o-", color=colour, alpha=0.3, linewidth=1, markersize=3)
-            axes.plot(curve.epochs, curve.smooth, line, color=colour, linewidth=1.8, label=curve.name)
-        axes.set_xlabel(along)
+            colour = _COLOURS[curve.colour % len(_COLOURS)]
+            axes.plot(
+                curve.epochs, curve.raw, "o-", color=colour, alpha=0.3, linewidth=1, markersize=3
+            )
+            line = "--" if curve.dashed else "-"
+            axes.plot(
+                curve.epochs, curve.smooth, line, color=colour, linewidth=1.8, label=curve.name
+            )
+
+        # Epochs are whole numbers.
+        axes.set_xlabel(x_label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize=8, frameon=False)
         return _svg(figure, title)
 
 
+def _limit_bars(counts: Mapping[str, int]) -> Mapping[str, int]:
+    """The counts, the last ones summed up where there are more than _MAX_BARS."""
+    if len(counts) <= _MAX_BARS:
+        return counts
+
+    kept = dict(list(counts.items())[: _MAX_BARS - 1])
+    others = sum(counts.values()) - sum(kept.values())
+    return {**kept, f"{len(counts) - len(kept)} others": others}
+
+
+def _draw_precision_recall(
+    axes: Axes, targets: NDArray[np.integer], probabilities: Mapping[str, NDArray[np.floating]]
+) -> None:
+    """One label's curves: targets [N], {head: probabilities [N]}."""
+    if not targets.any():
+        axes.text(0.5, 0.5, "no photograph has it", ha="center", color="#777")
+        return
+
+    for (head, values), colour in zip(probabilities.items(), _COLOURS, strict=False):
+        precision, recall, _ = precision_recall_curve(targets, values)
+        area = average_precision_score(targets, values)
+        axes.plot(recall, precision, color=colour, linewidth=1.6, label=f"{head} {area:.3f}")
+    axes.legend(loc="lower left", fontsize=7.5, frameon=False)
+
+
+def _confusion_counts(
+    targets: NDArray[np.integer], answers: NDArray[np.integer], labels: LabelSet
+) -> NDArray[np.int64]:
+    """Counts [C + 1, C + 1] of (target, answer) combinations; the last: no known combination."""
+    unknown = len(labels.combinations)
+    index_by_combination = {
+        combination: index for index, combination in enumerate(labels.combinations)
+    }
+
+    counts = np.zeros((unknown + 1, unknown + 1), np.int64)
+    for target, answer in zip(targets.tolist(), answers.tolist(), strict=True):
+        row = index_by_combination.get(tuple(target), unknown)
+        column = index_by_combination.get(tuple(answer), unknown)
+        counts[row, column] += 1
+    return counts
+
+
+def _combination_name(labels: LabelSet, combination: Sequence[int]) -> str:
+    """A combination's labels with plus signs, or "none"."""
+    names = [_plain_text(label) for label in labels.decode(np.array(combination))]
+    return " + ".join(names) or "none"
+
+
+def _draw_confusion(axes: Axes, counts: NDArray[np.int64]) -> None:
+    """Shares of each row as shades, with the counts."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+
+    for row, column in np.argwhere(counts > 0):
+        axes.text(
+            column,
+            row,
+            str(counts[row, column]),
+            ha="center",
+            va="center",
+            color="white" if shares[row, column] > _WHITE_TEXT_FROM else "#222",
+            fontsize=9,
+        )
+
+
 @contextmanager
 def _figure(width: float, height: float) -> Iterator[Figure]:
-    """A figure of so many inches in the report's style."""
+    """A figure in the report's style; width and height in inches."""
     with mpl.rc_context(_STYLE):
         yield Figure(figsize=(width, height))
 
 
 def _svg(figure: Figure, title: str) -> str:
-    """A figure as an SVG element, which says what it shows to those who do not see it."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Title": title}, transparent=True)
-    # Several figures stand in one page: their ids must differ.
+    """A figure as an SVG element, with its title for screen readers."""
+    content = io.StringIO()
+    metadata = {"Date": None, "Title": title}
+    figure.savefig(content, format="svg", metadata=metadata, transparent=True)
+    document = content.getvalue()
+    svg = document[document.index("<svg") :]
+
+    # A page holds several figures, whose ids must differ.
     prefix = re.sub(r"\W+", "-", title.lower())
-    svg = text.getvalue()[text.getvalue().index("<svg") :]
     svg = re.sub(r'(id="|xlink:href="#|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
 
 
-def _words(label: str) -> str:
-    return label.replace("_", " ").replace("$", r"\$")  # matplotlib reads formulas between dollars
+def _plain_text(label: str) -> str:
+    """A label for matplotlib, which reads formulas between dollars."""
+    return label.replace("_", " ").replace("$", r"\$")

@@ -1,124 +1,260 @@
-"""The gallery (figure 13): photographs with both boxes, the zooms, and what each scale said of them."""
+"""The gallery (figure 13): photographs with their boxes and zooms, and what each scale predicts."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from leafzoom.dataset.table import Table
+from leafzoom.drawing import zoom_tiles
 from leafzoom.errors import PhotoError
-from leafzoom.labels import LabelSet
-from leafzoom.photo import BOX_COLOURS, read_photo
+from leafzoom.evaluation.evaluate import Evaluation
+from leafzoom.labels import LabelSet, answer_confidence, combination_probabilities
+from leafzoom.photo import read_photo
 
-__all__ = ["Exhibit", "choose", "exhibit"]
+__all__ = ["GalleryGroup", "GalleryItem", "choose_photographs", "gallery_groups", "gallery_item"]
 
-_HEIGHT = 200
-_QUALITY = 82
-_SURE = 0.9
+GroupName = Literal["right", "wrong", "uncertain", "suspect"]
+
+_TITLES: dict[GroupName, str] = {
+    "right": "Right",
+    "wrong": "Wrong",
+    "uncertain": "Most uncertain",
+    "suspect": "Suspect labels",
+}
+_NOTES: dict[GroupName, str] = {
+    "right": "Of every combination of labels in turn, drawn at random.",
+    "wrong": "Drawn at random from all wrong answers.",
+    "uncertain": "The answers with the least confidence.",
+    "suspect": (
+        "Answers nine tenths sure of something else than the given label, the surest first. "
+        "Either the model is wrong and sure of it, or the label deserves a second look."
+    ),
+}
+_ITEMS_PER_GROUP = 8
+_MIN_SUSPECT_CONFIDENCE = 0.9
+_MIN_LISTED_PROBABILITY = 1 / 3
+
+_TILE_HEIGHT_PX = 200
+_BOX_LINE_PX = 3
+_JPEG_QUALITY = 82
+
+Probability = tuple[str, float]
+"""A label and its probability."""
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class GalleryItem:
     """One photograph of the gallery.
 
-    `pictures`: data URIs, the photograph with its boxes and then every zoom. `scales`: for each scale the labels that
-    it gives a third or more, with their probabilities, the most probable first.
+    `confidence`: of the predicted labels. `images`: data URIs, the photograph with its boxes, then
+    every zoom. `scale_labels`: for each scale the labels with a probability of a third or more (at
+    least one), the most probable first.
     """
 
-    image: str
-    given: tuple[str, ...]
-    said: tuple[str, ...]
+    image_name: str
+    target_labels: tuple[str, ...]
+    predicted_labels: tuple[str, ...]
     confidence: float
-    pictures: tuple[str, ...]
-    scales: tuple[tuple[tuple[str, float], ...], ...]
+    images: tuple[str, ...]
+    scale_labels: tuple[tuple[Probability, ...], ...]
 
 
-def choose(
-    targets: NDArray[np.integer],
-    answers: NDArray[np.integer],
-    shares: NDArray[np.float64],
-    labels: LabelSet,
-    count: int,
-) -> dict[str, list[int]]:
-    """Which photographs are shown: {group: rows}.
+@dataclass(frozen=True)
+class GalleryGroup:
+    """Photographs that were chosen for the same reason."""
+
+    title: str
+    note: str
+    photographs: tuple[GalleryItem, ...]
+
+
+def gallery_groups(evaluation: Evaluation, table: Table) -> list[GalleryGroup]:
+    """Choose photographs by the answers of the report's head, and draw them.
 
     Args:
-        targets, answers: [n, L].
-        shares: [n, C], the probability of every combination (see `combination_probabilities`).
+        evaluation: of photographs of the table.
+        table: with the photographs' files. Those that cannot be read any more are left out.
+    """
+    head = evaluation.head
+    manifest = evaluation.manifest
+
+    # Which photographs, by the probabilities of all combinations.
+    posterior = combination_probabilities(
+        evaluation.probabilities[head], manifest.decisions[head], manifest.labels
+    )
+    rows_by_group = choose_photographs(
+        evaluation.targets,
+        evaluation.answers_fitted[head],
+        posterior,
+        manifest.labels,
+        _ITEMS_PER_GROUP,
+    )
+
+    # Their pictures, with the confidence of their answers.
+    confidence = answer_confidence(
+        evaluation.probabilities[head],
+        evaluation.answers_fitted[head],
+        manifest.decisions[head],
+        manifest.labels,
+    )
+    files = {row.image_name: row.path for row in table.rows}
+    groups = []
+    for name, rows in rows_by_group.items():
+        items = [_evaluated_item(evaluation, row, float(confidence[row]), files) for row in rows]
+        readable = tuple(item for item in items if item is not None)
+        groups.append(GalleryGroup(_TITLES[name], _NOTES[name], readable))
+    return groups
+
+
+def choose_photographs(
+    targets: NDArray[np.integer],
+    answers: NDArray[np.integer],
+    posterior: NDArray[np.float64],
+    labels: LabelSet,
+    count: int,
+) -> dict[GroupName, list[int]]:
+    """Which photographs are shown.
+
+    Args:
+        targets: [N, L], 0 or 1.
+        answers: [N, L], 0 or 1.
+        posterior: [N, C], the probability of every combination (see `combination_probabilities`).
         labels: with the C combinations.
-        count: of each group, at the most.
+        count: at most so many of each group.
 
     Returns:
-        "right": of every combination in turn, drawn at random; "wrong": drawn at random; "uncertain": the least sure
-        answers; "suspect": answers that are sure (nine tenths or more) of something else than the given label, the
-        surest first: labels worth checking.
+        {group: rows}. `right`: every combination in turn, drawn at random. `wrong`: drawn at
+        random. `uncertain`: the least probable answers. `suspect`: answers that are sure (0.9 or
+        more) of something else than the given label, the surest first: labels worth checking.
     """
-    random = np.random.default_rng(0)
-    exact = (targets == answers).all(axis=1)
-    sure = shares.max(axis=1)
-    order = random.permutation(len(targets))
-    by_combination = [
-        [row for row in order if exact[row] and tuple(targets[row]) == tuple(combination)]
-        for combination in labels.combinations
-    ]
-    most = max((len(rows) for rows in by_combination), default=0)
-    turns = [rows[turn] for turn in range(most) for rows in by_combination if turn < len(rows)]
-    suspect = [row for row in np.argsort(-sure, kind="stable") if not exact[row] and sure[row] >= _SURE]
+    # The orders in which photographs are taken.
+    shuffled = np.random.default_rng(0).permutation(len(targets))
+    is_exact = (targets == answers).all(axis=1)
+    confidence = posterior.max(axis=1)
+    least_confident_first = np.argsort(confidence, kind="stable")
+    most_confident_first = np.argsort(-confidence, kind="stable")
+
+    # A confident answer that contradicts the label.
+    is_suspect = ~is_exact & (confidence >= _MIN_SUSPECT_CONFIDENCE)
+
+    right_rows = [int(row) for row in shuffled if is_exact[row]]
+    wrong_rows = [int(row) for row in shuffled if not is_exact[row]]
+    suspect_rows = [int(row) for row in most_confident_first if is_suspect[row]]
     return {
-        "right": [int(row) for row in turns[:count]],
-        "wrong": [int(row) for row in order if not exact[row]][:count],
-        "uncertain": [int(row) for row in np.argsort(sure, kind="stable")[:count]],
-        "suspect": [int(row) for row in suspect[:count]],
+        "right": _in_turns(right_rows, targets, labels)[:count],
+        "wrong": wrong_rows[:count],
+        "uncertain": [int(row) for row in least_confident_first[:count]],
+        "suspect": suspect_rows[:count],
     }
 
 
-def exhibit(
+def gallery_item(
     photo: Path,
-    image: str,
+    image_name: str,
     *,
-    given: tuple[str, ...],
-    said: tuple[str, ...],
+    target_labels: tuple[str, ...],
+    predicted_labels: tuple[str, ...],
     confidence: float,
-    boxes: list[NDArray[np.floating]],
-    scales: list[Mapping[str, float]],
-) -> Exhibit | None:
-    """One photograph's pictures and what was said; None if the file cannot be read any more.
+    boxes: Sequence[NDArray[np.floating]],
+    probabilities: Sequence[Mapping[str, float]],
+) -> GalleryItem | None:
+    """Draw one photograph; None if the file cannot be read any more.
 
     Args:
         photo: the file.
-        image: its name in the table.
-        given, said: labels.
+        image_name: its name in the table.
+        target_labels: as given.
+        predicted_labels: the answer.
         confidence: of the answer.
-        boxes: x0, y0, x1, y1 in photo pixels for each scale, the first being the whole photograph.
-        scales: each scale's probabilities.
+        boxes: x0, y0, x1, y1 in photo pixels for each scale, the first the whole photograph.
+        probabilities: of each scale, {label: probability}.
     """
     try:
-        picture = read_photo(photo)
+        image = read_photo(photo)
     except PhotoError:
         return None
-    width = max(1, min(4 * _HEIGHT, round(picture.width * _HEIGHT / picture.height)))  # a longer one is squeezed
-    factors = (width / picture.width, _HEIGHT / picture.height) * 2
-    whole = picture.resize((width, _HEIGHT), Image.Resampling.LANCZOS)
-    tiles = [whole]
-    for box, colour in zip(boxes[1:], BOX_COLOURS, strict=False):
-        edges = [float(edge) * factor for edge, factor in zip(box, factors, strict=True)]
-        ImageDraw.Draw(whole).rectangle(edges, outline=colour, width=3)
-        x0, y0, x1, y1 = (round(float(edge)) for edge in box)
-        zoom = picture.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1))).resize((whole.width, _HEIGHT))
-        ImageDraw.Draw(zoom).rectangle((0, 0, zoom.width - 1, _HEIGHT - 1), outline=colour, width=4)
-        tiles.append(zoom)
-    ranked = [tuple(sorted(scale.items(), key=lambda entry: -entry[1])) for scale in scales]
-    shown = tuple(tuple(entry for place, entry in enumerate(r) if place == 0 or entry[1] >= 1 / 3) for r in ranked)
-    return Exhibit(image, given, said, confidence, tuple(_data_uri(tile) for tile in tiles), shown)
+
+    # The first box is the whole photograph, which is not drawn.
+    zoom_boxes = [box.tolist() for box in boxes[1:]]
+    tiles = zoom_tiles(image, zoom_boxes, height=_TILE_HEIGHT_PX, line_px=_BOX_LINE_PX)
+    return GalleryItem(
+        image_name=image_name,
+        target_labels=target_labels,
+        predicted_labels=predicted_labels,
+        confidence=confidence,
+        images=tuple(_data_uri(tile) for tile in tiles),
+        scale_labels=tuple(_listed_labels(by_label) for by_label in probabilities),
+    )
 
 
-def _data_uri(picture: Image.Image) -> str:
+def _evaluated_item(
+    evaluation: Evaluation, row: int, confidence: float, files: Mapping[str, Path]
+) -> GalleryItem | None:
+    """The gallery's item of a row of an evaluation."""
+    labels = evaluation.manifest.labels
+    image_name = evaluation.image_names[row]
+    answer = evaluation.answers_fitted[evaluation.head][row]
+
+    return gallery_item(
+        files[image_name],
+        image_name,
+        target_labels=tuple(labels.decode(evaluation.targets[row])),
+        predicted_labels=tuple(labels.decode(answer)),
+        confidence=confidence,
+        boxes=[boxes[row] for boxes in evaluation.boxes],
+        probabilities=_scale_probabilities(evaluation, row),
+    )
+
+
+def _scale_probabilities(evaluation: Evaluation, row: int) -> list[dict[str, float]]:
+    """Every scale's {label: probability}; empty ones unless all scales were scored."""
+    scales = evaluation.manifest.scales
+    heads = [head for head in evaluation.probabilities if head.startswith("scale")]
+    if len(heads) != scales:
+        return [{} for _ in range(scales)]
+
+    names = evaluation.manifest.labels.names
+    return [
+        dict(zip(names, evaluation.probabilities[head][row].tolist(), strict=True))
+        for head in heads
+    ]
+
+
+def _in_turns(rows: Sequence[int], targets: NDArray[np.integer], labels: LabelSet) -> list[int]:
+    """Rows in another order: one of each combination of labels, then a second one of each, …"""
+    rows_by_combination: dict[tuple[int, ...], list[int]] = {
+        combination: [] for combination in labels.combinations
+    }
+    for row in rows:
+        combination = tuple(targets[row].tolist())
+        if combination in rows_by_combination:
+            rows_by_combination[combination].append(row)
+
+    # A turn takes one row of each combination that still has one.
+    ordered = []
+    for turn in range(len(rows)):
+        for combination_rows in rows_by_combination.values():
+            ordered += combination_rows[turn : turn + 1]
+    return ordered
+
+
+def _listed_labels(probabilities: Mapping[str, float]) -> tuple[Probability, ...]:
+    """The most probable label, and the others with a third or more."""
+    ranked = sorted(probabilities.items(), key=lambda item: -item[1])
+    others = [item for item in ranked[1:] if item[1] >= _MIN_LISTED_PROBABILITY]
+    return (*ranked[:1], *others)
+
+
+def _data_uri(image: Image.Image) -> str:
     content = io.BytesIO()
-    picture.save(content, "JPEG", quality=_QUALITY)
+    image.save(content, "JPEG", quality=_JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")

@@ -1,1 +1,1 @@
-"""From photos to diagnoses: the predictor (without PyTorch) and the export of the model that it reads."""
+"""From photos to diagnoses: the predictor (without PyTorch), and the export that it reads."""

@@ -1,23 +1,24 @@
-"""The deployable model: one `.onnx` file that has normalisation, all scales, crops and fusion inside.
+"""The deployable model: one `.onnx` file that does normalisation, all scales, crops and fusion.
 
-Input `source` uint8 [N, S, S, 3]; outputs `probabilities_HEAD` [N, L], `box_scaleK` [N, 4], x0, y0, x1, y1
-in source pixels, and `strangeness` [N] and `strangeness_scale1` [N] where the network tells them; the manifest as
-JSON in the metadata. Weights that half precision holds exactly are stored so, and the metadata says which initializer
-is which tensor of the checkpoint, so that a training can start from the file.
+Input `source` uint8 [N, S, S, 3]; outputs `probabilities_HEAD` [N, L]; `box_scaleK` [N, 4], x0, y0,
+x1, y1 in source pixels; and, where the network has the detectors, the out-of-distribution scores
+`strangeness` [N] and `strangeness_scale1` [N]. See `model_file.onnx_writer` for the rest of the
+file.
 
-The exporter compares the file with the checkpoint and refuses one that differs. Rounding alone makes two float32
-programs differ, and a zoom enlarges it: a network that is steep in the box's place (a barely trained one) turns a
-box's error of 1e-4 px into a probability's of 1e-4. So where the two differ by more than 1e-4, the checkpoint is
-computed in float64 as well on the photographs that differ most, and ten times its own float32 rounding error there
-is allowed.
+The exporter compares the file with the checkpoint and refuses one that differs. Two float32
+programs differ by rounding, and a zoom enlarges that: in a network whose probabilities change
+steeply with the box's position (a barely trained one), a box's error of 1e-4 px becomes a
+probability's of 1e-4. Where the two differ by more than 1e-4, the checkpoint is therefore computed
+in float64 as well, on the photographs that differ most, and ten times its own float32 rounding
+error there is allowed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,44 +29,58 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from leafzoom.checksum import CHECKSUM_KEY, seal
 from leafzoom.errors import ModelError
-from leafzoom.inference.network import (
-    BOX_OUTPUT,
-    FIRST_STRANGENESS_OUTPUT,
-    PROBABILITY_OUTPUT,
-    STRANGENESS_OUTPUT,
-    Network,
-    OnnxNetwork,
+from leafzoom.inference.network import Network, NetworkArrays, OnnxNetwork
+from leafzoom.inference.torch_network import DeployedNetwork, TorchNetwork
+from leafzoom.model_file.checkpoint import Checkpoint
+from leafzoom.model_file.onnx_writer import finish_model, save_model
+from leafzoom.model_file.outputs import (
+    FIRST_OOD_SCORE_OUTPUT,
+    OOD_SCORE_OUTPUT,
+    SOURCE_INPUT,
+    box_outputs,
+    probability_outputs,
 )
-from leafzoom.inference.torch_network import TorchNetwork
-from leafzoom.manifest import METADATA_KEY, Manifest
-from leafzoom.model.checkpoint import TENSORS_KEY, Checkpoint
 from leafzoom.storage import replacing
 
-__all__ = ["Parity", "export_onnx", "parity", "write_manifest"]
+__all__ = ["Parity", "export_onnx", "parity"]
 
 _OPSET = 18
-_BATCH = 16
+_EXAMPLE_BATCH_SIZE = 2
+_MAX_BATCH_SIZE = 4096
+
+_PARITY_BATCH_SIZE = 16
 _PROBABILITY_TOLERANCE = 1e-4
-_BOX_TOLERANCE = 1.0
-_STRANGENESS_TOLERANCE = 0.02
+_BOX_TOLERANCE_PX = 1.0
+_OOD_SCORE_TOLERANCE = 0.02
 _ROUNDING_FACTOR = 10.0
-_HALF_FROM = 256  # numbers in a weight; smaller ones are not worth a node
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The greatest difference between two networks: in probability, of a box's edge in source pixels, in strangeness.
+    """The greatest differences between two networks over some photographs.
 
-    `worst`: the photographs (indices) whose probabilities differ most, 16 at the most.
+    `probability`: of any head and label. `box_px`: of a box's edge, in source pixels. `ood_score`:
+    of the out-of-distribution scores. `photographs`: how many were compared. `worst`: the indices
+    of the photographs whose probabilities differ most, 16 at the most, the worst first.
+
+    Raises:
+        ModelError: a difference that is not a number.
     """
 
     probability: float
-    box: float
-    strangeness: float
+    box_px: float
+    ood_score: float
     photographs: int
     worst: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        differences = (self.probability, self.box_px, self.ood_score)
+        if not all(math.isfinite(difference) for difference in differences):
+            raise ModelError(
+                "the networks cannot be compared: an output is not a finite number on one of "
+                f"{self.photographs} photographs; check the weights"
+            )
 
 
 def export_onnx(checkpoint: Checkpoint, path: Path, sources: NDArray[np.uint8]) -> Parity:
@@ -74,157 +89,88 @@ def export_onnx(checkpoint: Checkpoint, path: Path, sources: NDArray[np.uint8]) 
     Args:
         checkpoint: of a finished training.
         path: of the `.onnx` file.
-        sources: uint8 [N, S, S, 3], what the comparison is made on.
+        sources: uint8 [N, S, S, 3], on which the two are compared.
 
     Raises:
-        ModelError: probabilities differ by more than rounding explains (see above) or boxes by more than a pixel;
-            nothing is written.
+        ModelError: probabilities differ by more than rounding explains (see above), boxes by more
+            than a pixel, or out-of-distribution scores by more than 0.02; nothing is written.
     """
     network = TorchNetwork(checkpoint)
-    manifest = checkpoint.manifest
-    heads = [head for head in manifest.decisions if head != "backbone"]
-    names = [PROBABILITY_OUTPUT.format(head=head) for head in heads]
-    names += [BOX_OUTPUT.format(scale=scale) for scale in range(1, manifest.scales + 1)]
-    names += [STRANGENESS_OUTPUT] if network.network.familiarity is not None else []
-    names += [FIRST_STRANGENESS_OUTPUT] if network.network.first_familiarity is not None else []
-    example = torch.from_numpy(np.resize(sources, (2, *sources.shape[1:])))
+    model = _exported_graph(network, sources)
+    finish_model(model, checkpoint)
+
+    with replacing(path) as temporary:
+        save_model(model, temporary)
+        result = parity(network, OnnxNetwork(temporary), sources)
+
+        allowed = _PROBABILITY_TOLERANCE
+        if result.probability > allowed:
+            rounding = _float32_rounding(checkpoint, network, sources[list(result.worst)])
+            allowed = max(allowed, _ROUNDING_FACTOR * rounding)
+        _check_parity(result, allowed, path)
+
+    return result
+
+
+def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parity:
+    """The greatest differences between two networks over sources uint8 [N, S, S, 3].
+
+    Where the first network can stop after its first look, the first looks are compared too.
+
+    Raises:
+        ModelError: the second network has no first look, or an output is not a number.
+    """
+    parts = []
+    for start in range(0, len(sources), _PARITY_BATCH_SIZE):
+        batch = np.ascontiguousarray(sources[start : start + _PARITY_BATCH_SIZE])
+        differences = _differences(first(batch), second(batch))
+        if first.manifest.early_exit is not None:
+            differences = differences.maximum(_first_look_differences(first, second, batch))
+        parts.append(differences)
+
+    probability = np.concatenate([part.probability for part in parts])
+    box_px = np.concatenate([part.box_px for part in parts])
+    ood_score = np.concatenate([part.ood_score for part in parts])
+    worst = np.argsort(-probability)[:_PARITY_BATCH_SIZE]
+    return Parity(
+        probability=float(probability.max()),
+        box_px=float(box_px.max()),
+        ood_score=float(ood_score.max()),
+        photographs=len(sources),
+        worst=tuple(int(index) for index in worst),
+    )
+
+
+# The export.
+
+
+def _exported_graph(network: TorchNetwork, sources: NDArray[np.uint8]) -> onnx.ModelProto:
+    """A network's graph as PyTorch exports it, for any number of sources [N, S, S, 3]."""
+    fused = network.network
+    manifest = network.manifest
+    output_names = probability_outputs(manifest.network_heads) + box_outputs(manifest.scales)
+    if fused.ood_detector is not None:
+        output_names.append(OOD_SCORE_OUTPUT)
+    if fused.first_ood_detector is not None:
+        output_names.append(FIRST_OOD_SCORE_OUTPUT)
+
+    example = np.resize(sources, (_EXAMPLE_BATCH_SIZE, *sources.shape[1:]))
+    batch_size = torch.export.Dim("photographs", min=1, max=_MAX_BATCH_SIZE)
     with _quiet():
         program = torch.onnx.export(
-            network.deployed.to(memory_format=torch.contiguous_format),
-            (example,),
-            input_names=["source"],
-            output_names=names,
-            dynamic_shapes={"source": {0: torch.export.Dim("photographs", min=1, max=4096)}},
+            DeployedNetwork(fused).to(memory_format=torch.contiguous_format),
+            (torch.from_numpy(example),),
+            input_names=[SOURCE_INPUT],
+            output_names=output_names,
+            dynamic_shapes={"source": {0: batch_size}},
             opset_version=_OPSET,
             dynamo=True,
             external_data=False,
             optimize=True,
         )
+
     assert program is not None
-    model = program.model_proto
-    _add_metadata(model, METADATA_KEY, manifest.to_json())
-    tensors = _initializers_of(model, checkpoint)
-    halved = _store_half(model)
-    if tensors is not None:
-        places = {n: halved.get(place, place) if isinstance(place, str) else place for n, place in tensors.items()}
-        _add_metadata(model, TENSORS_KEY, json.dumps(places))
-    onnx.checker.check_model(model)
-    with replacing(path) as temporary:
-        _save(model, temporary)
-        found = parity(network, OnnxNetwork(temporary), sources)
-        allowed = _PROBABILITY_TOLERANCE
-        if found.probability > allowed:
-            reference = TorchNetwork(checkpoint, dtype=torch.float64)
-            rounding = parity(reference, network, sources[list(found.worst)])
-            allowed = max(allowed, _ROUNDING_FACTOR * rounding.probability)
-        if found.probability > allowed or found.box > _BOX_TOLERANCE or found.strangeness > _STRANGENESS_TOLERANCE:
-            raise ModelError(
-                f"the exported model differs from the checkpoint by {found.probability:.1e} in probability, "
-                f"{found.box:.2f} px in boxes and {found.strangeness:.1e} in strangeness (allowed: {allowed:.1e}, "
-                f"{_BOX_TOLERANCE:.0f} and {_STRANGENESS_TOLERANCE}): "
-                f"{path} was not written; report this"
-            )
-    return found
-
-
-def _add_metadata(model: onnx.ModelProto, key: str, value: str) -> None:
-    entry = model.metadata_props.add()
-    entry.key, entry.value = key, value
-
-
-def _initializers_of(model: onnx.ModelProto, checkpoint: Checkpoint) -> dict[str, str | list[int]] | None:
-    """What `TENSORS_KEY` holds, or None if the exporter has changed some weights (it leaves out zeros)."""
-    by_content = {}
-    for initializer in model.graph.initializer:
-        array = onnx.numpy_helper.to_array(initializer)
-        by_content[(array.shape, array.dtype.str, array.tobytes())] = initializer.name
-    found: dict[str, str | list[int]] = {}
-    for name, tensor in checkpoint.tensors.items():
-        if name.startswith("backbone."):
-            continue
-        array = tensor.contiguous().numpy()
-        initializer = by_content.get((array.shape, array.dtype.str, array.tobytes()))
-        if initializer is None and array.any():
-            return None
-        found[name] = list(array.shape) if initializer is None else initializer
-    return found
-
-
-def _store_half(model: onnx.ModelProto) -> dict[str, str]:
-    """Store weights that half precision holds exactly in half precision, cast when the model is loaded.
-
-    Returns:
-        {initializer: the name of the one that took its place}.
-    """
-    graph = model.graph
-    renamed = {}
-    casts = []
-    for initializer in graph.initializer:
-        if initializer.data_type != onnx.TensorProto.FLOAT:
-            continue
-        array = onnx.numpy_helper.to_array(initializer)
-        with np.errstate(over="ignore"):
-            half = array.astype(np.float16)
-        if array.size < _HALF_FROM or not np.array_equal(half.astype(np.float32), array):
-            continue
-        name = initializer.name
-        renamed[name] = f"{name}.half"
-        initializer.CopyFrom(onnx.numpy_helper.from_array(half, renamed[name]))
-        casts.append(onnx.helper.make_node("Cast", [renamed[name]], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    for node in nodes:  # the exporter's notes on where in the source each node came from
-        del node.metadata_props[:]
-        node.ClearField("doc_string")
-    del graph.node[:]
-    graph.node.extend(nodes)
-    return renamed
-
-
-def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Replace the manifest of an exported model; its weights stay to the bit."""
-    model = onnx.load(path)
-    for entry in model.metadata_props:
-        if entry.key == METADATA_KEY:
-            entry.value = manifest.to_json()
-    kept = [entry for entry in model.metadata_props if entry.key != CHECKSUM_KEY]
-    del model.metadata_props[:]
-    model.metadata_props.extend(kept)
-    with replacing(path) as temporary:
-        _save(model, temporary)
-
-
-def _save(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model that has no checksum yet, with one."""
-    content = model.SerializeToString()
-    path.write_bytes(content + seal(content))
-
-
-def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parity:
-    """The greatest differences between two networks over sources uint8 [N, S, S, 3]."""
-    probability, box, strangeness = (np.zeros(len(sources)) for _ in range(3))
-    early = first.manifest.early_exit is not None
-    for start in range(0, len(sources), _BATCH):
-        rows = slice(start, start + _BATCH)
-        a, b = first(np.ascontiguousarray(sources[rows])), second(np.ascontiguousarray(sources[rows]))
-        for head in a.probabilities.keys() & b.probabilities.keys():
-            difference = np.abs(a.probabilities[head] - b.probabilities[head]).max(axis=1)
-            probability[rows] = np.maximum(probability[rows], difference)
-        for x, y in zip(a.boxes, b.boxes, strict=True):
-            box[rows] = np.maximum(box[rows], np.abs(x - y).max(axis=1))
-        if a.strangeness is not None and b.strangeness is not None:
-            strangeness[rows] = np.abs(a.strangeness - b.strangeness)
-        if early:
-            one, other = (network.first_look(np.ascontiguousarray(sources[rows])) for network in (first, second))
-            assert one is not None
-            assert other is not None
-            assert one.strangeness is not None
-            assert other.strangeness is not None
-            difference = np.abs(one.probabilities["scale1"] - other.probabilities["scale1"]).max(axis=1)
-            probability[rows] = np.maximum(probability[rows], difference)
-            strangeness[rows] = np.maximum(strangeness[rows], np.abs(one.strangeness - other.strangeness))
-    worst = np.argsort(-probability)[:_BATCH]
-    most = [float(values.max()) for values in (probability, box, strangeness)]
-    return Parity(most[0], most[1], most[2], len(sources), tuple(int(row) for row in worst))
+    return program.model_proto
 
 
 @contextlib.contextmanager
@@ -233,9 +179,90 @@ def _quiet() -> Iterator[None]:
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
+
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             yield
         finally:
             logger.setLevel(level)
+
+
+# The comparison.
+
+
+@dataclass(frozen=True)
+class _Differences:
+    """The greatest differences of each of N photographs, float64 [N]; see `Parity`."""
+
+    probability: NDArray[np.float64]
+    box_px: NDArray[np.float64]
+    ood_score: NDArray[np.float64]
+
+    def maximum(self, other: _Differences) -> _Differences:
+        """The greater of two differences, photograph by photograph."""
+        return _Differences(
+            np.maximum(self.probability, other.probability),
+            np.maximum(self.box_px, other.box_px),
+            np.maximum(self.ood_score, other.ood_score),
+        )
+
+
+def _differences(first: NetworkArrays, second: NetworkArrays) -> _Differences:
+    """The differences between two networks' outputs; heads that only one has are left out."""
+    count = len(first.boxes[0])
+
+    probability = np.zeros(count)
+    for head in first.probabilities.keys() & second.probabilities.keys():
+        difference = np.abs(first.probabilities[head] - second.probabilities[head])
+        probability = np.maximum(probability, difference.max(axis=1))
+
+    box_px = np.zeros(count)
+    for first_boxes, second_boxes in zip(first.boxes, second.boxes, strict=True):
+        box_px = np.maximum(box_px, np.abs(first_boxes - second_boxes).max(axis=1))
+
+    ood_score = np.zeros(count)
+    if first.ood_score is not None and second.ood_score is not None:
+        ood_score = np.maximum(ood_score, np.abs(first.ood_score - second.ood_score))
+
+    return _Differences(probability, box_px, ood_score)
+
+
+def _first_look_differences(
+    first: Network, second: Network, batch: NDArray[np.uint8]
+) -> _Differences:
+    """The differences between two networks' first looks at a batch."""
+    first_arrays = first.first_look(batch)
+    second_arrays = second.first_look(batch)
+    if first_arrays is None or second_arrays is None:
+        raise ModelError(
+            f"{first.manifest.name} and {second.manifest.name} cannot be compared: its manifest "
+            "has an early exit, but not both networks have a first look of their own; export the "
+            "model again"
+        )
+    return _differences(first_arrays, second_arrays)
+
+
+def _float32_rounding(
+    checkpoint: Checkpoint, network: TorchNetwork, sources: NDArray[np.uint8]
+) -> float:
+    """How much a checkpoint's probabilities differ from those computed in float64."""
+    reference = TorchNetwork(checkpoint, dtype=torch.float64)
+    return parity(reference, network, sources).probability
+
+
+def _check_parity(result: Parity, allowed_probability: float, path: Path) -> None:
+    """Refuse a model that differs from its checkpoint."""
+    if (
+        result.probability <= allowed_probability
+        and result.box_px <= _BOX_TOLERANCE_PX
+        and result.ood_score <= _OOD_SCORE_TOLERANCE
+    ):
+        return
+
+    raise ModelError(
+        f"the exported model differs from the checkpoint by {result.probability:.1e} in "
+        f"probability, {result.box_px:.2f} px in boxes and {result.ood_score:.1e} in "
+        f"out-of-distribution scores (allowed: {allowed_probability:.1e}, "
+        f"{_BOX_TOLERANCE_PX:.0f} and {_OOD_SCORE_TOLERANCE}): {path} was not written; report this"
+    )

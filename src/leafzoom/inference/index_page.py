@@ -1,4 +1,4 @@
-"""The diagnoses of many photos as one page: pictures, answers, sortable by label and confidence."""
+"""The results of many photos as one page: pictures and answers in a sortable table."""
 
 from __future__ import annotations
 
@@ -6,52 +6,80 @@ from collections.abc import Iterable
 from html import escape
 from importlib import resources
 from string import Template
-from typing import Any
 from urllib.parse import quote
+
+from leafzoom.inference.journal import JournalEntry
+from leafzoom.inference.prediction import FailedPhoto, Prediction
 
 __all__ = ["index_page"]
 
-_SHOWN = 0.005  # less is 0 %
-_VERDICTS = {"unsure": "unsure", "not_a_leaf": "not a leaf"}
+_MIN_PROBABILITY = 0.005  # less is shown as 0 %, so it is left out
+
+# What stands in the diagnosis column where there is none.
+_NO_DIAGNOSIS = {"diagnosis": "no label", "unsure": "unsure", "not_a_leaf": "not a leaf"}
 
 
-def index_page(results: Iterable[tuple[dict[str, Any], str | None]], count: int, model: str) -> str:
-    """The page as HTML that needs nothing but the pictures beside it.
+def index_page(entries: Iterable[JournalEntry], count: int, model: str) -> str:
+    """The page as HTML; besides itself it needs only the pictures next to it.
 
     Args:
-        results: what `Prediction.to_dict` or `FailedPhoto.to_dict` gives, and the name of the photo's picture.
-        count: how many photos there are in all; the page may hold fewer.
+        entries: results with the names of their pictures.
+        count: how many photos there are in all; the page may show fewer.
         model: its name.
     """
-    rows = [_row(result, picture) for result, picture in results]
+    rows = [_row(entry) for entry in entries]
     shown = f"the first {len(rows)} of {count}" if len(rows) < count else str(count)
-    page = Template((resources.files("leafzoom.inference") / "index_page.html").read_text(encoding="utf-8"))
+
+    template = resources.files("leafzoom.inference") / "index_page.html"
+    page = Template(template.read_text(encoding="utf-8"))
     return page.substitute(shown=shown, model=escape(model), rows="\n".join(rows))
 
 
-def _row(result: dict[str, Any], picture: str | None) -> str:
-    """One photo."""
-    name = escape(_printable(result["photo"]))
-    if "error" in result:
-        error = escape(_printable(result["error"]))
-        return (
-            f'<tr><td data-key="{name}"><span class="name">{name}</span></td>'
-            f'<td data-key="~" class="bad">{error}</td>'
-            '<td data-key="-1"></td><td class="wide"></td></tr>'
-        )
-    said = escape(" + ".join(result["labels"]).replace("_", " ") or _VERDICTS.get(result["verdict"], "no label"))
-    ranked = sorted(result["probabilities"].items(), key=lambda entry: -entry[1])
-    each = "<br>".join(f"{escape(label.replace('_', ' '))} {share:.0%}" for label, share in ranked if share >= _SHOWN)
-    drawn = (
-        f'<a href="{quote(picture)}"><img loading="lazy" src="{quote(picture)}" alt="{said}"></a>' if picture else ""
-    )
-    sure = result["confidence"]
+def _row(entry: JournalEntry) -> str:
+    if isinstance(entry.result, FailedPhoto):
+        return _failed_row(entry.result)
+    return _prediction_row(entry.result, entry.picture)
+
+
+def _failed_row(failed: FailedPhoto) -> str:
+    name = escape(_printable(failed.photo))
+    error = escape(_printable(failed.error))
     return (
-        f'<tr><td data-key="{name}">{drawn}<span class="name">{name}</span></td><td><b>{said}</b></td>'
-        f'<td class="number" data-key="{sure:.6f}">{sure:.0%}</td><td class="wide number">{each}</td></tr>'
+        f'<tr><td data-key="{name}"><span class="name">{name}</span></td>'
+        f'<td data-key="~" class="bad">{error}</td>'
+        '<td data-key="-1"></td><td class="wide"></td></tr>'
+    )
+
+
+def _prediction_row(prediction: Prediction, picture: str | None) -> str:
+    name = escape(_printable(prediction.photo))
+    labels = " + ".join(prediction.labels).replace("_", " ")
+    diagnosis = escape(labels or _NO_DIAGNOSIS[prediction.verdict])
+    confidence = prediction.confidence
+
+    # All labels that do not round to 0 %, the most probable first.
+    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    lines = [
+        f"{escape(label.replace('_', ' '))} {probability:.0%}"
+        for label, probability in ranked
+        if probability >= _MIN_PROBABILITY
+    ]
+    probabilities = "<br>".join(lines)
+
+    # The picture leads to itself in full size.
+    image = ""
+    if picture:
+        url = quote(picture)
+        image = f'<a href="{url}"><img loading="lazy" src="{url}" alt="{diagnosis}"></a>'
+
+    return (
+        f'<tr><td data-key="{name}">{image}<span class="name">{name}</span></td>'
+        f"<td><b>{diagnosis}</b></td>"
+        f'<td class="number" data-key="{confidence:.6f}">{confidence:.0%}</td>'
+        f'<td class="wide number">{probabilities}</td></tr>'
     )
 
 
 def _printable(text: str) -> str:
-    """A path that is no text as something that UTF-8 can write."""
-    return str(text).encode(errors="replace").decode()
+    """A path as text that UTF-8 can write; bytes that are no text become question marks."""
+    return text.encode(errors="replace").decode()

@@ -1,7 +1,8 @@
-"""What was said of each photo of a folder, kept on disk: an interrupted run goes on, and memory stays small.
+"""The results for a folder's photos on disk: interrupted runs resume, and memory stays small.
 
-A photo is known by its path, its size in bytes, its time of change and the model, so that a changed photo or another
-model is diagnosed anew. The journal is an SQLite file, `predictions.db`, in the folder of the results.
+A photo is known by its path, its size in bytes, its time of change and the model; a changed photo
+or another model means a new prediction. The journal is an SQLite file, `predictions.db`, in the
+folder of the results.
 """
 
 from __future__ import annotations
@@ -10,17 +11,45 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from leafzoom.errors import LeafzoomError
+from leafzoom.inference.prediction import FailedPhoto, Prediction, result_from_dict
 
-__all__ = ["JOURNAL", "Journal"]
+__all__ = ["JOURNAL", "Journal", "JournalEntry"]
 
 JOURNAL = "predictions.db"
-_VERSION = 1
-_COMMIT_EVERY = 64
-_LONGEST_STEM = 150  # bytes: file systems take names of 255, and a temporary one is longer than its picture's
+
+_FORMAT_VERSION = 1
+_COMMIT_EVERY = 64  # results
+
+# File systems take names of 255 bytes, and a temporary file's name is longer than its picture's.
+_MAX_STEM_BYTES = 150
+
+# `place` is the position of the photo in its run.
+_CREATE_TABLE = (
+    "CREATE TABLE IF NOT EXISTS results (photo BLOB PRIMARY KEY, bytes INTEGER, "
+    "changed_ns INTEGER, model TEXT, picture TEXT, result TEXT, run INTEGER, place INTEGER)"
+)
+_CREATE_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS in_order ON results (run, place)",
+    "CREATE UNIQUE INDEX IF NOT EXISTS pictures ON results (picture)",
+)
+_REUSE = (
+    "UPDATE results SET run = ?, place = ? WHERE photo = ? AND bytes = ? AND changed_ns = ? "
+    "AND model = ? AND picture IS NOT NULL"
+)
+_ADD = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_RESULTS = "SELECT result, picture FROM results WHERE run = ? ORDER BY place LIMIT ?"
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """The result for one photo, and the file name of its picture, if it has one."""
+
+    result: Prediction | FailedPhoto
+    picture: str | None
 
 
 class Journal:
@@ -28,73 +57,113 @@ class Journal:
 
     Args:
         folder: where `predictions.db` is or will be.
-        model: a digest of the model: what another one said does not count.
+        model: a digest of the model; results of another one are not reused.
 
     Raises:
         LeafzoomError: the file is no journal, or cannot be written.
     """
 
     def __init__(self, folder: Path, model: str) -> None:
-        self.path, self.model = folder / JOURNAL, model
-        self._pending = 0
+        self.path = folder / JOURNAL
+        self.model = model
+        self._uncommitted = 0
         try:
-            self._file = sqlite3.connect(self.path)
-            found = self._file.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, _VERSION):
-                raise LeafzoomError(f"{self.path} is of another leafzoom (version {found}): choose another --out")
-            self._file.execute(
-                "CREATE TABLE IF NOT EXISTS results (photo BLOB PRIMARY KEY, bytes INTEGER, changed_ns INTEGER, "
-                "model TEXT, picture TEXT, result TEXT, run INTEGER, place INTEGER)"
-            )
-            self._file.execute("CREATE INDEX IF NOT EXISTS in_order ON results (run, place)")
-            self._file.execute("CREATE UNIQUE INDEX IF NOT EXISTS pictures ON results (picture)")
-            self._file.execute(f"PRAGMA user_version = {_VERSION}")
-            self._run = 1 + (self._file.execute("SELECT MAX(run) FROM results").fetchone()[0] or 0)
+            self._connection = sqlite3.connect(self.path)
+            self._create_tables()
+            (last_run,) = self._connection.execute("SELECT MAX(run) FROM results").fetchone()
         except sqlite3.Error as error:
-            raise LeafzoomError(f"{self.path} cannot be used ({error}): choose another --out") from error
+            raise LeafzoomError(
+                f"{self.path} cannot be used ({error}): choose another --out"
+            ) from error
+        self._run = (last_run or 0) + 1
+
+    def _create_tables(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _FORMAT_VERSION):
+            raise LeafzoomError(
+                f"{self.path} is of another leafzoom (version {version}): choose another --out"
+            )
+
+        for statement in (_CREATE_TABLE, *_CREATE_INDEXES):
+            self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA user_version = {_FORMAT_VERSION}")
 
     def close(self) -> None:
-        """Keep everything, and close the file."""
-        try:
-            self._file.commit()
-        except sqlite3.Error as error:
-            raise LeafzoomError(f"{self.path} cannot be written ({error}): free some space") from error
-        finally:
-            self._file.close()
+        """Commit everything, and close the file.
 
-    def knows(self, photo: Path, place: int) -> bool:
-        """Whether this photo, as it is now, was diagnosed by this model; it then counts for this run, at a place.
-
-        One that could not be read is tried again: the reader of its format may have been installed since.
+        Raises:
+            LeafzoomError: the file cannot be written.
         """
-        size, changed = _state(photo)
-        cursor = self._do(
-            "UPDATE results SET run = ?, place = ? WHERE photo = ? AND bytes = ? AND changed_ns = ? AND model = ? "
-            "AND picture IS NOT NULL",
-            (self._run, place, os.fsencode(photo), size, changed, self.model),
-        )
-        return cursor.rowcount == 1
+        try:
+            self._connection.commit()
+        except sqlite3.Error as error:
+            raise LeafzoomError(
+                f"{self.path} cannot be written ({error}): free some space"
+            ) from error
+        finally:
+            self._connection.close()
 
-    def add(self, photo: Path, place: int, result: dict[str, Any], picture: str | None) -> None:
-        """Keep what was said of a photo, and the name of its picture."""
-        size, changed = _state(photo)
-        self._do(
-            "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (os.fsencode(photo), size, changed, self.model, picture, json.dumps(result), self._run, place),
+    def reuse(self, photo: Path, position: int) -> bool:
+        """Take over an earlier run's prediction, if the photo and the model are unchanged.
+
+        A photo that could not be read is not taken over: the reader of its format may have been
+        installed since.
+
+        Args:
+            photo: its path.
+            position: the photo's number in this run.
+
+        Returns:
+            Whether there was such a prediction.
+        """
+        size, changed_ns = _size_and_mtime(photo)
+        # Moving the row into this run is also the test whether it exists.
+        values = (self._run, position, os.fsencode(photo), size, changed_ns, self.model)
+        return self._execute(_REUSE, values).rowcount == 1
+
+    def add(
+        self, photo: Path, position: int, result: Prediction | FailedPhoto, picture: str | None
+    ) -> None:
+        """Store the result for a photo, and the name of its picture."""
+        size, changed_ns = _size_and_mtime(photo)
+        self._execute(
+            _ADD,
+            (
+                os.fsencode(photo),
+                size,
+                changed_ns,
+                self.model,
+                picture,
+                json.dumps(result.to_dict()),
+                self._run,
+                position,
+            ),
         )
-        self._pending += 1
-        if self._pending >= _COMMIT_EVERY:
-            self._file.commit()
-            self._pending = 0
+
+        # A commit waits for the disk, so it is made once for several photos.
+        self._uncommitted += 1
+        if self._uncommitted >= _COMMIT_EVERY:
+            self._connection.commit()
+            self._uncommitted = 0
 
     def picture_name(self, photo: Path) -> str:
-        """A file name for a photo's picture, the same each time; never that of another picture or of a file there."""
-        row = self._do("SELECT picture FROM results WHERE photo = ?", (os.fsencode(photo),)).fetchone()
+        """A file name for a photo's picture, the same each time.
+
+        It is never the name of another picture or of a file in the folder.
+        """
+        row = self._execute(
+            "SELECT picture FROM results WHERE photo = ?", (os.fsencode(photo),)
+        ).fetchone()
         if row and row[0]:
             return str(row[0])
-        stem = photo.stem.encode(errors="replace").decode().replace("?", "_")  # a name may be no text
-        stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
-        name, number = f"{stem}-diagnosis.png", 1
+
+        # A file name may hold bytes that are no text, and cutting may split a character.
+        text = photo.stem.encode(errors="replace").decode().replace("?", "_")
+        stem = text.encode()[:_MAX_STEM_BYTES].decode(errors="ignore")
+
+        # Number the names until one is free.
+        name = f"{stem}-diagnosis.png"
+        number = 1
         while self.is_picture(name) or (self.path.parent / name).exists():
             number += 1
             name = f"{stem}-diagnosis-{number}.png"
@@ -102,32 +171,44 @@ class Journal:
 
     def is_picture(self, name: str) -> bool:
         """Whether a file of this name in the folder is the picture of a photo."""
-        return self._do("SELECT 1 FROM results WHERE picture = ?", (name,)).fetchone() is not None
+        cursor = self._execute("SELECT 1 FROM results WHERE picture = ?", (name,))
+        return cursor.fetchone() is not None
 
-    def results(self, limit: int = -1) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """What was said of this run's photos, in their order, with the names of their pictures."""
-        self._file.commit()
-        rows = self._do(
-            "SELECT result, picture FROM results WHERE run = ? ORDER BY place LIMIT ?", (self._run, limit)
-        )
-        for result, picture in rows:
-            yield json.loads(result), picture
+    def results(self, limit: int = -1) -> Iterator[JournalEntry]:
+        """The results for this run's photos, in the photos' order.
+
+        Args:
+            limit: at most so many; -1: all.
+
+        Raises:
+            LeafzoomError: an entry is damaged.
+        """
+        self._connection.commit()
+        for text, picture in self._execute(_RESULTS, (self._run, limit)):
+            try:
+                result = result_from_dict(json.loads(text))
+            except (KeyError, TypeError, ValueError) as error:
+                raise LeafzoomError(
+                    f"{self.path} has a damaged result ({error!r}): choose another --out"
+                ) from error
+            yield JournalEntry(result, picture)
 
     def count(self) -> int:
-        """How many photos this run has results of."""
-        return int(self._do("SELECT COUNT(*) FROM results WHERE run = ?", (self._run,)).fetchone()[0])
+        """How many photos this run has results for."""
+        cursor = self._execute("SELECT COUNT(*) FROM results WHERE run = ?", (self._run,))
+        return int(cursor.fetchone()[0])
 
-    def _do(self, statement: str, values: tuple[object, ...]) -> sqlite3.Cursor:
+    def _execute(self, statement: str, values: tuple[object, ...]) -> sqlite3.Cursor:
         try:
-            return self._file.execute(statement, values)
+            return self._connection.execute(statement, values)
         except sqlite3.Error as error:
             raise LeafzoomError(
                 f"{self.path} cannot be used ({error}): free some space or choose another --out"
             ) from error
 
 
-def _state(photo: Path) -> tuple[int, int]:
-    """Bytes and time of change of a photo, by which a changed one is told; -1 of one that is not there."""
+def _size_and_mtime(photo: Path) -> tuple[int, int]:
+    """Bytes and time of change (ns) of a photo; -1, -1 if it does not exist."""
     try:
         status = photo.stat()
     except OSError:

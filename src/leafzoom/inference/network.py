@@ -1,7 +1,7 @@
 """A trained network as a function from sources to every head, by ONNX Runtime, without PyTorch.
 
-Convention: boxes are (x0, y0, x1, y1) in pixels of the source, x to the right, y down, the origin at the outer
-corner of the first pixel, x1 and y1 exclusive.
+Convention: boxes are (x0, y0, x1, y1) in pixels of the source, x to the right, y down, the origin
+at the outer corner of the first pixel, x1 and y1 exclusive.
 """
 
 from __future__ import annotations
@@ -17,39 +17,83 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.errors import ModelError
-from leafzoom.manifest import Manifest
-from leafzoom.onnx_file import read_onnx, with_outputs
+from leafzoom.model_file.manifest import Manifest
+from leafzoom.model_file.onnx_reader import read_onnx
+from leafzoom.model_file.onnx_subgraph import with_outputs
+from leafzoom.model_file.outputs import (
+    FIRST_OOD_SCORE_OUTPUT,
+    OOD_SCORE_OUTPUT,
+    PROBABILITY_OUTPUT,
+    SOURCE_INPUT,
+    box_outputs,
+    fusion_head,
+    probability_outputs,
+    scale_head,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = [
-    "BOX_OUTPUT",
-    "FIRST_STRANGENESS_OUTPUT",
-    "PROBABILITY_OUTPUT",
-    "STRANGENESS_OUTPUT",
-    "Network",
-    "NetworkArrays",
-    "OnnxNetwork",
-]
+__all__ = ["Network", "NetworkArrays", "OnnxNetwork"]
 
-PROBABILITY_OUTPUT = "probabilities_{head}"
-BOX_OUTPUT = "box_scale{scale}"
-STRANGENESS_OUTPUT = "strangeness"
-FIRST_STRANGENESS_OUTPUT = "strangeness_scale1"
+_LOG_FATAL_ONLY = 4
+_MAX_REASON = 200  # characters of ONNX Runtime's message in one of ours
 
 
 @dataclass(frozen=True)
 class NetworkArrays:
-    """What a network says of N sources.
+    """A network's outputs for N sources.
 
-    `probabilities`: {head: float32 [N, L]}. `boxes`: a float32 [N, 4] for each scale, coarsest first.
-    `strangeness`: float32 [N], above 1 for a picture unlike leaves; None from a model that cannot tell.
+    `probabilities`: {head: float32 [N, L]}. `boxes`: a float32 [N, 4] for each scale, coarsest
+    first. `ood_score`: the out-of-distribution score, float32 [N], above 1 for a picture unlike
+    leaves; None from a model without a detector.
+
+    Raises:
+        ModelError: arrays of other shapes, or of different N.
     """
 
     probabilities: dict[str, NDArray[np.float32]]
     boxes: tuple[NDArray[np.float32], ...]
-    strangeness: NDArray[np.float32] | None = None
+    ood_score: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        for head, probabilities in self.probabilities.items():
+            if probabilities.ndim != 2:
+                shape = probabilities.shape
+                raise ModelError(f"probabilities of {head} have to be [N, L], not {shape}")
+
+        for boxes in self.boxes:
+            if boxes.ndim != 2 or boxes.shape[1] != 4:
+                raise ModelError(f"boxes have to be [N, 4], not {boxes.shape}")
+
+        score = self.ood_score
+        if score is not None and score.ndim != 1:
+            raise ModelError(f"out-of-distribution scores have to be [N], not {score.shape}")
+
+        lengths = {len(array) for array in (*self.probabilities.values(), *self.boxes)}
+        if score is not None:
+            lengths.add(len(score))
+        if len(lengths) > 1:
+            counts = ", ".join(str(length) for length in sorted(lengths))
+            raise ModelError(f"a network's outputs are for different numbers of sources: {counts}")
+
+    @classmethod
+    def of_first_look(
+        cls,
+        probabilities: NDArray[np.float32],
+        ood_score: NDArray[np.float32],
+        source_size: int,
+    ) -> NetworkArrays:
+        """The outputs of scale 1 alone, whose box is the whole source.
+
+        Args:
+            probabilities: of scale 1, [N, L].
+            ood_score: from scale 1 alone, [N].
+            source_size: side of the source in pixels.
+        """
+        whole_box = np.array([0, 0, source_size, source_size], np.float32)
+        boxes = np.tile(whole_box, (len(probabilities), 1))
+        return cls({scale_head(1): probabilities}, (boxes,), ood_score)
 
 
 class Network(Protocol):
@@ -58,11 +102,14 @@ class Network(Protocol):
     manifest: Manifest
 
     def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
-        """All heads of uint8 sources [N, S, S, 3]."""
+        """Predict all heads for uint8 sources [N, S, S, 3]."""
 
     def first_look(self, sources: NDArray[np.uint8]) -> NetworkArrays | None:
-        """Scale 1 alone of uint8 sources [N, S, S, 3]: its probabilities, its box (the whole source) and the first
-        look's strangeness. None from a model that was not made for it (`manifest.early_exit` is None).
+        """Predict with scale 1 alone for uint8 sources [N, S, S, 3].
+
+        Returns:
+            Its probabilities, its box (the whole source) and the first look's own
+            out-of-distribution score. None from a model whose manifest has no `early_exit`.
         """
 
 
@@ -74,106 +121,150 @@ class OnnxNetwork:
         threads: of ONNX Runtime within one call; by default as many as there are cores.
 
     Raises:
-        ModelError: no such file, not ONNX, without leafzoom's metadata, or of a newer format.
+        ModelError: no such file, not ONNX, without leafzoom's metadata, of a newer format, or a
+            graph that does not fit the metadata.
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         content, self.manifest = read_onnx(path)
-        self._path, self._threads = path, threads or _cores()
-        self._session = self._opened(content)
-        scales = range(1, self.manifest.scales + 1)
-        lacking = {f"scale{scale}" for scale in scales} - set(self.manifest.decisions)
-        if lacking or self.manifest.head != "fusion" + "".join(str(scale) for scale in scales):
-            raise ModelError(f"{path} has no decision for every scale and their fusion: export the model again")
-        self._heads = [head for head in self.manifest.decisions if head != "backbone"]
-        self._outputs = [PROBABILITY_OUTPUT.format(head=head) for head in self._heads]
-        self._outputs += [BOX_OUTPUT.format(scale=scale) for scale in scales]
-        given = {output.name for output in self._session.get_outputs()}
-        missing = set(self._outputs) - given
+        self._path = path
+        self._threads = threads or _core_count()
+        self._session = self._open_session(content)
+        available = {output.name for output in self._session.get_outputs()}
+
+        # All heads and boxes, and the score where the model has one.
+        self._check_heads()
+        self._heads = self.manifest.network_heads
+        self._outputs = probability_outputs(self._heads) + box_outputs(self.manifest.scales)
+        missing = set(self._outputs) - available
         if missing:
             raise ModelError(f"{path} has no output {sorted(missing)[0]}: export the model again")
-        self._boxes = len(self._heads) + self.manifest.scales
-        if STRANGENESS_OUTPUT in given:
-            self._outputs.append(STRANGENESS_OUTPUT)
-        self._check_shapes(path)
-        self._first_outputs = [PROBABILITY_OUTPUT.format(head="scale1"), FIRST_STRANGENESS_OUTPUT]
-        self._looks_first = self.manifest.early_exit is not None and given.issuperset(self._first_outputs)
-        self._file = _file_state(path)
-        self._first: onnxruntime.InferenceSession | None = None
-        self._opening = threading.Lock()
+        if OOD_SCORE_OUTPUT in available:
+            self._outputs.append(OOD_SCORE_OUTPUT)
+        self._check_shapes()
 
-    def _opened(self, content: bytes) -> onnxruntime.InferenceSession:
-        """A session of a model's content."""
+        # The first look's session is opened when it is first used.
+        self._first_outputs = [*probability_outputs([scale_head(1)]), FIRST_OOD_SCORE_OUTPUT]
+        has_first_outputs = available.issuperset(self._first_outputs)
+        self._has_first_look = self.manifest.early_exit is not None and has_first_outputs
+        self._file_state = _file_state(path)
+        self._first: onnxruntime.InferenceSession | None = None
+        self._first_lock = threading.Lock()
+
+    def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
+        """Predict all heads for uint8 sources [N, S, S, 3].
+
+        Raises:
+            ModelError: sources of another shape or type.
+        """
+        side = self.manifest.source_size
+        if sources.dtype != np.uint8 or sources.shape[1:] != (side, side, 3):
+            raise ModelError(
+                f"sources have to be uint8 [N, {side}, {side}, 3], "
+                f"not {sources.dtype} {sources.shape}"
+            )
+
+        feed = {SOURCE_INPUT: sources}
+        results: Sequence[NDArray[np.float32]] = self._session.run(self._outputs, feed)
+
+        first_box = len(self._heads)
+        after_boxes = first_box + self.manifest.scales
+        probabilities = dict(zip(self._heads, results[:first_box], strict=True))
+        boxes = tuple(results[first_box:after_boxes])
+        ood_score = results[after_boxes] if len(results) > after_boxes else None
+        return NetworkArrays(probabilities, boxes, ood_score)
+
+    def first_look(self, sources: NDArray[np.uint8]) -> NetworkArrays | None:
+        """See `Network`. The part of the graph that it needs is opened at the first call.
+
+        Raises:
+            ModelError: the file has changed since the network was opened.
+        """
+        if not self._has_first_look:
+            return None
+
+        session = self._first_session()
+        probabilities, ood_score = session.run(self._first_outputs, {SOURCE_INPUT: sources})
+        return NetworkArrays.of_first_look(probabilities, ood_score, self.manifest.source_size)
+
+    def _first_session(self) -> onnxruntime.InferenceSession:
+        """The session of the first look, opened once."""
+        with self._first_lock:
+            if self._first is None:
+                content, _ = read_onnx(self._path)
+                if _file_state(self._path) != self._file_state:
+                    raise ModelError(f"{self._path} has changed since it was opened: start again")
+                self._first = self._open_session(with_outputs(content, self._first_outputs))
+            return self._first
+
+    def _open_session(self, content: bytes) -> onnxruntime.InferenceSession:
+        """A session of ONNX Runtime for a model's bytes."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
-        options.log_severity_level = 4
+        options.log_severity_level = _LOG_FATAL_ONLY
+        providers = ["CPUExecutionProvider"]
         try:
-            return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime has no one base of its errors
-            reason = str(error).splitlines()[0][:200]
-            raise ModelError(f"{self._path} is no ONNX model that can be read ({reason}): export it again") from error
-
-    def first_look(self, sources: NDArray[np.uint8]) -> NetworkArrays | None:
-        """See `Network`. The part of the graph that it takes is opened at the first call.
-
-        Raises:
-            ModelError: the file is another one by then.
-        """
-        if not self._looks_first:
-            return None
-        with self._opening:
-            if self._first is None:
-                content, _ = read_onnx(self._path)
-                if _file_state(self._path) != self._file:
-                    raise ModelError(f"{self._path} has changed since it was opened: start again")
-                self._first = self._opened(with_outputs(content, self._first_outputs))
-        probabilities, strangeness = self._first.run(self._first_outputs, {"source": sources})
-        side = self.manifest.source_size
-        whole = np.tile(np.array([0, 0, side, side], np.float32), (len(sources), 1))
-        return NetworkArrays({"scale1": probabilities}, (whole,), strangeness)
-
-    def _check_shapes(self, path: Path) -> None:
-        """Whether the graph reads and gives what the metadata says."""
-        inputs = [(entry.name, entry.type, entry.shape[1:]) for entry in self._session.get_inputs()]
-        side, labels = self.manifest.source_size, len(self.manifest.labels.names)
-        if inputs != [("source", "tensor(uint8)", [side, side, 3])]:
-            raise ModelError(f"{path} does not read sources uint8 [N, {side}, {side}, 3]: export the model again")
-        shapes = {entry.name: entry.shape[1:] for entry in self._session.get_outputs()}
-        wanted = {name: [4] for name in shapes if name.startswith("box_")}
-        wanted |= {STRANGENESS_OUTPUT: [], FIRST_STRANGENESS_OUTPUT: []}
-        odd = [name for name, shape in wanted.items() if shapes.get(name, shape) != shape]
-        if odd or isinstance(self._session.get_inputs()[0].shape[0], int):
+            return onnxruntime.InferenceSession(content, options, providers=providers)
+        except Exception as error:  # ONNX Runtime's errors have no common base
+            reason = str(error).splitlines()[0][:_MAX_REASON]
             raise ModelError(
-                f"{path}: {', '.join(odd) or 'its batch'} has another shape than exports have: export again"
-            )
-        for head in self._heads:
-            if shapes[PROBABILITY_OUTPUT.format(head=head)] != [labels]:
-                raise ModelError(
-                    f"{path} names {labels} labels and head {head} gives another number: export it again"
-                )
+                f"{self._path} is no ONNX model that can be read ({reason}): export it again"
+            ) from error
 
-    def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
-        """All heads of uint8 sources [N, S, S, 3]."""
+    def _check_heads(self) -> None:
+        """Check that every scale and their fusion have a decision, and that the fusion answers."""
+        manifest = self.manifest
+        scale_heads = {scale_head(scale) for scale in range(1, manifest.scales + 1)}
+        missing = scale_heads - set(manifest.decisions)
+        if missing or manifest.head != fusion_head(manifest.scales):
+            raise ModelError(
+                f"{self._path} has no decision for every scale and their fusion: "
+                "export the model again"
+            )
+
+    def _check_shapes(self) -> None:
+        """Check the graph's inputs and outputs against the metadata."""
+        inputs = self._session.get_inputs()
         side = self.manifest.source_size
-        if sources.dtype != np.uint8 or sources.shape[1:] != (side, side, 3):
-            raise ModelError(f"sources have to be uint8 [N, {side}, {side}, 3], not {sources.dtype} {sources.shape}")
-        results: Sequence[NDArray[np.float32]] = self._session.run(self._outputs, {"source": sources})
-        count = len(self._heads)
-        probabilities = dict(zip(self._heads, results[:count], strict=True))
-        strangeness = results[self._boxes] if len(results) > self._boxes else None
-        return NetworkArrays(probabilities, tuple(results[count : self._boxes]), strangeness)
+        specifications = [(entry.name, entry.type, entry.shape[1:]) for entry in inputs]
+        if specifications != [(SOURCE_INPUT, "tensor(uint8)", [side, side, 3])]:
+            raise ModelError(
+                f"{self._path} does not read sources uint8 [N, {side}, {side}, 3]: "
+                "export the model again"
+            )
+
+        # Boxes and scores.
+        shapes = {entry.name: entry.shape[1:] for entry in self._session.get_outputs()}
+        expected = {name: [4] for name in shapes if name.startswith("box_")}
+        expected |= {OOD_SCORE_OUTPUT: [], FIRST_OOD_SCORE_OUTPUT: []}
+        wrong = [name for name, shape in expected.items() if shapes.get(name, shape) != shape]
+        has_fixed_batch = isinstance(inputs[0].shape[0], int)
+        if wrong or has_fixed_batch:
+            names = ", ".join(wrong) or "its batch"
+            raise ModelError(
+                f"{self._path}: {names} has another shape than exports have: export again"
+            )
+
+        # Probabilities.
+        label_count = len(self.manifest.labels.names)
+        for head in self._heads:
+            if shapes[PROBABILITY_OUTPUT.format(head=head)] != [label_count]:
+                raise ModelError(
+                    f"{self._path} names {label_count} labels, but its head {head} has another "
+                    "number: export it again"
+                )
 
 
 def _file_state(path: Path) -> tuple[int, int, int]:
-    """What changes when a file is written anew: its number, size and time."""
+    """A file's number, size and time, of which at least one changes when it is rewritten."""
     state = path.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
+def _core_count() -> int:
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -4,365 +4,326 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from leafzoom.errors import DataError, PhotoError, UsageError
+from leafzoom.errors import PhotoError, UsageError
 from leafzoom.inference.network import Network, NetworkArrays
-from leafzoom.inference.verdict import Verdict, judge
+from leafzoom.inference.photo_files import find_photos, is_folder
+from leafzoom.inference.prediction import FailedPhoto, Prediction, ScalePrediction, photo_box
+from leafzoom.inference.verdict import SelectivePrediction, selective_predictions
 from leafzoom.labels import Decision
-from leafzoom.manifest import Manifest
-from leafzoom.photo import SUFFIXES, Photo, Source, read_source
+from leafzoom.model_file.manifest import Manifest
+from leafzoom.model_file.outputs import scale_head
+from leafzoom.photo import Photo, Source, read_source
 
-__all__ = ["FailedPhoto", "Prediction", "Predictor", "ScalePrediction", "find_photos", "iter_photos", "photo_box"]
+__all__ = ["DecodedPhoto", "PhotoLike", "Predictor"]
 
-_BATCH = 16
+_DEFAULT_BATCH_SIZE = 16
+_MAX_DEFAULT_WORKERS = 4
 
-OnePhoto = str | Photo | bytearray
+PhotoLike = str | Photo | bytearray
 """A `Photo`, or a path as a string."""
 
 
 @dataclass(frozen=True)
-class ScalePrediction:
-    """What one scale saw: its box (x0, y0, x1, y1) in pixels of the upright photo, and its probabilities."""
+class DecodedPhoto:
+    """A photo that the network can read.
 
-    scale: int
-    box: tuple[float, float, float, float]
-    probabilities: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The diagnosis of one photo.
-
-    `labels` are those that hold, empty unless the verdict is a diagnosis; `likely` the best answer whatever the
-    verdict; `confidence` the calibrated probability of that answer among all combinations of labels that occur;
-    `probabilities` the fused head's (scale 1's where an early exit left the others out). `strangeness`: above 1 for a
-    picture unlike the leaves that the model was made with; None from a model that cannot tell. See `judge` for the
-    verdicts.
+    Attributes:
+        name: of the photo in results.
+        source: its pixels as the network reads them.
+        original: what `Prediction.plot` draws; without it the prediction cannot be drawn.
     """
 
-    photo: str
-    labels: tuple[str, ...]
-    probabilities: dict[str, float]
-    scales: tuple[ScalePrediction, ...]
-    verdict: Verdict
-    likely: tuple[str, ...]
-    confidence: float
-    strangeness: float | None
-    model: str
-    original: Photo | None = field(default=None, repr=False, compare=False)
-
-    def plot(self) -> Image.Image:
-        """A picture: the photo with the boxes that were looked into, then each zoom, with what each scale said.
-
-        Raises:
-            PhotoError: the photo's file cannot be read any more.
-        """
-        from leafzoom.inference.picture import picture_of
-
-        return picture_of(self)
-
-    def save(self, path: str | Path) -> None:
-        """Write what `plot` shows as a PNG.
-
-        Raises:
-            PhotoError: as `plot`.
-            LeafzoomError: the file cannot be written.
-        """
-        from leafzoom.inference.picture import draw_prediction
-
-        draw_prediction(self, Path(path))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `predict --format json`."""
-        return {
-            "photo": self.photo,
-            "labels": list(self.labels),
-            "probabilities": self.probabilities,
-            "scales": [{"scale": s.scale, "box": list(s.box), "probabilities": s.probabilities} for s in self.scales],
-            "verdict": self.verdict,
-            "likely": list(self.likely),
-            "confidence": self.confidence,
-            "strangeness": self.strangeness,
-            "model": self.model,
-        }
-
-
-@dataclass(frozen=True)
-class FailedPhoto:
-    """A photo that cannot be read, and why."""
-
-    photo: str
-    error: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `predict --format json`."""
-        return {"photo": self.photo, "error": self.error}
+    name: str
+    source: Source
+    original: Photo | None = None
 
 
 class Predictor:
-    """Diagnoses photos with a network. Holds no state between calls, and serves any number of threads at once.
+    """Diagnoses photos with a network.
+
+    It holds no state between calls, and serves any number of threads at once.
 
     Args:
-        network: what `open_network` gives.
-        batch_size: photos that the network is given together.
-        workers: threads that decode photos ahead of the network; by default a thread a core, four at the most.
-        thresholds: of labels, {label: 0..1}, in place of the fitted ones; answers are still combinations that occur.
-        early_exit: look closer only at photos of whose diagnosis the first look is not sure enough (the model says
-            how sure it has to be); the others' predictions have scale 1 alone.
+        network: from `open_network`.
+        batch_size: photos in one pass of the network.
+        workers: threads that decode photos ahead of the network; by default one a core, four at
+            most.
+        thresholds: {label: 0..1}, in place of the fitted ones; answers are still combinations that
+            occur.
+        early_exit: zoom only into photos on which scale 1 is not confident enough (the model has
+            the threshold); the others' predictions have scale 1 alone.
 
     Raises:
-        UsageError: a threshold of a label that the model does not know, or outside 0..1; an early exit from a model
-            that was not made for it.
+        UsageError: a threshold of a label that the model does not know, or outside 0..1; an early
+            exit from a model that has no threshold for it.
     """
 
     def __init__(
         self,
         network: Network,
         *,
-        batch_size: int = _BATCH,
+        batch_size: int = _DEFAULT_BATCH_SIZE,
         workers: int | None = None,
         thresholds: Mapping[str, float] | None = None,
         early_exit: bool = False,
     ) -> None:
-        self.network = network
         if early_exit and network.manifest.early_exit is None:
             raise UsageError(
-                f"the model {network.manifest.name} does not know how sure its first look has to be: leave out the "
-                "early exit, or train it again with this leafzoom"
+                f"the model {network.manifest.name} does not know how sure its first look has to "
+                "be: leave out the early exit, or train it again with this leafzoom"
             )
+
+        self.network = network
         self.early_exit = early_exit
         self.decisions = _with_thresholds(network.manifest, thresholds or {})
         self.batch_size = batch_size
-        self.workers = workers or min(4, os.cpu_count() or 1)
+        self.workers = workers or min(_MAX_DEFAULT_WORKERS, os.cpu_count() or 1)
 
-    @overload
-    def __call__(self, photos: OnePhoto) -> Prediction: ...  # type: ignore[overload-overlap]
+    def __call__(self, photo: PhotoLike) -> Prediction:
+        """The same as `predict`."""
+        return self.predict(photo)
 
-    @overload
-    def __call__(self, photos: Iterable[OnePhoto]) -> Iterator[Prediction | FailedPhoto]: ...
-
-    def __call__(self, photos: OnePhoto | Iterable[OnePhoto]) -> Prediction | Iterator[Prediction | FailedPhoto]:
-        """The diagnosis of one photo, or of each photo of a folder or an iterable, in order, as they are ready.
+    def predict(self, photo: PhotoLike) -> Prediction:
+        """The diagnosis of one photo.
 
         Args:
-            photos: a path, the bytes of a file, a Pillow image or an array (see `Photo`); a folder; or an iterable of
-                these.
-
-        Returns:
-            Of one photo its `Prediction`. Of a folder or an iterable an iterator; a photo that can't be read gives a
-            `FailedPhoto` there, and the others go on.
+            photo: a path, the bytes of a file, a Pillow image or an array (see `Photo`).
 
         Raises:
-            PhotoError: the one photo cannot be read.
-            DataError: a folder without a photo.
+            PhotoError: the photo cannot be read.
+            UsageError: a folder or an iterable, which `predict_many` takes.
         """
-        if isinstance(photos, str):
-            photos = Path(photos)
-        if isinstance(photos, Path) and photos.is_dir():
-            return self.stream(find_photos([photos]))
-        if isinstance(photos, Path | bytes | bytearray | Image.Image | np.ndarray):
-            (result,) = self.stream([photos])
-            if isinstance(result, FailedPhoto):
-                raise PhotoError(result.error)
-            return result
-        return self.stream(photos)
+        photo = Path(photo) if isinstance(photo, str) else photo
+        _require_one_photo(photo)
 
-    def stream(self, photos: Iterable[OnePhoto]) -> Iterator[Prediction | FailedPhoto]:
-        """The diagnosis of each photo of an iterable, in order; the next ones are decoded meanwhile."""
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="leafzoom-decode") as pool:
-            waiting: deque[tuple[str, Photo, Future[Source | str]]] = deque()
-            batch: list[tuple[str, Photo, Source | str]] = []
-            for number, photo in enumerate(photos, start=1):
-                name, kept = _named_photo(photo, number)
-                waiting.append((name, kept, pool.submit(_read, kept, self.network.manifest.source_size)))
-                if len(waiting) >= self.batch_size + 2 * self.workers:
-                    batch.append(_taken(waiting))
-                if len(batch) == self.batch_size:
-                    yield from self._predict(batch)
-                    batch = []
-            while waiting:
-                batch.append(_taken(waiting))
-                if len(batch) == self.batch_size:
-                    yield from self._predict(batch)
-                    batch = []
-            yield from self._predict(batch)
+        name = _name_of(photo, number=1)
+        original = _plain_photo(photo)
+        source = read_source(original, self.network.manifest.source_size)
+        (prediction,) = self.predict_decoded([DecodedPhoto(name, source, original)])
+        return prediction
 
-    def _predict(self, batch: list[tuple[str, Photo, Source | str]]) -> Iterator[Prediction | FailedPhoto]:
-        readable = [(name, photo, source) for name, photo, source in batch if isinstance(source, Source)]
-        results: Iterator[Prediction] = iter(())
-        if readable:
-            results = iter(self.diagnose(readable))
-        for name, _, source in batch:
-            yield FailedPhoto(name, source) if isinstance(source, str) else next(results)
+    def predict_many(
+        self, photos: str | Path | Iterable[PhotoLike]
+    ) -> Iterator[Prediction | FailedPhoto]:
+        """The diagnoses of many photos, in their order, as they are ready.
 
-    def diagnose(self, photos: Sequence[tuple[str, Photo | None, Source]]) -> list[Prediction]:
-        """The diagnoses of photos that are decoded already, in one pass of the network, or two with `early_exit`.
+        The next photos are decoded while the network works on a batch. A photo that cannot be read
+        gives a `FailedPhoto`, and the others go on.
 
         Args:
-            photos: of each its name, itself (what `plot` draws; may be None) and its source.
+            photos: a folder, or an iterable of what `predict` takes.
+
+        Raises:
+            DataError: a folder without a photo.
+            UsageError: one photo, which `predict` takes.
         """
+        if isinstance(photos, bytes | bytearray | Image.Image | np.ndarray):
+            raise UsageError(
+                "predict_many takes a folder or an iterable of photos, not one photo "
+                f"({type(photos).__name__}): call predict"
+            )
+        if isinstance(photos, str | Path):
+            return self._predict_stream(_photos_of_folder(Path(photos)))
+        return self._predict_stream(photos)
+
+    def predict_decoded(self, photos: Sequence[DecodedPhoto]) -> list[Prediction]:
+        """The diagnoses of decoded photos, in one pass of the network, or two with `early_exit`."""
+        if not photos:
+            return []
+
+        pixels = np.stack([photo.source.pixels for photo in photos])
+        if self.early_exit:
+            return self._predict_with_early_exit(photos, pixels)
+        return self._predictions(photos, self.network(pixels), self.network.manifest.head)
+
+    def _predict_with_early_exit(
+        self, photos: Sequence[DecodedPhoto], pixels: NDArray[np.uint8]
+    ) -> list[Prediction]:
+        """Predict with scale 1, then with all scales where scale 1 is not confident enough."""
         manifest = self.network.manifest
-        pixels = np.stack([source.pixels for _, _, source in photos])
-        if not self.early_exit:
-            return self._said(photos, self.network(pixels), manifest.head)
-        first = self.network.first_look(pixels)
-        if first is None or manifest.early_exit is None:
-            raise UsageError(f"the model {manifest.name} has no first look of its own: leave out the early exit")
-        found = self._said(photos, first, "scale1")
-        unsure = [
+        first_look = self.network.first_look(pixels)
+        if first_look is None or manifest.early_exit is None:
+            raise UsageError(
+                f"the model {manifest.name} has no first look of its own: leave out the early exit"
+            )
+
+        # The first look's answer stands where it is a diagnosis of enough confidence.
+        predictions = self._predictions(photos, first_look, scale_head(1))
+        unsure_rows = [
             row
-            for row, prediction in enumerate(found)
+            for row, prediction in enumerate(predictions)
             if prediction.verdict != "diagnosis" or prediction.confidence < manifest.early_exit
         ]
-        if unsure:
-            closer = self._said([photos[row] for row in unsure], self.network(pixels[unsure]), manifest.head)
-            for row, prediction in zip(unsure, closer, strict=True):
-                found[row] = prediction
-        return found
 
-    def _said(
-        self, photos: Sequence[tuple[str, Photo | None, Source]], arrays: NetworkArrays, head: str
-    ) -> list[Prediction]:
-        """What one head's answers of a network's outputs are."""
-        manifest = self.network.manifest
-        fused, judgements = arrays.probabilities[head], judge(arrays, manifest, self.decisions, head=head)
-        predictions = []
-        for row, ((name, photo, source), judgement) in enumerate(zip(photos, judgements, strict=True)):
-            likely = tuple(manifest.labels.decode(judgement.answer))
-            strangeness = judgement.strangeness
-            scales = tuple(
-                ScalePrediction(
-                    scale,
-                    photo_box(arrays.boxes[scale - 1][row], manifest.source_size, source.photo_size),
-                    self._named(arrays.probabilities[f"scale{scale}"][row]),
-                )
-                for scale in range(1, len(arrays.boxes) + 1)
-            )
-            predictions.append(
-                Prediction(
-                    photo=name,
-                    labels=likely if judgement.verdict == "diagnosis" else (),
-                    probabilities=self._named(fused[row]),
-                    scales=scales,
-                    verdict=judgement.verdict,
-                    likely=likely,
-                    confidence=round(judgement.confidence, 6),
-                    strangeness=None if strangeness is None else round(strangeness, 4),
-                    model=manifest.name,
-                    original=photo,
-                )
-            )
+        # All the others get a second pass, through every scale.
+        if unsure_rows:
+            unsure_photos = [photos[row] for row in unsure_rows]
+            all_looks = self.network(pixels[unsure_rows])
+            refined = self._predictions(unsure_photos, all_looks, manifest.head)
+            for row, prediction in zip(unsure_rows, refined, strict=True):
+                predictions[row] = prediction
+
         return predictions
 
-    def _named(self, row: NDArray[np.float32]) -> dict[str, float]:
-        return {n: round(float(p), 6) for n, p in zip(self.network.manifest.labels.names, row, strict=True)}
+    def _predict_stream(self, photos: Iterable[PhotoLike]) -> Iterator[Prediction | FailedPhoto]:
+        """Predict batch by batch; leaving the stream early ends the decoding threads."""
+        batch: list[DecodedPhoto | FailedPhoto] = []
+        with closing(self._decode_ahead(photos)) as decoded_photos:
+            for photo in decoded_photos:
+                batch.append(photo)
+                if len(batch) == self.batch_size:
+                    yield from self._predict_batch(batch)
+                    batch = []
+
+            # The last batch may be smaller.
+            yield from self._predict_batch(batch)
+
+    def _predict_batch(
+        self, batch: Sequence[DecodedPhoto | FailedPhoto]
+    ) -> Iterator[Prediction | FailedPhoto]:
+        """Predict the decoded photos of a batch; the failed ones keep their positions."""
+        decoded = [photo for photo in batch if isinstance(photo, DecodedPhoto)]
+        predictions = iter(self.predict_decoded(decoded))
+        for photo in batch:
+            yield photo if isinstance(photo, FailedPhoto) else next(predictions)
+
+    def _decode_ahead(
+        self, photos: Iterable[PhotoLike]
+    ) -> Generator[DecodedPhoto | FailedPhoto, None, None]:
+        """Decode photos in threads, in their order, at most a batch and a little more ahead."""
+        source_size = self.network.manifest.source_size
+        max_pending = self.batch_size + 2 * self.workers
+        pending: deque[Future[DecodedPhoto | FailedPhoto]] = deque()
+
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="leafzoom-decode") as pool:
+            # Fill the queue; once it is full, one photo leaves for each that enters.
+            for number, photo in enumerate(photos, start=1):
+                name = _name_of(photo, number)
+                pending.append(pool.submit(_decode, name, _plain_photo(photo), source_size))
+                if len(pending) >= max_pending:
+                    yield pending.popleft().result()
+
+            while pending:
+                yield pending.popleft().result()
+
+    def _predictions(
+        self, photos: Sequence[DecodedPhoto], arrays: NetworkArrays, head: str
+    ) -> list[Prediction]:
+        """The predictions of one head, with every scale that the network has looked at."""
+        answers = selective_predictions(arrays, self.network.manifest, self.decisions, head=head)
+        return [
+            self._prediction(photo, answer, arrays, head, row)
+            for row, (photo, answer) in enumerate(zip(photos, answers, strict=True))
+        ]
+
+    def _prediction(
+        self,
+        photo: DecodedPhoto,
+        answer: SelectivePrediction,
+        arrays: NetworkArrays,
+        head: str,
+        row: int,
+    ) -> Prediction:
+        """The prediction for the photo in one row of the network's outputs."""
+        manifest = self.network.manifest
+        likely = tuple(manifest.labels.decode(answer.label_vector))
+
+        # After an early exit there is one box: scale 1's, the whole photo.
+        scales = []
+        for scale, boxes in enumerate(arrays.boxes, start=1):
+            box = photo_box(boxes[row], manifest.source_size, photo.source.photo_size)
+            probabilities = self._by_label(arrays.probabilities[scale_head(scale)][row])
+            scales.append(ScalePrediction(scale, box, probabilities))
+
+        return Prediction(
+            photo=photo.name,
+            labels=likely if answer.verdict == "diagnosis" else (),
+            probabilities=self._by_label(arrays.probabilities[head][row]),
+            scales=tuple(scales),
+            verdict=answer.verdict,
+            likely=likely,
+            confidence=round(answer.confidence, 6),
+            ood_score=None if answer.ood_score is None else round(answer.ood_score, 4),
+            model=manifest.name,
+            original=photo.original,
+        )
+
+    def _by_label(self, probabilities: NDArray[np.float32]) -> dict[str, float]:
+        """Probabilities [L] by the labels' names, rounded to six decimals."""
+        labels = self.network.manifest.labels.names
+        return {
+            label: round(float(probability), 6)
+            for label, probability in zip(labels, probabilities, strict=True)
+        }
 
 
 def _with_thresholds(manifest: Manifest, thresholds: Mapping[str, float]) -> dict[str, Decision]:
     """Every head's decision, with some thresholds replaced."""
-    names = manifest.labels.names
-    for label, value in thresholds.items():
-        if label not in names:
-            raise UsageError(f"no label {label!r} to set a threshold for: the model has {', '.join(names)}")
-        if not 0 < value < 1:
-            raise UsageError(f"the threshold of {label} has to lie between 0 and 1, not at {value:g}")
-    return {
-        head: replace(
-            decision,
-            thresholds=tuple(thresholds.get(name, own) for name, own in zip(names, decision.thresholds, strict=True)),
+    labels = manifest.labels.names
+    for label, threshold in thresholds.items():
+        if label not in labels:
+            raise UsageError(
+                f"no label {label!r} to set a threshold for: the model has {', '.join(labels)}"
+            )
+        if not 0 < threshold < 1:
+            raise UsageError(
+                f"the threshold of {label} has to lie between 0 and 1, not at {threshold:g}"
+            )
+
+    decisions = {}
+    for head, decision in manifest.decisions.items():
+        fitted = dict(zip(labels, decision.thresholds, strict=True))
+        replaced = tuple(thresholds.get(label, fitted[label]) for label in labels)
+        decisions[head] = replace(decision, thresholds=replaced)
+    return decisions
+
+
+def _require_one_photo(photo: Photo | bytearray) -> None:
+    if isinstance(photo, Path) and is_folder(photo):
+        raise UsageError(f"{photo} is a folder and predict takes one photo: call predict_many")
+    if not isinstance(photo, Path | bytes | bytearray | Image.Image | np.ndarray):
+        raise UsageError(
+            "predict takes one photo (a path, bytes, a Pillow image or an array), not "
+            f"{type(photo).__name__}: call predict_many for a folder or an iterable of photos"
         )
-        for head, decision in manifest.decisions.items()
-    }
 
 
-def _named_photo(photo: OnePhoto, number: int) -> tuple[str, Photo]:
-    """What a photo is called in results, and the photo; one without a name is called by its place in the stream."""
-    if isinstance(photo, str | Path):
-        return str(photo), Path(photo)
-    return f"photo {number}", bytes(photo) if isinstance(photo, bytearray) else photo
+def _photos_of_folder(folder: Path) -> list[Path]:
+    if not is_folder(folder):
+        raise UsageError(
+            f"predict_many takes a folder or an iterable of photos, and {folder} is no folder: "
+            "call predict for one photo"
+        )
+    return find_photos([folder])
 
 
-def _read(photo: Photo, size: int) -> Source | str:
-    """The source of a photo, or why there is none."""
+def _name_of(photo: PhotoLike, number: int) -> str:
+    """A photo's name in results: its path, or else its number in the stream, from 1."""
+    return str(photo) if isinstance(photo, str | Path) else f"photo {number}"
+
+
+def _plain_photo(photo: PhotoLike) -> Photo:
+    """The photo as one of the types that `read_source` takes."""
+    if isinstance(photo, str):
+        return Path(photo)
+    if isinstance(photo, bytearray):
+        return bytes(photo)
+    return photo
+
+
+def _decode(name: str, photo: Photo, source_size: int) -> DecodedPhoto | FailedPhoto:
     try:
-        return read_source(photo, size)
+        source = read_source(photo, source_size)
     except PhotoError as error:
-        return str(error)
-
-
-def _taken(waiting: deque[tuple[str, Photo, Future[Source | str]]]) -> tuple[str, Photo, Source | str]:
-    """The first photo of the queue, decoded."""
-    name, photo, future = waiting.popleft()
-    return name, photo, future.result()
-
-
-def photo_box(
-    box: NDArray[np.floating], source_size: int, photo_size: tuple[int, int]
-) -> tuple[float, float, float, float]:
-    """A box of the source as a rectangle on the photo, clipped to it, to a hundredth of a pixel.
-
-    Args:
-        box: [4], x0, y0, x1, y1 in source pixels.
-        source_size: side of the source.
-        photo_size: width and height of the upright photo in pixels.
-
-    >>> photo_box(np.array([64.0, 64.0, 192.0, 192.0]), 256, (4000, 2672))
-    (1000.0, 668.0, 3000.0, 2004.0)
-    """
-    x, y = (side / source_size for side in photo_size)
-    width, height = photo_size
-    corners = (
-        min(max(float(box[0]) * x, 0.0), width),
-        min(max(float(box[1]) * y, 0.0), height),
-        min(max(float(box[2]) * x, 0.0), width),
-        min(max(float(box[3]) * y, 0.0), height),
-    )
-    return tuple(round(float(corner), 2) for corner in corners)  # type: ignore[return-value]
-
-
-def find_photos(paths: Iterable[Path]) -> list[Path]:
-    """What `iter_photos` gives, as a list.
-
-    Raises:
-        DataError: a folder without a photo.
-    """
-    return list(iter_photos(paths))
-
-
-def iter_photos(paths: Iterable[Path], *, but_not: Path | None = None) -> Iterator[Path]:
-    """Files as they are, folders as the photos below them, folder by folder in the order of their names.
-
-    Args:
-        paths: files and folders.
-        but_not: a folder below them that is passed over: where the results are written.
-
-    Raises:
-        DataError: a folder without a photo.
-    """
-    passed_over = but_not.resolve() if but_not else None
-    for path in paths:
-        try:
-            is_folder = path.is_dir()
-        except OSError:  # a name that is too long, a folder that may not be read: the photo's own error says so
-            is_folder = False
-        if not is_folder:
-            yield path
-            continue
-        empty = True
-        for folder, below, names in os.walk(path):
-            below[:] = sorted(name for name in below if (Path(folder) / name).resolve() != passed_over)
-            for name in sorted(names):
-                if name.lower().endswith(SUFFIXES):
-                    empty = False
-                    yield Path(folder) / name
-        if empty:
-            raise DataError(f"the folder {path} has no photo ({', '.join(SUFFIXES)}): name one that has")
+        return FailedPhoto(name, str(error))
+    return DecodedPhoto(name, source, photo)

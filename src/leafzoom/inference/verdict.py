@@ -1,4 +1,7 @@
-"""From a network's outputs to an answer that may be given: a diagnosis, `unsure`, or `not_a_leaf`."""
+"""From a network's outputs to a verdict: a diagnosis, `unsure`, or `not_a_leaf`.
+
+In the field's words: classification with a reject option (selective prediction).
+"""
 
 from __future__ import annotations
 
@@ -11,63 +14,96 @@ from numpy.typing import NDArray
 
 from leafzoom.inference.network import NetworkArrays
 from leafzoom.labels import Decision, answer_confidence, decide
-from leafzoom.manifest import Manifest
+from leafzoom.model_file.manifest import Manifest
+from leafzoom.model_file.outputs import scale_head
 
-__all__ = ["Judgement", "Verdict", "judge"]
+__all__ = ["SelectivePrediction", "Verdict", "selective_predictions"]
 
 Verdict = Literal["diagnosis", "unsure", "not_a_leaf"]
 
-_SURE = 0.5
+_MIN_CONFIDENCE = 0.5  # a diagnosis is more likely right than wrong
+_MAX_OOD_SCORE = 1.0
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What is to be said of one photo.
+class SelectivePrediction:
+    """The best answer for one photo, and the verdict that says whether to give it.
 
-    `answer`: the best combination of labels, [L], 0 or 1, whatever the verdict. `confidence`: its calibrated
-    probability among all combinations that occur. `strangeness`: above 1 for a picture that is not like the leaves
-    that the model was made with; None from a model that cannot tell.
+    Attributes:
+        verdict: `diagnosis` if the answer may be given.
+        label_vector: the best combination of labels, [L], 0 or 1, whatever the verdict.
+        confidence: its calibrated probability among all combinations that occur.
+        ood_score: above 1 for a picture unlike the leaves that the model was trained on; None from
+            a model without an out-of-distribution detector.
     """
 
     verdict: Verdict
-    answer: NDArray[np.uint8]
+    label_vector: NDArray[np.uint8]
     confidence: float
-    strangeness: float | None
+    ood_score: float | None
 
 
-def judge(
-    arrays: NetworkArrays, manifest: Manifest, decisions: Mapping[str, Decision] | None = None, *, head: str = ""
-) -> list[Judgement]:
-    """A judgement for each of the N photos that a network was given.
+def selective_predictions(
+    arrays: NetworkArrays,
+    manifest: Manifest,
+    decisions: Mapping[str, Decision] | None = None,
+    *,
+    head: str | None = None,
+) -> list[SelectivePrediction]:
+    """The answer and the verdict for each of N photos.
 
-    `not_a_leaf`: its strangeness is above 1. `unsure`: the answer is more likely wrong than right (a calibrated
-    probability below one half), or no scale by itself gives it. Otherwise it is a diagnosis.
+    `not_a_leaf`: the out-of-distribution score is above 1. `unsure`: the answer is more likely
+    wrong than right (a calibrated probability below one half), or no scale by itself gives it.
+    `diagnosis`: everything else.
 
     Args:
-        arrays: the network's outputs.
+        arrays: the network's outputs for the N photos.
         manifest: of the model.
-        decisions: in place of the manifest's; what a user's thresholds make of the probabilities is their own
-            calibration.
-        head: whose answer it is; by default the fusion of all scales.
+        decisions: in place of the manifest's. Thresholds that a user sets change the confidences
+            too, which are then no longer calibrated.
+        head: the head that answers; by default the fusion of all scales.
     """
     decisions = decisions or manifest.decisions
     head = head or manifest.head
-    labels, fused = manifest.labels, arrays.probabilities[head]
-    answers = decide(fused, decisions[head], labels)
-    confidences = answer_confidence(fused, answers, decisions[head], labels)
-    supported = np.zeros(len(answers), bool)
-    for scale in range(1, len(arrays.boxes) + 1):
-        own = f"scale{scale}"
-        supported |= (decide(arrays.probabilities[own], decisions[own], labels) == answers).all(axis=1)
-    judgements = []
-    for row, answer in enumerate(answers):
+    labels = manifest.labels
+
+    probabilities = arrays.probabilities[head]
+    label_vectors = decide(probabilities, decisions[head], labels)
+    confidences = answer_confidence(probabilities, label_vectors, decisions[head], labels)
+    # A fused answer that no scale gives by itself is too uncertain for a diagnosis.
+    is_supported = _supported_by_a_scale(arrays, manifest, decisions, label_vectors)
+
+    predictions = []
+    for row, label_vector in enumerate(label_vectors):
         confidence = float(confidences[row])
-        strangeness = None if arrays.strangeness is None else float(arrays.strangeness[row])
-        verdict: Verdict = "diagnosis"
-        if strangeness is not None and not strangeness <= 1:  # also where it is no number
-            verdict = "not_a_leaf"
-            strangeness = strangeness if np.isfinite(strangeness) else None
-        elif confidence < _SURE or not supported[row]:
-            verdict = "unsure"
-        judgements.append(Judgement(verdict, answer, confidence, strangeness))
-    return judgements
+        ood_score = None if arrays.ood_score is None else float(arrays.ood_score[row])
+        verdict = _verdict(confidence, ood_score, is_supported=bool(is_supported[row]))
+        if ood_score is not None and not np.isfinite(ood_score):
+            ood_score = None  # JSON has no infinity
+
+        predictions.append(SelectivePrediction(verdict, label_vector, confidence, ood_score))
+    return predictions
+
+
+def _supported_by_a_scale(
+    arrays: NetworkArrays,
+    manifest: Manifest,
+    decisions: Mapping[str, Decision],
+    label_vectors: NDArray[np.uint8],
+) -> NDArray[np.bool_]:
+    """Whether at least one scale by itself gives the same answer: [N]."""
+    is_supported = np.zeros(len(label_vectors), bool)
+    for scale in range(1, len(arrays.boxes) + 1):
+        head = scale_head(scale)
+        scale_answers = decide(arrays.probabilities[head], decisions[head], manifest.labels)
+        is_supported |= (scale_answers == label_vectors).all(axis=1)
+    return is_supported
+
+
+def _verdict(confidence: float, ood_score: float | None, *, is_supported: bool) -> Verdict:
+    # A NaN score fails the comparison and so is no leaf either.
+    if ood_score is not None and not ood_score <= _MAX_OOD_SCORE:
+        return "not_a_leaf"
+    if confidence < _MIN_CONFIDENCE or not is_supported:
+        return "unsure"
+    return "diagnosis"

@@ -1,8 +1,8 @@
 """The backbone of one scale: a timm network split into its features and its classifier (figure 4).
 
-An EfficientNet keeps its stage 9 (1x1 convolution, pooling, linear layer) as the classifier, "thus avoiding
-loosing the precious contribution of skip-connections", and the APN reads the map of stage 8 before it. timm's
-own `forward_features` ends after stage 9.
+An EfficientNet keeps its stage 9 (1x1 convolution, pooling, linear layer) as the classifier, "thus
+avoiding loosing the precious contribution of skip-connections", and the APN reads the map of stage
+8 before it. timm's own `forward_features` ends after stage 9.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from leafzoom.errors import RecipeError
 
-__all__ = ["Backbone", "Look"]
+__all__ = ["Backbone", "BackboneOutput"]
+
+_EFFICIENTNET_PARTS = ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "global_pool")
+_LINEAR_LAYER_STD = 0.01
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one scale's backbone makes of its view.
+class BackboneOutput:
+    """What a backbone computes from one scale's views.
 
-    `features`: [B, C, M, M], the map that the APN reads. `descriptor`: [B, D], pooled features before the
-    linear layer. `logits`: [B, L].
+    `features`: [B, C, M, M], the map that the APN reads. `last_map`: [B, D, N, N], the map that is
+    pooled into the descriptor. `descriptor`: [B, D]. `logits`: [B, L].
     """
 
     features: Tensor
+    last_map: Tensor
     descriptor: Tensor
     logits: Tensor
 
@@ -42,112 +46,139 @@ class Backbone(nn.Module):
         name: of the timm network.
         labels: number of labels L.
         drop_rate: of the dropout before the linear layer.
-        apn_stage: which map is the APN's: the last one before the classifier, or the last one of stride 16
-            (EfficientNets only).
+        apn_stage: which map is the APN's: the last one before the classifier, or the last one of
+            stride 16 (EfficientNets only).
 
     Raises:
-        RecipeError: timm has no such network, or it has no such stage.
+        RecipeError: timm has no such network, it does not end in a linear layer, or it has no such
+            stage.
     """
 
     def __init__(
-        self, *, name: str, labels: int, drop_rate: float, apn_stage: Literal["last", "stride16"] = "last"
+        self,
+        *,
+        name: str,
+        labels: int,
+        drop_rate: float,
+        apn_stage: Literal["last", "stride16"] = "last",
     ) -> None:
         super().__init__()
+        self.name = name
+        self.apn_stage = apn_stage
+
         if not timm.is_model(name):
-            near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "efficientnet_b0, vgg19_bn, …"
-            raise RecipeError(f"model.backbone: timm has no network {name!r}; it has {near}")
-        self.network = timm.create_model(name, pretrained=False, num_classes=labels, drop_rate=drop_rate)
-        if not isinstance(self.network.get_classifier(), nn.Linear):
-            raise RecipeError(f"model.backbone: {name} does not end in a linear layer, as the fusion needs")
-        # timm's EfficientNets start this layer so wide (1 / sqrt(labels)) that the first loss is twice log 2.
-        nn.init.normal_(self.classifier_layer().weight, std=0.01)
-        nn.init.zeros_(self.classifier_layer().bias)
-        self.name, self.apn_stage = name, apn_stage
-        self.is_efficientnet = all(
-            hasattr(self.network, part) for part in ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "global_pool")
+            similar = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+            known = ", ".join(similar) or "efficientnet_b0, vgg19_bn, …"
+            raise RecipeError(f"model.backbone: timm has no network {name!r}; it has {known}")
+        self.network = timm.create_model(
+            name, pretrained=False, num_classes=labels, drop_rate=drop_rate
         )
+        if not isinstance(self.network.get_classifier(), nn.Linear):
+            raise RecipeError(
+                f"model.backbone: {name} does not end in a linear layer, as the fusion needs"
+            )
+
+        # timm's EfficientNets start this layer so wide (1 / sqrt(labels)) that the first loss is
+        # twice log 2.
+        nn.init.normal_(self.classifier_layer().weight, std=_LINEAR_LAYER_STD)
+        nn.init.zeros_(self.classifier_layer().bias)
+
+        self.is_efficientnet = all(hasattr(self.network, part) for part in _EFFICIENTNET_PARTS)
         if apn_stage == "stride16" and not self.is_efficientnet:
-            raise RecipeError(f"model.apn_stage: {name} has no stage of stride 16 to read; use 'last'")
+            raise RecipeError(
+                f"model.apn_stage: {name} has no stage of stride 16 to read; use 'last'"
+            )
+
+        # How the network expects its pixels normalised.
         config = resolve_model_data_config(self.network)
         self.mean: tuple[float, ...] = tuple(config["mean"])
         self.std: tuple[float, ...] = tuple(config["std"])
 
+    def forward(self, views: Tensor) -> BackboneOutput:
+        """All outputs for views [B, 3, V, V], normalised as the network expects."""
+        stage_map, features = self.features(views)
+        last_map, descriptor, logits = self.classify(stage_map)
+        return BackboneOutput(features, last_map, descriptor, logits)
+
     def features(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        """The map that the classifier reads, and the map that the APN reads, from views [B, 3, V, V]."""
+        """The map that the classifier reads, and the map that the APN reads."""
         if not self.is_efficientnet:
             last: Tensor = self.network.forward_features(views)
             return last, last
-        maps = self.network.bn1(self.network.conv_stem(views))
-        coarse = maps
+
+        stage_map = self.network.bn1(self.network.conv_stem(views))
+        stride_16_map = stage_map
         for stage in self.network.blocks:
-            maps = stage(maps)
-            if 16 * maps.shape[-1] >= views.shape[-1]:
-                coarse = maps
-        return maps, coarse if self.apn_stage == "stride16" else maps
+            stage_map = stage(stage_map)
+            if 16 * stage_map.shape[-1] >= views.shape[-1]:
+                stride_16_map = stage_map
 
-    def classify(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Descriptor [B, D] and logits [B, L] from the last map before the classifier."""
-        if self.is_efficientnet:
-            maps = self.network.bn2(self.network.conv_head(maps))
-            descriptor: Tensor = self.network.global_pool(maps)
-            drop_rate = self.network.drop_rate
-            kept = nn.functional.dropout(descriptor, drop_rate, self.training) if drop_rate else descriptor
-            return descriptor, self.network.classifier(kept)
-        descriptor = self.network.forward_head(maps, pre_logits=True)
-        return descriptor, self.network.get_classifier()(descriptor)
+        apn_map = stride_16_map if self.apn_stage == "stride16" else stage_map
+        return stage_map, apn_map
 
-    def class_activations(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        """The APN's map [B, C, M, M], and how much each place of the last map speaks for each label, [B, L, N, N].
-
-        A class activation map (Zhou et al. 2016): the linear layer applied to every place of the map that is pooled
-        before it, without its bias, so that its mean over places and the bias are the logit (without dropout).
-
-        Only of networks that `require_class_activations` lets pass.
+    def classify(self, stage_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The pooled map [B, D, N, N], descriptor [B, D] and logits [B, L] from `features`'s
+        map.
         """
-        last, for_apn = self.features(views)
-        if self.is_efficientnet:
-            last = self.network.bn2(self.network.conv_head(last))
-        return for_apn, torch.einsum("bchw,lc->blhw", last, self.classifier_layer().weight)
+        if not self.is_efficientnet:
+            descriptor: Tensor = self.network.forward_head(stage_map, pre_logits=True)
+            return stage_map, descriptor, self.network.get_classifier()(descriptor)
+
+        last_map = self.network.bn2(self.network.conv_head(stage_map))
+        descriptor = self.network.global_pool(last_map)
+        dropped = descriptor
+        if self.network.drop_rate:
+            dropped = nn.functional.dropout(descriptor, self.network.drop_rate, self.training)
+        return last_map, descriptor, self.network.classifier(dropped)
+
+    def class_activations(self, last_map: Tensor) -> Tensor:
+        """How much each place of the last map [B, D, N, N] speaks for each label, [B, L, N, N].
+
+        A class activation map (Zhou et al. 2016): the linear layer, without its bias, applied to
+        every place. Its mean over places plus the bias is the logit (without dropout). Only of
+        networks that `require_class_activations` accepts.
+        """
+        return torch.einsum("bchw,lc->blhw", last_map, self.classifier_layer().weight)
 
     @torch.no_grad()
     def require_class_activations(self, input_size: int) -> None:
-        """See that the class activation maps of a view of this side are what they should be.
+        """Check that the means of the class activation maps are the logits.
+
+        Args:
+            input_size: V, side of a view in pixels.
 
         Raises:
-            RecipeError: the network does more between the map and the linear layer than pooling (VGG, ConvNeXt).
+            RecipeError: the network does more between the map and the linear layer than pooling
+                (VGG, ConvNeXt).
         """
         was_training = self.training
         self.eval()
-        channels = self.classifier_layer().weight.shape[1]
-        view = torch.rand(1, 3, input_size, input_size, generator=torch.Generator().manual_seed(0))
-        last, _ = self.features(view)
-        right = self.is_efficientnet or last.shape[1] == channels
-        if right:
-            mean = self.class_activations(view)[1].mean(dim=(2, 3)) + self.classifier_layer().bias
-            right = torch.allclose(mean, self(view).logits, rtol=1e-3, atol=1e-4)
+        random = torch.Generator().manual_seed(0)
+        output = self(torch.rand(1, 3, input_size, input_size, generator=random))
         self.train(was_training)
-        if not right:
-            raise RecipeError(
-                f"warm_up.target, alternation.apn_objective: {self.name} has no class activation maps (its linear "
-                "layer does not read the pooled map itself): use 'response' and 'ranking'"
-            )
 
-    def forward(self, views: Tensor) -> Look:
-        """Look at views [B, 3, V, V], normalised as the network wants."""
-        last, for_apn = self.features(views)
-        descriptor, logits = self.classify(last)
-        return Look(for_apn, descriptor, logits)
+        layer = self.classifier_layer()
+        if output.last_map.shape[1] == layer.in_features:
+            means = self.class_activations(output.last_map).mean(dim=(2, 3)) + layer.bias
+            if torch.allclose(means, output.logits, rtol=1e-3, atol=1e-4):
+                return
+        raise RecipeError(
+            f"warm_up.target, alternation.apn_objective: {self.name} has no class activation maps "
+            "(its linear layer does not read the pooled map itself): use 'response' and 'ranking'"
+        )
 
     def fold_batch_norm(self) -> None:
-        """Fold every batch norm into the convolution before it, which gains a bias: in eval() the same function.
+        """Fold every batch norm into the convolution before it, which gains a bias.
 
-        Trained on, such a network has no batch statistics, and its steps cost less than half as much on a CPU.
+        In eval() the network stays the same function. Trained on, it has no batch statistics, and
+        its steps cost less than half as much on a CPU.
 
         Raises:
             RecipeError: a batch norm does not follow a convolution.
         """
         if not any(isinstance(module, nn.BatchNorm2d) for module in self.network.modules()):
             return
+
         was_training = self.training
         self.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -157,30 +188,42 @@ class Backbone(nn.Module):
             for parent in list(self.network.modules()):
                 _fold_children(parent)
             after = self(probe).descriptor
-        left = [name for name, module in self.network.named_modules() if isinstance(module, nn.BatchNorm2d)]
-        if left or not torch.allclose(before, after, rtol=1e-2, atol=1e-3 * float(before.abs().max())):
+
+        # A batch norm that is left, or one that belonged to another layer, changes the function.
+        left = [
+            name
+            for name, module in self.network.named_modules()
+            if isinstance(module, nn.BatchNorm2d)
+        ]
+        tolerance = 1e-3 * float(before.abs().max())
+        if left or not torch.allclose(before, after, rtol=1e-2, atol=tolerance):
+            example = f" ({left[0]})" if left else ""
             raise RecipeError(
-                f"model.batch_norm: the batch norms of {self.name} cannot be folded"
-                f"{f' ({left[0]})' if left else ''}: use 'keep'"
+                f"model.batch_norm: the batch norms of {self.name} cannot be folded{example}: "
+                "use 'keep'"
             )
         self.train(was_training)
 
-    def take_form(self, tensors: Iterable[str]) -> None:
-        """Fold the batch norms if a state dict (its tensors' names) has none, so that it can be loaded."""
-        if not any(name.endswith("running_mean") for name in tensors):
+    def match_batch_norm(self, tensor_names: Iterable[str]) -> None:
+        """Fold the batch norms if a state dict with these tensors has none, so that it loads."""
+        if not any(name.endswith("running_mean") for name in tensor_names):
             self.fold_batch_norm()
 
-    def hold_stages(self, stages: int) -> None:
-        """Keep the stem and the first `stages` stages of an EfficientNet still: no gradients, and in eval().
+    def freeze_stages(self, stages: int) -> None:
+        """Freeze the stem and the first `stages` stages of an EfficientNet: no gradients, eval().
 
         Raises:
             RecipeError: it has no such stages.
         """
         if not stages:
             return
+
         if not self.is_efficientnet or stages > len(self.network.blocks):
-            most = f"{len(self.network.blocks)} stages" if self.is_efficientnet else "no stages that can be held"
-            raise RecipeError(f"alternation.held_stages is {stages}, but {self.name} has {most}")
+            limit = "no stages that can be frozen"
+            if self.is_efficientnet:
+                limit = f"{len(self.network.blocks)} stages"
+            raise RecipeError(f"alternation.frozen_stages is {stages}, but {self.name} has {limit}")
+
         for part in (self.network.conv_stem, self.network.bn1, *self.network.blocks[:stages]):
             part.eval().requires_grad_(False)
 
@@ -199,27 +242,32 @@ class Backbone(nn.Module):
         """
         was_training = self.training
         self.eval()
-        _, maps = self.features(torch.zeros(1, 3, input_size, input_size))
+        _, apn_map = self.features(torch.zeros(1, 3, input_size, input_size))
         self.train(was_training)
-        if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
+
+        if apn_map.ndim != 4 or apn_map.shape[2] != apn_map.shape[3]:
             raise RecipeError(
-                f"model.backbone: {self.name} gives features of shape {list(maps.shape)}, not a square map "
-                "[B, C, M, M] for the APN: choose a convolutional network (EfficientNet, ResNet, ConvNeXt, VGG)"
+                f"model.backbone: {self.name} gives features of shape {list(apn_map.shape)}, not a "
+                "square map [B, C, M, M] for the APN: choose a convolutional network "
+                "(EfficientNet, ResNet, ConvNeXt, VGG)"
             )
-        return int(maps.shape[1]), int(maps.shape[-1])
+        return int(apn_map.shape[1]), int(apn_map.shape[-1])
 
 
 def _fold_children(parent: nn.Module) -> None:
     """Fold the batch norms that directly follow convolutions among a module's children."""
-    before = None
+    convolution_name = None
     for name, child in list(parent.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and before is not None:
-            convolution = parent.get_submodule(before)
-            assert isinstance(convolution, nn.Conv2d)
-            setattr(parent, before, fuse_conv_bn_eval(convolution, child))
-            # timm's BatchNormAct2d has the activation inside.
-            rest = [part for part in (getattr(child, "drop", None), getattr(child, "act", None)) if part is not None]
-            setattr(parent, name, nn.Sequential(*(part for part in rest if not isinstance(part, nn.Identity))))
-            before = None
-        else:
-            before = name if isinstance(child, nn.Conv2d) else None
+        if not isinstance(child, nn.BatchNorm2d) or convolution_name is None:
+            convolution_name = name if isinstance(child, nn.Conv2d) else None
+            continue
+
+        convolution = parent.get_submodule(convolution_name)
+        assert isinstance(convolution, nn.Conv2d)
+        setattr(parent, convolution_name, fuse_conv_bn_eval(convolution, child))
+
+        # timm's BatchNormAct2d has its dropout and activation inside: they stay.
+        inside = [getattr(child, "drop", None), getattr(child, "act", None)]
+        kept = [part for part in inside if part is not None and not isinstance(part, nn.Identity)]
+        setattr(parent, name, nn.Sequential(*kept))
+        convolution_name = None

@@ -1,6 +1,8 @@
-"""Fusion (§4.1): what the scales saw, concatenated, through one linear layer; and the whole network.
+"""Fusion (§4.1): what the scales saw, concatenated, through one linear layer; and the whole
+network.
 
-Heads are named `scale1`, `scale2`, … and `fusion12`, `fusion123`, … (the first two scales, the first three).
+Heads are named `scale1`, `scale2`, … and `fusion12`, `fusion123`, … (the first two scales, the
+first three).
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from leafzoom.model.familiarity import Familiarity
-from leafzoom.model.racnn import RACNN, ScaleOutput
+from leafzoom.dataset.sources import sources_to_images
+from leafzoom.model.ood_detector import MahalanobisDetector
+from leafzoom.model.racnn import RACNN, ScaleState
+from leafzoom.model_file.outputs import fusion_head, head_names
 
 __all__ = [
     "FusedRACNN",
@@ -22,22 +26,9 @@ __all__ = [
     "all_descriptors",
     "fusion_head",
     "head_names",
-    "mirror_images",
-    "mirror_mean",
+    "tta_images",
+    "tta_mean",
 ]
-
-
-def fusion_head(scales: int) -> str:
-    """The name of the head that fuses the first `scales` scales."""
-    return "fusion" + "".join(str(scale) for scale in range(1, scales + 1))
-
-
-def head_names(scales: int) -> tuple[str, ...]:
-    """The names of all heads of a network of so many scales, the last fusion last."""
-    return (
-        *(f"scale{scale}" for scale in range(1, scales + 1)),
-        *(fusion_head(fused) for fused in range(2, scales + 1)),
-    )
 
 
 class Fusion(nn.Module):
@@ -48,8 +39,8 @@ class Fusion(nn.Module):
         width: of one scale's input, D (descriptors) or L (logits).
         labels: L.
         inputs: what is concatenated.
-        normalise: `l2`: each scale's input divided by its norm; `rescale`: shifted and scaled by the buffers
-            `shift` and `scale`, which the fit sets; `none`.
+        normalise: `l2`: each scale's input divided by its norm; `rescale`: shifted and scaled by
+            the buffers `shift` and `scale`, which the fit sets; `none`.
     """
 
     shift: Tensor
@@ -65,62 +56,74 @@ class Fusion(nn.Module):
         normalise: Literal["none", "l2", "rescale"],
     ) -> None:
         super().__init__()
-        self.scales, self.inputs, self.normalise = scales, inputs, normalise
+        self.scales = scales
+        self.inputs = inputs
+        self.normalise = normalise
         self.linear = nn.Linear(scales * width, labels)
         self.register_buffer("shift", torch.zeros(scales * width))
         self.register_buffer("scale", torch.ones(scales * width))
 
-    def gather(self, outputs: Sequence[ScaleOutput]) -> Tensor:
-        """The first scales' inputs, side by side: [B, scales * width]."""
-        chosen = [
-            output.descriptor if self.inputs == "descriptors" else output.logits for output in outputs[: self.scales]
-        ]
-        if self.normalise == "l2":
-            chosen = [nn.functional.normalize(part, dim=1) for part in chosen]
-        return torch.cat(chosen, dim=1)
+    def concatenate(self, states: Sequence[ScaleState]) -> Tensor:
+        """The first scales' inputs side by side, [B, scales * width]."""
+        fused = states[: self.scales]
+        if self.inputs == "descriptors":
+            parts = [state.descriptor for state in fused]
+        else:
+            parts = [state.logits for state in fused]
 
-    def forward(self, gathered: Tensor) -> Tensor:
-        """Logits [B, L] from what `gather` gives."""
+        if self.normalise == "l2":
+            parts = [nn.functional.normalize(part, dim=1) for part in parts]
+        return torch.cat(parts, dim=1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [B, L] from the inputs that `concatenate` returns."""
         if self.normalise == "rescale":
-            gathered = (gathered - self.shift) * self.scale
-        logits: Tensor = self.linear(gathered)
+            inputs = (inputs - self.shift) * self.scale
+        logits: Tensor = self.linear(inputs)
         return logits
 
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """All heads' logits, {head: [B, L]}, and each scale's box, [B, 3] in source pixels, coarsest first.
+    """All heads' logits, {head: [B, L]}, and each scale's box, [B, 3] in source pixels, coarsest
+    first.
 
-    `strangeness`: [B], above 1 for a picture unlike leaves; None from a network that cannot tell.
-    `first_strangeness`: the same of the first look alone.
+    `ood_score`: [B], above 1 for a picture unlike the leaves of the training; None without a
+    detector.
+    `first_ood_score`: the same from the first scale alone.
     """
 
     logits: dict[str, Tensor]
     boxes: tuple[Tensor, ...]
-    strangeness: Tensor | None = None
-    first_strangeness: Tensor | None = None
+    ood_score: Tensor | None = None
+    first_ood_score: Tensor | None = None
 
 
-def all_descriptors(outputs: Sequence[ScaleOutput]) -> Tensor:
+def all_descriptors(states: Sequence[ScaleState]) -> Tensor:
     """All scales' descriptors side by side, [B, scales * D]."""
-    return torch.cat([output.descriptor for output in outputs], dim=1)
+    return torch.cat([state.descriptor for state in states], dim=1)
 
 
-def mirror_images(pictures: Tensor, mirrors: int) -> Tensor:
-    """Pictures [B, 3, S, S] and their mirror images below them, [mirrors * B, 3, S, S].
+def tta_images(images: Tensor, tta: int) -> Tensor:
+    """Images [B, 3, S, S] with their mirror images below them, for test-time augmentation: [tta *
+    B, 3, S, S].
 
-    1: as they are; 2: left-right too; 4: also up-down, and both.
+    Args:
+        images: as they are.
+        tta: 1: nothing more; 2: left-right too; 4: also up-down, and both.
     """
-    if mirrors >= 2:
-        pictures = torch.cat([pictures, pictures.flip(3)])
-    if mirrors == 4:
-        pictures = torch.cat([pictures, pictures.flip(2)])
-    return pictures
+    if tta >= 2:
+        images = torch.cat([images, images.flip(3)])
+    if tta == 4:
+        images = torch.cat([images, images.flip(2)])
+    return images
 
 
-def mirror_mean(values: Tensor, mirrors: int) -> Tensor:
-    """The mean [B, …] over the mirror images of what `mirror_images` gave, [mirrors * B, …]."""
-    return values if mirrors == 1 else values.reshape(mirrors, -1, *values.shape[1:]).mean(dim=0)
+def tta_mean(values: Tensor, tta: int) -> Tensor:
+    """The mean [B, …] over mirror images of values [tta * B, …] in the order of `tta_images`."""
+    if tta == 1:
+        return values
+    return values.reshape(tta, -1, *values.shape[1:]).mean(dim=0)
 
 
 class FusedRACNN(nn.Module):
@@ -129,39 +132,48 @@ class FusedRACNN(nn.Module):
     Args:
         racnn: all scales.
         fusions: the heads above them.
-        mirrors: 1, 2 or 4: every head's logits are means over so many mirror images (see `mirror_images`); the
-            boxes are those of the picture as it is.
-        familiarity: of all scales' descriptors, means over the mirror images too.
-        first_familiarity: of the first scale's.
+        tta: 1, 2 or 4: every head's logits are means over this many mirror images (see
+            `tta_images`); the boxes are those of the image as it is.
+        ood_detector: reads all scales' descriptors, means over the mirror images too.
+        first_ood_detector: reads the first scale's descriptor.
     """
 
     def __init__(
         self,
         racnn: RACNN,
         fusions: Sequence[Fusion],
-        mirrors: int = 1,
-        familiarity: Familiarity | None = None,
-        first_familiarity: Familiarity | None = None,
+        tta: int = 1,
+        ood_detector: MahalanobisDetector | None = None,
+        first_ood_detector: MahalanobisDetector | None = None,
     ) -> None:
         super().__init__()
         self.racnn = racnn
         self.fusions = nn.ModuleList(fusions)
-        self.mirrors = mirrors
-        self.familiarity, self.first_familiarity = familiarity, first_familiarity
+        self.tta = tta
+        self.ood_detector = ood_detector
+        self.first_ood_detector = first_ood_detector
 
     def forward(self, sources: Tensor) -> NetworkOutput:
         """Every head of uint8 sources [B, S, S, 3]."""
-        pictures = sources.permute(0, 3, 1, 2).to(self.racnn.mean.dtype) / 255
-        outputs = self.racnn(mirror_images(self.racnn.normalise(pictures), self.mirrors))
-        logits = {f"scale{scale}": output.logits for scale, output in enumerate(outputs, start=1)}
+        images = sources_to_images(sources, self.racnn.mean.dtype)
+        images = self.racnn.normalise(images)
+        states = self.racnn(tta_images(images, self.tta))
+
+        # Every head's logits, means over the mirror images.
+        logits = {f"scale{number}": state.logits for number, state in enumerate(states, start=1)}
         for fusion in self.fusions:
             assert isinstance(fusion, Fusion)
-            logits[fusion_head(fusion.scales)] = fusion(fusion.gather(outputs))
-        logits = {head: mirror_mean(values, self.mirrors) for head, values in logits.items()}
-        strangeness = first_strangeness = None
-        if self.familiarity is not None:
-            strangeness = self.familiarity(mirror_mean(all_descriptors(outputs), self.mirrors))
-        if self.first_familiarity is not None:
-            first_strangeness = self.first_familiarity(mirror_mean(outputs[0].descriptor, self.mirrors))
-        boxes = tuple(output.boxes.reshape(self.mirrors, -1, 3)[0] for output in outputs)
-        return NetworkOutput(logits, boxes, strangeness, first_strangeness)
+            logits[fusion_head(fusion.scales)] = fusion(fusion.concatenate(states))
+        logits = {head: tta_mean(values, self.tta) for head, values in logits.items()}
+
+        # How unlike leaves the image is.
+        ood_score = None
+        if self.ood_detector is not None:
+            ood_score = self.ood_detector(tta_mean(all_descriptors(states), self.tta))
+        first_ood_score = None
+        if self.first_ood_detector is not None:
+            first_ood_score = self.first_ood_detector(tta_mean(states[0].descriptor, self.tta))
+
+        # The boxes of the image as it is, which comes first.
+        boxes = tuple(state.boxes.reshape(self.tta, -1, 3)[0] for state in states)
+        return NetworkOutput(logits, boxes, ood_score, first_ood_score)

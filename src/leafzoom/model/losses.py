@@ -12,12 +12,16 @@ __all__ = ["classification_loss", "correct_probability", "ranking_loss"]
 
 
 def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """L_cls: binary cross-entropy of logits [B, L] against targets [B, L] in 0..1, mean over both."""
+    """L_cls: binary cross-entropy of logits [B, L] against targets [B, L] in 0..1, mean over
+    both.
+    """
     return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
 
 
 def correct_probability(logits: Tensor, targets: Tensor) -> Tensor:
-    """p_t of eq. 11, [B]: the mean probability of the labels that are present; 0 where none is."""
+    """p_t of eq. 11, [B]: the mean probability of the labels that are present; 0 where there is
+    none.
+    """
     present = targets.float()
     total = (torch.sigmoid(logits.float()) * present).sum(dim=1)
     return total / present.sum(dim=1).clamp(min=1)
@@ -33,23 +37,34 @@ def ranking_loss(
     reduction: Literal["sum", "mean"],
     detach_coarse: bool = True,
 ) -> Tensor:
-    """L_rank of eq. 11: the finer scale has to beat the coarser one's correct probability by a margin.
+    """L_rank of eq. 11: the finer scale has to beat the coarser one's correct probability by a
+    margin.
 
     Args:
         coarse, fine: logits [B, L] of scale s and of scale s + 1.
         targets: [B, L], 0 or 1.
         margin: 0.05 in the paper.
-        labels: rank the mean over the labels that are `present` (a photograph with none counts nothing), or
-            the probability of each label, present or not (`all`, the authors' code).
+        labels: rank the mean over the labels that are `present` (a photograph without labels adds
+            nothing), or the probability of each label, present or not (`all`, the authors' code).
         reduction: `sum` (the paper) or `mean` over the batch.
-        detach_coarse: the coarser scale is a reference and gets no gradient (§3.3.3: with one, it unlearns).
+        detach_coarse: the coarser scale is a reference and gets no gradient (§3.3.3: with one, it
+            unlearns).
     """
-    coarse = coarse.detach() if detach_coarse else coarse
+    if detach_coarse:
+        coarse = coarse.detach()
+
     if labels == "all":
-        first, second = torch.sigmoid(coarse.float()), torch.sigmoid(fine.float())
-        counted = torch.ones_like(first)
+        coarse_probability = torch.sigmoid(coarse.float())
+        fine_probability = torch.sigmoid(fine.float())
+        weight = torch.ones_like(coarse_probability)
     else:
-        first, second = correct_probability(coarse, targets), correct_probability(fine, targets)
-        counted = (targets.sum(dim=1) > 0).to(first.dtype)
-    loss = F.margin_ranking_loss(second, first, torch.ones_like(first), margin=margin, reduction="none") * counted
-    return loss.sum() if reduction == "sum" else loss.sum() / len(targets)
+        coarse_probability = correct_probability(coarse, targets)
+        fine_probability = correct_probability(fine, targets)
+        weight = (targets.sum(dim=1) > 0).to(coarse_probability.dtype)
+
+    finer_first = torch.ones_like(coarse_probability)
+    loss = F.margin_ranking_loss(
+        fine_probability, coarse_probability, finer_first, margin=margin, reduction="none"
+    )
+    total = (loss * weight).sum()
+    return total if reduction == "sum" else total / len(targets)

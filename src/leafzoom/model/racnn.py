@@ -1,63 +1,98 @@
-"""The recurrent attention CNN (figure 3): look, propose a box, zoom, look again.
+"""The recurrent attention CNN (figure 3): look at the whole, propose a box, zoom, look again.
 
-Convention: `boxes` are [B, 3], x (column), y (row) and half side, in pixels of the source unless a name says
-otherwise; see `attention_crop` for the origin.
+Convention: `boxes` are [B, 3], x (column), y (row) and half side, in pixels of the source unless a
+name says otherwise; see `attention_crop` for the origin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from leafzoom.model.attention_crop import attention_crop, compose_boxes, resample_whole, whole_box
-from leafzoom.model.attention_proposal import AttentionProposal, decode_boxes, placed_proposals
-from leafzoom.model.backbone import Backbone, Look
+from leafzoom.model.attention_proposal import AttentionProposal, fixed_proposals
+from leafzoom.model.backbone import Backbone, BackboneOutput
+from leafzoom.model.box_coder import BoxCoder
 
-__all__ = ["RACNN", "Glimpse", "ScaleOutput"]
+__all__ = ["RACNN", "ScaleState", "View"]
 
 
 @dataclass(frozen=True)
-class Glimpse:
-    """What a scale is given: its normalised view [B, 3, V, V] and the box it shows, [B, 3] in source pixels.
+class View:
+    """What a scale is shown: a normalised image [B, 3, V, V], and its box in the source, [B, 3].
 
-    `largest`: the greatest half side that its box can have, in source pixels; None where nobody says.
+    `max_half_side`: the greatest half side that the box can have, in pixels of the source.
     """
 
-    view: Tensor
+    image: Tensor
     boxes: Tensor
-    largest: float | None = None
+    max_half_side: float
+
+    def detach(self) -> View:
+        """The same view, cut off from the graph that made it."""
+        return replace(self, image=self.image.detach(), boxes=self.boxes.detach())
 
 
 @dataclass(frozen=True)
-class ScaleOutput:
-    """What a scale gives: logits [B, L], descriptor [B, D], and the box it was shown, [B, 3] in source pixels."""
+class ScaleState:
+    """Where the loop of figure 3 stands after one scale.
 
-    logits: Tensor
+    `scale`: 0 for the first. `sources`: the normalised sources [B, 3, S, S], from which finer
+    scales are cut. `view`: what the scale was shown. `features`: the map [B, C, M, M] that the APN
+    reads. `last_map`: the map [B, D, N, N] that is pooled into the `descriptor` [B, D]. `logits`:
+    [B, L], the scale's own and, with `residual`, a share of the coarser scale's.
+    """
+
+    scale: int
+    sources: Tensor
+    view: View
+    features: Tensor
+    last_map: Tensor
     descriptor: Tensor
-    boxes: Tensor
+    logits: Tensor
+
+    @property
+    def boxes(self) -> Tensor:
+        """The box that the scale was shown, [B, 3] in pixels of the source."""
+        return self.view.boxes
+
+    def detach(self) -> ScaleState:
+        """The same state, cut off from the graph: no gradient reaches what led to it."""
+        return replace(
+            self,
+            view=self.view.detach(),
+            features=self.features.detach(),
+            last_map=self.last_map.detach(),
+            descriptor=self.descriptor.detach(),
+            logits=self.logits.detach(),
+        )
 
 
 class RACNN(nn.Module):
-    """Backbones for all scales and APNs between them.
+    """Backbones for all scales and attention proposal networks (APNs) between them.
+
+    `forward` runs the whole loop. Trainings run it step by step: `start` looks at the whole source,
+    `propose` asks the APN for the next box, and `advance` zooms into it and looks again.
 
     Args:
         backbones: one a scale, two or more.
         apns: one between neighbouring scales.
         source_size: S, side of the source in pixels.
         input_size: V, side of every view in pixels.
-        zoom_from: what a zoom enlarges: the scale's `view` (the paper) or the `source`.
-        zoom_bounds: least and greatest side of a box as fractions of the view's.
-        centre_range, crop_mask, surrogate, surrogate_scale, border, proposals, residual: see `ModelRecipe`.
+        zoom_from: what a zoom enlarges: the coarser scale's `view` (the paper) or the `source`.
+        zoom_bounds: least and greatest side of a box as fractions of the view's side.
+        centre_range, crop_mask, surrogate, surrogate_scale, border, proposals, residual: see
+            `ModelRecipe`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, a recipe's values one by one
         self,
         *,
         backbones: Sequence[Backbone],
@@ -76,89 +111,144 @@ class RACNN(nn.Module):
     ) -> None:
         super().__init__()
         if len(backbones) != len(apns) + 1 or not apns:
-            raise ValueError(f"{len(backbones)} scales need {len(backbones) - 1} APNs, not {len(apns)}")
+            needed = len(backbones) - 1
+            raise ValueError(f"{len(backbones)} scales need {needed} APNs, not {len(apns)}")
+
         self.backbones = nn.ModuleList(backbones)
         self.apns = nn.ModuleList(apns)
-        self.source_size, self.input_size = source_size, input_size
+        self.source_size = source_size
+        self.input_size = input_size
         self.zoom_from = zoom_from
-        self.zoom_bounds, self.centre_range = zoom_bounds, centre_range
-        self.crop_mask, self.surrogate = crop_mask, surrogate
-        self.surrogate_scale, self.border = surrogate_scale, border
-        self.proposals, self.residual = proposals, residual
-        self.register_buffer("mean", torch.tensor(backbones[0].mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(backbones[0].std).view(1, 3, 1, 1), persistent=False)
+        self.box_coder = BoxCoder(input_size, zoom_bounds, centre_range)
+        self.crop_mask = crop_mask
+        self.surrogate = surrogate
+        self.surrogate_scale = surrogate_scale
+        self.border = border
+        self.proposals = proposals
+        self.residual = residual
+
+        mean = torch.tensor(backbones[0].mean).view(1, 3, 1, 1)
+        std = torch.tensor(backbones[0].std).view(1, 3, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
 
     @property
     def scales(self) -> int:
         """How many scales there are."""
         return len(self.backbones)
 
-    def normalise(self, pictures: Tensor) -> Tensor:
-        """Pictures [B, 3, S, S] in 0..1 as the backbones want them, in the memory format that they like best."""
-        return ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-
-    def first_glimpse(self, sources: Tensor) -> Glimpse:
-        """The whole source as a view; `sources` are normalised, [B, 3, S, S]."""
-        boxes = whole_box(sources.shape[0], self.source_size, like=sources)
-        if self.source_size == self.input_size:
-            return Glimpse(sources, boxes, self.source_size / 2)
-        return Glimpse(resample_whole(sources, self.input_size), boxes, self.source_size / 2)
-
-    def look(self, scale: int, glimpse: Glimpse) -> Look:
-        """What scale `scale` (0 is the first) makes of its view; the logits are its own (see `total_logits`)."""
-        look: Look = self.backbones[scale](glimpse.view)
-        return look
-
-    def total_logits(self, coarse: Tensor | None, own: Tensor) -> Tensor:
-        """A scale's logits [B, L]: its own and, with `residual`, a share of the coarser scale's total (detached).
-
-        The first scale has no coarser one (None).
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images [B, 3, S, S] in 0..1 as the backbones expect them, in the memory format that they
+        like best.
         """
-        return own if coarse is None or not self.residual else own + self.residual * coarse.detach()
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
-    def propose(self, scale: int, features: Tensor) -> Tensor:
-        """Proposals [B, 3] in -1..1 for the scale after `scale`, from its feature map."""
+    def forward(self, sources: Tensor) -> tuple[ScaleState, ...]:
+        """All scales of normalised sources [B, 3, S, S], coarsest first (figure 3).
+
+        The coarser scale is detached before each APN, so that no scale's loss reaches another
+        scale's weights.
+        """
+        state = self.start(sources)
+        states = [state]
+
+        for _ in self.apns:
+            proposals = self.propose(state.detach())
+            state = self.advance(state, proposals)
+            states.append(state)
+
+        return tuple(states)
+
+    # The loop's steps.
+
+    def start(self, sources: Tensor) -> ScaleState:
+        """Look at the whole of normalised sources [B, 3, S, S] with the first scale."""
+        return self.look(sources, self.whole_view(sources))
+
+    def propose(self, state: ScaleState) -> Tensor:
+        """Proposals [B, 3] in -1..1 of the next scale's box, from a scale's feature map (eq. 2)."""
         if self.proposals != "apn":
-            size = torch.ones_like(features[:, :1, 0, 0], dtype=self.mean.dtype)
-            return placed_proposals(
-                self.proposals, features, size, self.input_size, self.zoom_bounds, self.centre_range
-            )
-        proposals: Tensor = self.apns[scale](features)
+            tl = torch.ones_like(state.features[:, :1, 0, 0], dtype=self.mean.dtype)
+            return fixed_proposals(self.proposals, state.features, tl, self.box_coder)
+
+        proposals: Tensor = self.apns[state.scale](state.features)
         return proposals.to(self.mean.dtype)  # boxes stay precise under autocast
 
-    def zoom(self, sources: Tensor, parent: Glimpse, proposals: Tensor) -> Glimpse:
-        """The next scale's glimpse. Gradients reach the proposals alone (see `attention_crop`).
+    def advance(self, state: ScaleState, proposals: Tensor) -> ScaleState:
+        """Zoom into the proposed boxes and look at them with the next scale; see `zoom` for the
+        gradients.
+        """
+        return self.look(state.sources, self.zoom(state, proposals), coarser=state)
+
+    # What the steps are made of.
+
+    def whole_view(self, sources: Tensor) -> View:
+        """The whole of normalised sources [B, 3, S, S] as the first scale's view."""
+        boxes = whole_box(sources.shape[0], self.source_size, like=sources)
+        image = sources
+        if self.source_size != self.input_size:
+            image = resample_whole(sources, self.input_size)
+        return View(image, boxes, self.source_size / 2)
+
+    def look(self, sources: Tensor, view: View, coarser: ScaleState | None = None) -> ScaleState:
+        """Run a scale's backbone on its view.
 
         Args:
             sources: normalised, [B, 3, S, S].
-            parent: the glimpse in whose view the box is proposed; it gets no gradient.
+            view: what the scale is shown.
+            coarser: the state of the scale before; None for the first scale.
+        """
+        scale = 0 if coarser is None else coarser.scale + 1
+        output: BackboneOutput = self.backbones[scale](view.image)
+
+        # With `residual`, a finer scale learns what the coarser ones do not know yet.
+        logits = output.logits
+        if coarser is not None and self.residual:
+            logits = logits + self.residual * coarser.logits.detach()
+
+        return ScaleState(
+            scale=scale,
+            sources=sources,
+            view=view,
+            features=output.features,
+            last_map=output.last_map,
+            descriptor=output.descriptor,
+            logits=logits,
+        )
+
+    def zoom(self, state: ScaleState, proposals: Tensor) -> View:
+        """The next scale's view: the proposed boxes, cut out and enlarged (eq. 3-5).
+
+        Gradients reach the proposals alone (see `attention_crop`): neither the coarser view nor its
+        box gets any.
+
+        Args:
+            state: of the scale in whose view the boxes are proposed.
             proposals: [B, 3] in -1..1.
         """
-        view_boxes = decode_boxes(proposals, self.input_size, self.zoom_bounds, self.centre_range)
-        boxes = compose_boxes(parent.boxes.detach(), view_boxes, self.input_size)
-        largest = None if parent.largest is None else parent.largest * self.zoom_bounds[1]
-        from_source = self.zoom_from == "source"
-        view = attention_crop(
-            sources if from_source else parent.view,
+        view_boxes = self.box_coder.decode(proposals)
+        boxes = compose_boxes(state.boxes.detach(), view_boxes, self.input_size)
+        _, greatest_side = self.box_coder.bounds
+        max_half_side = state.view.max_half_side * greatest_side
+
+        # The paper enlarges the coarser view; the source holds more detail than that.
+        cut_from = state.sources
+        cut_boxes = boxes
+        max_cut_half_side = max_half_side
+        if self.zoom_from == "view":
+            cut_from = state.view.image
+            cut_boxes = view_boxes
+            max_cut_half_side = self.input_size / 2 * greatest_side
+
+        image = attention_crop(
+            cut_from,
             proposals,
-            boxes if from_source else view_boxes,
+            cut_boxes,
             self.input_size,
             surrogate=self.surrogate,
             surrogate_scale=self.surrogate_scale,
             border=self.border,
             mask=self.crop_mask,
-            largest=largest if from_source else self.input_size / 2 * self.zoom_bounds[1],
+            largest=max_cut_half_side,
         )
-        return Glimpse(view, boxes, largest)
-
-    def forward(self, sources: Tensor) -> tuple[ScaleOutput, ...]:
-        """All scales of normalised sources [B, 3, S, S], coarsest first; features are detached before each APN."""
-        outputs: list[ScaleOutput] = []
-        glimpse = self.first_glimpse(sources)
-        for scale in range(self.scales):
-            look = self.look(scale, glimpse)
-            logits = self.total_logits(outputs[-1].logits if outputs else None, look.logits)
-            outputs.append(ScaleOutput(logits, look.descriptor, glimpse.boxes))
-            if scale < len(self.apns):
-                glimpse = self.zoom(sources, glimpse, self.propose(scale, look.features.detach()))
-        return tuple(outputs)
+        return View(image, boxes, max_half_side)

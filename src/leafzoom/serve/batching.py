@@ -1,4 +1,4 @@
-"""Photos of concurrent requests, diagnosed together by one thread."""
+"""Photos of concurrent requests, predicted together by one thread."""
 
 from __future__ import annotations
 
@@ -6,70 +6,96 @@ import queue
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 
-from leafzoom.inference.predictor import Prediction, Predictor
-from leafzoom.photo import Source
+from leafzoom.inference.prediction import Prediction
+from leafzoom.inference.predictor import DecodedPhoto, Predictor
 
 __all__ = ["Batcher"]
 
-_Waiting = tuple[str, Source, "Future[Prediction]"]
+
+@dataclass(frozen=True)
+class _PendingPhoto:
+    """A photo in the queue, and the future of its prediction."""
+
+    photo: DecodedPhoto
+    future: Future[Prediction] = field(default_factory=Future)
 
 
 class Batcher:
-    """Gathers photos that come in at the same time into batches for the predictor.
+    """Gathers photos that arrive at the same time into batches for the predictor.
 
-    One thread works; how many photos may wait is for the caller to bound (see `Admission`).
+    One thread predicts. The caller limits how many photos wait (see `Admission`).
 
     Args:
-        predictor: diagnoses.
-        largest: photos of a batch.
-        wait_s: how long the first photo of a batch waits for others.
+        predictor: what predicts the batches.
+        max_batch_size: photos of a batch.
+        max_wait_s: how long the first photo of a batch waits for others.
     """
 
-    def __init__(self, predictor: Predictor, *, largest: int = 8, wait_s: float = 0.004) -> None:
-        self._predictor, self._largest, self._wait_s = predictor, largest, wait_s
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="leafzoom-batches", daemon=True)
+    def __init__(
+        self, predictor: Predictor, *, max_batch_size: int = 8, max_wait_s: float = 0.004
+    ) -> None:
+        self._predictor = predictor
+        self._max_batch_size = max_batch_size
+        self._max_wait_s = max_wait_s
+
+        # None ends the thread.
+        self._queue: queue.SimpleQueue[_PendingPhoto | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="leafzoom-batches", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
-    def submit(self, name: str, source: Source) -> Future[Prediction]:
-        """The diagnosis of a photo that is decoded, as soon as it is there."""
-        found: Future[Prediction] = Future()
-        self._queue.put((name, source, found))
-        return found
+    def submit(self, photo: DecodedPhoto) -> Future[Prediction]:
+        """The future prediction of a photo."""
+        pending = _PendingPhoto(photo)
+        self._queue.put(pending)
+        return pending.future
 
     def close(self) -> None:
-        """Finish what waits, then stop."""
+        """Predict the photos in the queue, then end the thread."""
         self._queue.put(None)
         self._thread.join()
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while (first := self._queue.get()) is not None:
-            batch, last = [first], False
-            until = time.monotonic() + self._wait_s
-            while len(batch) < self._largest:
-                try:
-                    entry = self._queue.get(timeout=max(until - time.monotonic(), 0))
-                except queue.Empty:
-                    break
-                if entry is None:
-                    last = True
-                    break
-                batch.append(entry)
-            self._diagnose(batch)
-            if last:
-                return
+            self._predict(self._collect_batch(first))
 
-    def _diagnose(self, batch: list[_Waiting]) -> None:
-        """One pass; whatever goes wrong is told to those who wait, and the thread lives on."""
-        wanted = [entry for entry in batch if entry[2].set_running_or_notify_cancel()]
-        if not wanted:
+    def _collect_batch(self, first: _PendingPhoto) -> list[_PendingPhoto]:
+        """The first photo, and those that arrive within `max_wait_s`."""
+        batch = [first]
+        deadline = time.monotonic() + self._max_wait_s
+
+        while len(batch) < self._max_batch_size:
+            remaining_s = max(deadline - time.monotonic(), 0)
+            try:
+                pending = self._queue.get(timeout=remaining_s)
+            except queue.Empty:
+                break
+
+            if pending is None:
+                # The end is for `_run`, after this batch.
+                self._queue.put(None)
+                break
+            batch.append(pending)
+
+        return batch
+
+    def _predict(self, batch: list[_PendingPhoto]) -> None:
+        """One pass of the network; its error goes to all of the batch, and the thread goes on."""
+        # A request that has ended has cancelled its future.
+        running = [pending for pending in batch if pending.future.set_running_or_notify_cancel()]
+        if not running:
             return
+
         try:
-            predictions = self._predictor.diagnose([(name, None, source) for name, source, _ in wanted])
+            predictions = self._predictor.predict_decoded([pending.photo for pending in running])
         except BaseException as error:
-            for _, _, found in wanted:
-                found.set_exception(error)
+            for pending in running:
+                pending.future.set_exception(error)
             return
-        for (_, _, found), prediction in zip(wanted, predictions, strict=True):
-            found.set_result(prediction)
+
+        for pending, prediction in zip(running, predictions, strict=True):
+            pending.future.set_result(prediction)

@@ -1,4 +1,4 @@
-"""What the service takes on, and what it refuses."""
+"""How much the service accepts at once, and the errors of what it refuses."""
 
 from __future__ import annotations
 
@@ -10,101 +10,130 @@ from typing import Any
 
 from leafzoom.errors import LeafzoomError
 
-__all__ = ["Admission", "BodyLimit", "BusyError", "Limits", "TooLargeError"]
+__all__ = ["Admission", "BodyLimit", "BusyError", "Limits", "TooLargeError", "TooSlowError"]
+
+_FORM_OVERHEAD_BYTES = 64 * 1024
+_POLL_SECONDS = 0.01
 
 Message = MutableMapping[str, Any]
+"""A message of ASGI."""
+
 Receive = Callable[[], Awaitable[Message]]
+"""An ASGI application's `receive`."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """Bounds of one service.
 
-    `photos`: of a request. `photo_bytes`: of a photo. `jpeg_pixels`: JPEG is decoded at reduced scale, so it may have
-    more than `other_pixels`. `waiting`: photos that are decoded or wait for their diagnosis, over all requests; more
-    are refused with 429. It is small, since whoever is let in waits for all before them. `uploads`: requests whose
-    body is being read. `upload_s`, `answer_s`: how long a body and an answer may take. `patience_s`: how long several
-    photos of one request wait to be let in.
+    Attributes:
+        photos: of a request.
+        photo_bytes: of a photo.
+        jpeg_pixels: of a JPEG, which is decoded at a reduced scale.
+        other_pixels: of a photo in another format.
+        concurrent_photos: that are decoded or wait for their diagnosis, over all requests; a
+            request beyond that is refused with 429. The number is small, since each photo waits
+            for all admitted before it.
+        concurrent_uploads: requests whose body is read at the same time.
+        upload_timeout_s: for reading a body.
+        answer_timeout_s: for the diagnoses of a request.
+        admission_timeout_s: how long several photos of one request wait to be admitted.
     """
 
     photos: int = 6
     photo_bytes: int = 25 * 2**20
     jpeg_pixels: int = 60_000_000
     other_pixels: int = 16_000_000
-    waiting: int = 4
-    uploads: int = 8
-    upload_s: float = 60.0
-    answer_s: float = 20.0
-    patience_s: float = 3.0
+    concurrent_photos: int = 4
+    concurrent_uploads: int = 8
+    upload_timeout_s: float = 60.0
+    answer_timeout_s: float = 20.0
+    admission_timeout_s: float = 3.0
 
     @property
     def body_bytes(self) -> int:
         """Of a whole request, with room for the form around the photos."""
-        return self.photos * self.photo_bytes + 64 * 1024
+        return self.photos * self.photo_bytes + _FORM_OVERHEAD_BYTES
 
 
 class BusyError(LeafzoomError):
-    """More photos wait than the service takes on."""
+    """More photos or uploads than the service accepts at once."""
 
 
 class TooLargeError(LeafzoomError):
-    """A body beyond its limit."""
+    """A request's body, a photo or the number of photos is beyond its limit."""
+
+
+class TooSlowError(LeafzoomError):
+    """The diagnoses of a request took longer than the service lets them."""
 
 
 class Admission:
-    """Counts what is under way, for one event loop.
+    """Counts the photos or uploads in progress, for one event loop.
 
     Args:
-        most: what may be under way at once.
+        capacity: how many may be in progress at once.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most, self.now = most, 0
-        self._held_for_many = False
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.in_progress = 0
+        self._reserved = False
 
     @property
     def full(self) -> bool:
-        """Whether not even one more has a place."""
-        return self.now >= self.most or self._held_for_many
+        """Whether one more would be refused."""
+        return self.in_progress >= self.capacity or self._reserved
 
-    def take(self, count: int = 1) -> None:
-        """Take `count` places; each is given back with `give_back`.
+    def acquire(self, count: int = 1) -> None:
+        """Admit `count` at once; `release` each when it is done.
+
+        Any count is admitted where nothing is in progress.
 
         Raises:
-            BusyError: there are not so many left. Where nothing is under way, any count is let in.
+            BusyError: there is no room for so many, or several others are waiting for it.
         """
-        if self._held_for_many or (self.now and self.now + count > self.most):
+        if self._reserved or not self._has_room_for(count):
             raise BusyError("too many photos at once: try again in a second")
-        self.now += count
+        self.in_progress += count
 
-    async def take_many(self, count: int, patience_s: float) -> None:
-        """Take `count` places; several together wait for theirs, and nobody is let in before them.
+    async def acquire_many(self, count: int, timeout_s: float) -> None:
+        """Admit `count` together; while several wait for room, no other is admitted.
 
-        Else requests of one photo, one after the other, would keep one of six out for ever.
+        Otherwise requests of one photo each would keep a request of six out for ever.
 
         Raises:
-            BusyError: as `take`; for several together, only when they have waited for `patience_s`.
+            BusyError: as `acquire`; for several together only after `timeout_s`.
         """
-        if count > 1 and not self._held_for_many:
-            until = time.monotonic() + patience_s
-            self._held_for_many = True
+        # Reserve the room that becomes free; one photo does not wait.
+        if count > 1 and not self._reserved:
+            deadline = time.monotonic() + timeout_s
+            self._reserved = True
             try:
-                while self.now and self.now + count > self.most and time.monotonic() < until:
-                    await asyncio.sleep(0.01)
+                while not self._has_room_for(count) and time.monotonic() < deadline:
+                    await asyncio.sleep(_POLL_SECONDS)
             finally:
-                self._held_for_many = False
-        self.take(count)
+                self._reserved = False
 
-    def give_back(self, count: int = 1) -> None:
-        """Give places back."""
-        self.now -= count
+        self.acquire(count)
+
+    def release(self, count: int = 1) -> None:
+        """Count `count` as done."""
+        self.in_progress -= count
+
+    def _has_room_for(self, count: int) -> bool:
+        return not self.in_progress or self.in_progress + count <= self.capacity
 
 
 class BodyLimit:
-    """Wraps an ASGI application's `receive` so that no body grows beyond a limit, whatever its header says."""
+    """Wraps an ASGI application's `receive`, and ends a body that grows beyond a limit.
 
-    def __init__(self, receive: Receive, most: int) -> None:
-        self._receive, self._left = receive, most
+    It counts the bytes that arrive, whatever the header Content-Length claims.
+    """
+
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
+        self._receive = receive
+        self._remaining_bytes = max_bytes
 
     async def __call__(self) -> Message:
         """The next message.
@@ -113,7 +142,7 @@ class BodyLimit:
             TooLargeError: the body is beyond the limit.
         """
         message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
+        self._remaining_bytes -= len(message.get("body", b""))
+        if self._remaining_bytes < 0:
             raise TooLargeError("the request is too large")
         return message

@@ -13,79 +13,128 @@ import numpy as np
 import uvicorn
 
 from leafzoom.errors import LeafzoomError, ModelError
-from leafzoom.inference.model_file import open_network
+from leafzoom.inference.loading import open_network
 from leafzoom.inference.predictor import Predictor
-from leafzoom.serve.app import Service, create_app
+from leafzoom.serve.app import create_app
+from leafzoom.serve.service import Service
 
 __all__ = ["run_server"]
 
-_DRAIN_S = 1.0  # between `not ready` and the closed door, so that who balances load has seen it
-_FINISH_S = 8
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
+# Load balancers see `not ready` for so long before the service accepts no more connections.
+_DRAIN_SECONDS = 1.0
+
+_SHUTDOWN_SECONDS = 8
+_KEEP_ALIVE_SECONDS = 15
+_MAX_CONNECTIONS = 256
+_MAX_PENDING_CONNECTIONS = 128
+_MAX_HEADER_BYTES = 64 * 1024
+_MAX_ERROR_CHARACTERS = 200
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
 
-class _Server(uvicorn.Server):
-    """Told to stop, it first says that it is not ready, then finishes what is under way."""
+def run_server(
+    model: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    echo: Callable[[str], None] = print,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        model: see `open_network`.
+        host: the address to listen on.
+        port: 0 takes any free one.
+        echo: prints a line for people.
+
+    Raises:
+        ModelError: the model cannot be read or run.
+        LeafzoomError: the address cannot be listened on.
+    """
+    predictor = _tested_predictor(model)
+    hosts = _LOOPBACK_HOSTS if host in _LOOPBACK_HOSTS else None
+    service = Service(predictor, hosts=hosts)
+    server = _DrainingServer(_configuration(service), service)
+    listener = _listen(host, port)
+
+    # An IPv6 address is written in brackets.
+    url_host = f"[{host}]" if ":" in host else host
+    bound_port = listener.getsockname()[1]
+    echo(f"leafzoom listens on http://{url_host}:{bound_port} (stop it with Ctrl+C)")
+
+    # uvicorn would log the start and the end; the line above is enough.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server.run(sockets=[listener])
+
+
+class _DrainingServer(uvicorn.Server):
+    """On SIGTERM: not ready at once, then the end of what is in progress, with status 0."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM drains, SIGINT finishes without waiting for anyone; a second signal stops at once."""
+        """SIGTERM drains, SIGINT closes without draining; a second signal stops at once."""
         if sig == signal.SIGINT or not self._service.ready:
             super().handle_exit(sig, frame)
             self.force_exit = self.force_exit or sig == signal.SIGTERM
             return
+
         self._service.ready = False
-        asyncio.get_event_loop().call_later(_DRAIN_S, self._close)
+        asyncio.get_event_loop().call_later(_DRAIN_SECONDS, self._close)
 
     def _close(self) -> None:
-        """Take nothing more, finish, and end with status 0 (uvicorn's own way ends by the signal)."""
+        """Accept nothing more and finish; uvicorn's own handler would end by the signal."""
         self.should_exit = True
 
 
-def run_server(model: str, *, host: str = "127.0.0.1", port: int = 8000, say: Callable[[str], None] = print) -> None:
-    """Serve until SIGTERM or SIGINT.
-
-    Args:
-        model: see `open_network`.
-        host: the address to listen on.
-        port: 0 takes any that is free.
-        say: prints a line for people.
+def _tested_predictor(model: str) -> Predictor:
+    """The predictor of a model, after one prediction of a black picture.
 
     Raises:
-        LeafzoomError: the address cannot be had, or the model cannot be read.
+        ModelError: the model cannot be read or run.
     """
     predictor = Predictor(open_network(model))
     size = predictor.network.manifest.source_size
     try:
         predictor.network(np.zeros((1, size, size, 3), np.uint8))
     except Exception as error:
-        raise ModelError(f"the model {model} cannot be run ({str(error).splitlines()[0][:200]})") from error
-    service = Service(predictor, hosts=_LOOPBACK if host in _LOOPBACK else None)
+        reason = str(error).splitlines()[0][:_MAX_ERROR_CHARACTERS]
+        raise ModelError(f"the model {model} cannot be run ({reason})") from error
+    return predictor
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on an address.
+
+    Raises:
+        LeafzoomError: the address is taken, or not of this machine.
+    """
+    # Bound here, so that a taken address is an error before anything starts.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        door = socket.socket(family, socket.SOCK_STREAM)
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind((host, port))
-        door.listen(128)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_MAX_PENDING_CONNECTIONS)
     except OSError as error:
         raise LeafzoomError(
             f"cannot listen on {host} port {port} ({error.strerror or error}): choose another"
         ) from error
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    config = uvicorn.Config(
+
+    return listener
+
+
+def _configuration(service: Service) -> uvicorn.Config:
+    return uvicorn.Config(
         create_app(service),
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=_FINISH_S,
-        timeout_keep_alive=15,
-        limit_concurrency=256,
-        h11_max_incomplete_event_size=64 * 1024,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        limit_concurrency=_MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
         server_header=False,
         date_header=False,
     )
-    shown = f"[{host}]" if ":" in host else host
-    say(f"leafzoom listens on http://{shown}:{door.getsockname()[1]} (stop it with Ctrl+C)")
-    _Server(config, service).run(sockets=[door])

@@ -1,1 +1,3 @@
-"""The paper's stages: fine-tuning, warm-up, alternation, fusion, decision; and the run that holds them."""
+"""The paper's stages: fine-tuning, warm-up, alternation, fusion, decision; and the run that holds
+them.
+"""

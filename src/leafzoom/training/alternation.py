@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from leafzoom.fitting.optimization import Optimization
 from leafzoom.model.racnn import RACNN
-from leafzoom.recipe import Recipe
+from leafzoom.recipe import AlternationRecipe, Recipe
+from leafzoom.training.apn_phase import ApnPhase, FinerLoss, RankingLoss
+from leafzoom.training.classifier_phase import ClassifierPhase
 from leafzoom.training.expected_loss import ExpectedLossPhase
-from leafzoom.training.optimization import Optimization
-from leafzoom.training.phases import (
-    ApnPhase,
-    Backward,
-    ClassifierPhase,
-    FinerLoss,
-    JointPhase,
-    Phase,
-    RankingLoss,
-    WarmUpPhase,
-)
+from leafzoom.training.joint_phase import JointPhase
+from leafzoom.training.phases import Backward, Phase
+from leafzoom.training.warm_up import WarmUpPhase
 
-__all__ = ["alternation_phases"]
+__all__ = ["Alternation", "plan_alternation"]
 
 
-def alternation_phases(
-    recipe: Recipe, racnn: RACNN, steps: int, backward: Backward
-) -> tuple[list[Phase], dict[str, Optimization]]:
-    """Classifier and APN phases in turn, ending on a classifier phase; or what the recipe's objective has instead.
+@dataclass(frozen=True)
+class Alternation:
+    """The phases, one an epoch, and the optimizers that they share."""
+
+    phases: list[Phase]
+    classifier: Optimization
+    apn: Optimization
+
+
+def plan_alternation(
+    recipe: Recipe, racnn: RACNN, steps_per_epoch: int, backward: Backward
+) -> Alternation:
+    """Classifier and APN phases in turn, ending on a classifier phase.
+
+    The objectives `joint` and `end_to_end` have phases of their own instead (see
+    `AlternationRecipe`).
 
     Args:
-        recipe: whose `alternation` it is.
+        recipe: whose `alternation` is planned.
         racnn: what is trained.
-        steps: of an epoch.
+        steps_per_epoch: for the schedules.
         backward: runs a loss's backward pass.
-
-    Returns:
-        The phases, one an epoch, and their optimizers, `classifier` and `apn`.
     """
     values = recipe.alternation
     classifier_epochs = values.classifier_epochs * (values.rounds + 1)
-    epochs = classifier_epochs + values.rounds
-    alternating = values.objective == "alternate"
-    classifying = epochs if values.objective == "joint" else classifier_epochs
-    classifier = Optimization(list(racnn.backbones), values.classifier, steps * classifying)
-    apn = Optimization(list(racnn.apns), values.apn, steps * (values.rounds if alternating else epochs))
-    optimizations = {"classifier": classifier, "apn": apn}
+    all_epochs = classifier_epochs + values.rounds
+
+    # The schedules run over the epochs in which an optimizer is used.
+    classifier_scheduled = all_epochs if values.objective == "joint" else classifier_epochs
+    apn_scheduled = values.rounds if values.objective == "alternate" else all_epochs
+    classifier = Optimization(
+        list(racnn.backbones), values.classifier, steps_per_epoch * classifier_scheduled
+    )
+    apn = Optimization(list(racnn.apns), values.apn, steps_per_epoch * apn_scheduled)
+
     if values.objective == "joint":
         joint = JointPhase(
             racnn,
@@ -51,29 +61,40 @@ def alternation_phases(
             labels=values.ranking_labels,
             reduction=values.ranking_reduction,
         )
-        return [joint] * epochs, optimizations
-    learning = ClassifierPhase(
+        return Alternation([joint] * all_epochs, classifier, apn)
+
+    # Rounds of APN and classifier epochs, after a first turn of classifier epochs.
+    classifier_phase = ClassifierPhase(
         racnn,
         classifier,
         backward,
-        held_scales=values.held_scales,
-        held_stages=values.held_stages,
+        frozen_scales=values.frozen_scales,
+        frozen_stages=values.frozen_stages,
         box_jitter=values.box_jitter,
-        dropping=values.attention_dropping,
+        attention_dropping=values.attention_dropping,
         apn=apn if values.objective == "end_to_end" else None,
     )
-    turn: list[Phase] = [learning] * values.classifier_epochs
-    return turn + [_apn_phase(recipe, racnn, apn, backward), *turn] * values.rounds, optimizations
+    classifier_turn: list[Phase] = [classifier_phase] * values.classifier_epochs
+    apn_phase = _apn_phase(recipe, racnn, apn, backward)
+    phases = classifier_turn + [apn_phase, *classifier_turn] * values.rounds
+    return Alternation(phases, classifier, apn)
 
 
 def _apn_phase(recipe: Recipe, racnn: RACNN, apn: Optimization, backward: Backward) -> Phase:
-    """What an APN phase of the recipe is."""
-    values = recipe.alternation
-    if values.apn_objective == "classification":
+    """The APN phase with the recipe's objective."""
+    objective = recipe.alternation.apn_objective
+    if objective == "classification":
         return ApnPhase(racnn, apn, backward, FinerLoss())
-    if values.apn_objective == "expected":
+    if objective == "expected":
         return ExpectedLossPhase(racnn, apn, backward)
-    if values.apn_objective == "activation":
-        return WarmUpPhase(racnn, apn, backward, target="activation", size_target=recipe.warm_up.size_target)
-    ranking = RankingLoss(values.margin, values.ranking_labels, values.ranking_reduction)
-    return ApnPhase(racnn, apn, backward, ranking)
+    if objective == "activation":
+        size_target = recipe.warm_up.size_target
+        return WarmUpPhase(racnn, apn, backward, target="activation", size_target=size_target)
+    return ApnPhase(racnn, apn, backward, _ranking_loss(recipe.alternation))
+
+
+def _ranking_loss(values: AlternationRecipe) -> RankingLoss:
+    """The ranking loss with the recipe's values."""
+    return RankingLoss(
+        margin=values.margin, labels=values.ranking_labels, reduction=values.ranking_reduction
+    )

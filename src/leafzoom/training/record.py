@@ -1,4 +1,4 @@
-"""A run's own account of itself, `run.json`: what it trains, so that --resume goes on with the same; its log."""
+"""A run's own record, `run.json`: what it is made of, so that --resume goes on with the same."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +14,16 @@ from leafzoom import __version__
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
 from leafzoom.errors import ModelError, RecipeError, TrainingError
-from leafzoom.model.checkpoint import Checkpoint, load_checkpoint
+from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint
 from leafzoom.recipe import Recipe, recipe_from_dict, recipe_to_dict
 from leafzoom.storage import sha256_of, write_text
+from leafzoom.training.state import LogRow
 
-__all__ = ["run_facts", "run_status", "started_from", "write_log"]
+__all__ = ["RunFacts", "RunStatus", "run_facts", "run_status", "stored_start_weights", "write_log"]
 
-_SAME = {
+RunStatus = Literal["new", "training", "finished"]
+
+_MUST_AGREE = {
     "data": "other photographs or labels",
     "labels": "other labels",
     "split": "another split",
@@ -28,24 +32,76 @@ _SAME = {
 }
 
 
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run is made of; --resume needs the same.
+
+    `recipe`: every value. `init`: SHA-256 of the checkpoint of `--init`. `data`: name and digest of
+    the table, digest of the photographs. `split`: its name, sizes and digest.
+    """
+
+    leafzoom: str
+    recipe: dict[str, Any]
+    init: str | None
+    precision: str
+    labels: list[str]
+    data: dict[str, str]
+    split: dict[str, str | int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as in `run.json`."""
+        return asdict(self)
+
+
+def run_facts(
+    cache: Cache,
+    split: Split,
+    recipe: Recipe,
+    labels: tuple[str, ...],
+    init: Checkpoint | None,
+    precision: str,
+) -> RunFacts:
+    """What a run of this recipe on these data is made of."""
+    return RunFacts(
+        leafzoom=__version__,
+        recipe=recipe_to_dict(recipe),
+        init=sha256_of(init.path) if init else None,
+        precision=precision,
+        labels=list(labels),
+        data={
+            "csv": cache.table.csv.name,
+            "table": cache.table.digest(),
+            "photographs": cache.digest,
+        },
+        split={
+            "name": split.name,
+            "train": len(split.train),
+            "select": len(split.validation),
+            "report": len(split.test),
+            "digest": split.digest(),
+        },
+    )
+
+
 def run_status(
-    out: Path, facts: Mapping[str, Any], recipe: Recipe, *, resume: bool, say: Callable[[str], None]
-) -> Literal["new", "training", "finished"]:
+    out: Path, facts: RunFacts, recipe: Recipe, *, resume: bool, echo: Callable[[str], None]
+) -> RunStatus:
     """Whether a folder holds no run yet, one to go on with, or a finished one.
 
-    A folder in which no state was saved counts as new: there is nothing in it to lose. A finished run whose model is
-    damaged is one to go on with: its last state has all that the model was made from.
+    A folder in which no state was saved counts as new: there is nothing in it to lose. A finished
+    run whose model is damaged is one to go on with: its last state has all that the model is made
+    from.
 
     Args:
         out: the folder.
-        facts: what the training that is asked for is made of.
+        facts: of the training that is asked for.
         recipe: its recipe.
         resume: whether a run in the folder may be gone on with.
-        say: told of a model that is damaged.
+        echo: prints a line about a damaged model.
 
     Raises:
-        TrainingError: there is a run (without `resume`), it is made of something else, or its account is damaged, or
-            its model is and there is no state.
+        TrainingError: there is a run (without `resume`), it is made of something else, its record
+            is damaged, or its model is damaged and there is no state.
     """
     path = out / "run.json"
     has_states = any(out.glob("states/state-*.pt"))
@@ -53,76 +109,72 @@ def run_status(
         if has_states:
             raise TrainingError(f"{out} has states but no run.json: choose another folder")
         return "new"
+
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        finished = before["status"] == "finished"
-        same_recipe = recipe_from_dict(before["recipe"], str(path)) == recipe
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        finished = stored["status"] == "finished"
+        same_recipe = recipe_from_dict(stored["recipe"], str(path)) == recipe
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecipeError) as error:
         raise TrainingError(f"{path} cannot be read ({error}): choose another folder") from error
+
     if not has_states and not finished:
         return "new"
     if not resume:
-        raise TrainingError(f"{out} holds a run already: go on with --resume, or choose another folder")
-    if not same_recipe:
         raise TrainingError(
-            f"{out} was trained with another recipe: --resume takes the same --recipe and --set; to change one, "
-            "choose another folder"
+            f"{out} holds a run already: go on with --resume, or choose another folder"
         )
-    for key, what in _SAME.items():
-        if before.get(key) != facts[key]:
-            raise TrainingError(f"{out} was trained with {what}: --resume needs the same, or choose another folder")
-    return "finished" if finished and _is_whole(out / "model.safetensors", has_states, say) else "training"
+    _require_same(out, stored, facts, same_recipe=same_recipe)
+
+    if finished and _model_is_whole(out / "model.safetensors", has_states, echo):
+        return "finished"
+    return "training"
 
 
-def _is_whole(model: Path, has_states: bool, say: Callable[[str], None]) -> bool:
-    """Whether a finished run's model can be read; if not, whether it can be made again."""
-    try:
-        load_checkpoint(model)
-    except ModelError as error:
-        what = f"{model} is damaged or gone"
-        if not has_states:
-            raise TrainingError(f"{what}, and there is no state to make it from: train in another folder") from error
-        say(f"{what}: it is made again from the last state")
-        return False
-    return True
-
-
-def started_from(out: Path, digest: str) -> str:
-    """The digest of the start weights of the run in a folder: what it says itself, else `digest`."""
+def stored_start_weights(out: Path, digest: str) -> str:
+    """The digest of the start weights that a run's record has, else `digest`."""
     path = out / "run.json"
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return str(stored.get("start_weights", digest))
 
 
-def write_log(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows `epoch, key, value` of a run's log."""
+def write_log(path: Path, rows: Sequence[LogRow]) -> None:
+    """Write a run's log with the columns `epoch, key, value`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, ["epoch", "key", "value"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(history)
+    writer.writerows(asdict(row) for row in rows)
     write_text(path, text.getvalue())
 
 
-def run_facts(
-    cache: Cache, split: Split, recipe: Recipe, labels: tuple[str, ...], init: Checkpoint | None, precision: str
-) -> dict[str, Any]:
-    """What a run is made of; --resume wants the same."""
-    return {
-        "leafzoom": __version__,
-        "recipe": recipe_to_dict(recipe),
-        "init": sha256_of(init.path) if init else None,
-        "precision": precision,
-        "labels": list(labels),
-        "data": {
-            "csv": cache.table.csv.name,
-            "table": cache.table.digest(),
-            "photographs": cache.digest,
-        },
-        "split": {
-            "name": split.name,
-            "train": len(split.train),
-            "select": len(split.select),
-            "report": len(split.report),
-            "digest": split.digest(),
-        },
-    }
+def _require_same(
+    out: Path, stored: Mapping[str, Any], facts: RunFacts, *, same_recipe: bool
+) -> None:
+    """Refuse to go on with a run that is made of something else."""
+    if not same_recipe:
+        raise TrainingError(
+            f"{out} was trained with another recipe: --resume takes the same --recipe and --set; "
+            "to change one, choose another folder"
+        )
+
+    asked_for = facts.to_dict()
+    for key, difference in _MUST_AGREE.items():
+        if stored.get(key) != asked_for[key]:
+            raise TrainingError(
+                f"{out} was trained with {difference}: --resume needs the same, or choose another "
+                "folder"
+            )
+
+
+def _model_is_whole(model: Path, has_states: bool, echo: Callable[[str], None]) -> bool:
+    """Whether a finished run's model can be read; if not, whether it can be made again."""
+    try:
+        load_checkpoint(model)
+    except ModelError as error:
+        damage = f"{model} is damaged or gone"
+        if not has_states:
+            raise TrainingError(
+                f"{damage}, and there is no state to make it from: train in another folder"
+            ) from error
+        echo(f"{damage}: it is made again from the last state")
+        return False
+    return True

@@ -1,220 +1,244 @@
-"""A stage: epochs of phases over the training part, each followed by a look at the selection part."""
+"""The three stages of a training (§3.3): fine-tuning, APN warm-up, alternation.
+
+Each stage knows what comes before its first batch, on which data it trains, and its phases.
+"""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-import torch
 from lightning.fabric import Fabric
-from torch import nn
-from tqdm import tqdm
 
-from leafzoom.dataset.augmentation import Augmentation
-from leafzoom.errors import TrainingError
-from leafzoom.training.batches import Batch, Photographs, batch_count, epoch_batches, seed_for
-from leafzoom.training.memory import MemoryWatch
-from leafzoom.training.optimization import Optimization
-from leafzoom.training.phases import Phase
-from leafzoom.training.state import Cursor
+from leafzoom.dataset.batches import DatasetPart, batch_count
+from leafzoom.fitting.optimization import Optimization
+from leafzoom.fitting.scale_outputs import backbone_logits, scale_outputs
+from leafzoom.labels import LabelSet
+from leafzoom.model.backbone import Backbone
+from leafzoom.model.pretrained import load_backbone
+from leafzoom.model.racnn import RACNN
+from leafzoom.model_file.checkpoint import Checkpoint, load_part
+from leafzoom.recipe import Recipe
+from leafzoom.training.alternation import plan_alternation
+from leafzoom.training.checks import other_apn_normalisation
+from leafzoom.training.phases import FineTuningPhase
+from leafzoom.training.soft_labels import with_soft_labels
+from leafzoom.training.stage_loop import StagePlan
+from leafzoom.training.validation_metrics import validation_metrics
+from leafzoom.training.warm_up import WarmUpPhase
 
-__all__ = ["Progress", "Stage", "run_stage"]
-
-_SAVE_SECONDS = 600.0
-_ADVICE = ": look at these photographs, or train in another folder with a lower learning rate"
+__all__ = [
+    "AlternationStage",
+    "FineTuningStage",
+    "Stage",
+    "TrainingContext",
+    "WarmUpStage",
+    "training_stages",
+]
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage of a training.
+class TrainingContext:
+    """What all stages of a training share.
 
-    `phases`: one an epoch. `module`: what is trained, scored and kept. `optimizations`: by name. `measure`:
-    the selection metrics, "loss" among them. `patience`: selections without a better loss that end the stage
-    (0: never). `selecting`: the phases after which the state is scored for being the best; the last of `phases`
-    is one of them.
+    `backbone`: the plain one, of which every scale starts as a copy. `init`: the checkpoint of
+    `--init`. `out`: the run's folder. `echo`: prints a line for people.
     """
 
-    name: str
-    phases: Sequence[Phase]
-    module: nn.Module
-    optimizations: Mapping[str, Optimization]
-    measure: Callable[[], dict[str, float]]
-    batch_size: int
-    patience: int = 0
-    selecting: frozenset[str] = frozenset({"classifier", "joint"})
+    fabric: Fabric
+    recipe: Recipe
+    labels: LabelSet
+    racnn: RACNN
+    backbone: Backbone
+    train_part: DatasetPart
+    validation_part: DatasetPart
+    init: Checkpoint | None
+    out: Path
+    echo: Callable[[str], None]
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """How many batches an epoch over the training part has."""
+        return batch_count(len(self.train_part), batch_size)
 
 
-@dataclass
-class Progress:
-    """How far a training is, changed as it goes: the fields of a `State` that are not tensors of its modules."""
+class Stage(Protocol):
+    """One stage of a training."""
 
-    cursor: Cursor
-    best: dict[str, Any]
-    history: list[dict[str, Any]]
-    seconds: dict[str, float]
-    memory: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    def prepare(self) -> None:
+        """Do what comes before the first batch of the stage. Not called when a run is resumed in
+        it.
+        """
 
-    def remember(self, stage: str, watch: MemoryWatch) -> None:
-        """Raise a stage's memory to what a watch saw."""
-        before = self.memory.get(stage, {})
-        seen = {"process_mb": watch.process_mb, "device_mb": watch.device_mb}
-        self.memory[stage] = {
-            name: max((v for v in (before.get(name), value) if v is not None), default=None)
-            for name, value in seen.items()
-        }
+    def training_data(self) -> DatasetPart:
+        """The photographs, with the targets that the stage learns."""
 
-    def log(self, stage: Stage, epoch: int, values: Mapping[str, float]) -> None:
-        """Append rows `stage/phase/metric` to the log."""
-        phase = stage.phases[epoch].name
-        self.history += [
-            {"epoch": epoch + 1, "key": f"{stage.name}/{phase}/{name}", "value": value}
-            for name, value in values.items()
-        ]
+    def plan(self) -> StagePlan:
+        """The phases, with new optimizers."""
 
 
-def run_stage(
-    fabric: Fabric,
-    stage: Stage,
-    photographs: Photographs,
-    augmentation: Augmentation,
-    progress: Progress,
-    *,
-    seed: int,
-    save: Callable[[], None],
-    after_epoch: Callable[[Stage, int], None],
-    say: Callable[[str], None],
-) -> None:
-    """Run a stage from where `progress` is to its end, and leave its best state in its module.
-
-    Args:
-        fabric: device and precision.
-        stage: what to run.
-        photographs: the training part.
-        augmentation: of its batches.
-        progress: where to start; moved on.
-        seed: of the run.
-        save: writes the state; called after every epoch and every ten minutes.
-        after_epoch: called with the epoch that ended, before its state is saved.
-        say: prints a line for people.
-
-    Raises:
-        TrainingError: a loss of training or selection or a weight is not finite; the last saved state is from before.
-        DataError: a photograph's pixels have changed (see `Photographs`).
-    """
-    while progress.cursor.epoch < len(stage.phases) and not _stops_early(stage, progress):
-        epoch = progress.cursor.epoch
-        started = time.perf_counter()
-        with MemoryWatch(fabric.device) as watch:
-            trained = _run_epoch(fabric, stage, photographs, augmentation, progress, seed=seed, save=save)
-            selected = stage.measure()
-        progress.remember(stage.name, watch)
-        _require_finite(stage, epoch, selected["loss"])
-        progress.log(stage, epoch, {f"train_{k}": v for k, v in trained.items()})
-        progress.log(stage, epoch, {f"select_{k}": v for k, v in selected.items()})
-        _keep_best(stage, epoch, selected["loss"], progress)
-        after_epoch(stage, epoch)
-        progress.seconds[stage.name] = progress.seconds.get(stage.name, 0.0) + time.perf_counter() - started
-        progress.cursor = Cursor(progress.cursor.stage, epoch + 1)
-        save()
-        say(_line(stage, epoch, trained, selected, time.perf_counter() - started))
-    if progress.best:
-        stage.module.load_state_dict(progress.best["tensors"])
-        say(f"{stage.name}: kept epoch {progress.best['epoch'] + 1}, selection loss {progress.best['loss']:.4f}")
+def training_stages(context: TrainingContext) -> Sequence[Stage]:
+    """The stages in their order."""
+    return (FineTuningStage(context), WarmUpStage(context), AlternationStage(context))
 
 
-def _run_epoch(
-    fabric: Fabric,
-    stage: Stage,
-    photographs: Photographs,
-    augmentation: Augmentation,
-    progress: Progress,
-    *,
-    seed: int,
-    save: Callable[[], None],
-) -> dict[str, float]:
-    """Train one epoch from the cursor's batch on; means over the epoch of what its phase logs."""
-    epoch, first = progress.cursor.epoch, progress.cursor.batch
-    phase = stage.phases[epoch]
-    phase.begin()
-    sums = dict(progress.cursor.sums)
-    count = batch_count(len(photographs), stage.batch_size)
-    batches = epoch_batches(
-        photographs,
-        augmentation,
-        batch_size=stage.batch_size,
-        seed=seed_for(seed, stage.name, epoch),
-        device=fabric.device,
-        first=first,
-    )
-    saved = time.perf_counter()
-    title = f"{stage.name} {epoch + 1}/{len(stage.phases)} {phase.name}"
-    with tqdm(batches, title, total=count, initial=first, unit="batch", disable=None, leave=False) as bar:
-        for batch in bar:
-            with fabric.autocast():
-                logged = phase.step(batch.pictures, batch.targets)
-            for name, value in logged.items():
-                number = float(value)
-                if not math.isfinite(number):
-                    raise TrainingError(f"{title}: {name} is {number} at {_named(batch, count)}{_ADVICE}")
-                sums[name] = sums.get(name, 0.0) + number
-            bar.set_postfix({name: f"{total / (batch.index + 1):.3f}" for name, total in list(sums.items())[:2]})
-            progress.cursor = replace(progress.cursor, batch=batch.index + 1, sums=dict(sums))
-            last = batch.index + 1 == count
-            due = time.perf_counter() - saved > _SAVE_SECONDS and not last
-            if due or last:
-                _require_finite_weights(stage, title, _named(batch, count))
-            if due:
-                save()
-                saved = time.perf_counter()
-    return {name: total / count for name, total in sums.items()}
+class FineTuningStage:
+    """The plain backbone: the baseline of table 1, and the start of every scale."""
+
+    def __init__(self, context: TrainingContext) -> None:
+        self.context = context
+
+    def prepare(self) -> None:
+        """Nothing: the backbone has its start weights."""
+
+    def training_data(self) -> DatasetPart:
+        """The training part."""
+        return self.context.train_part
+
+    def plan(self) -> StagePlan:
+        """One kind of phase."""
+        context = self.context
+        recipe = context.recipe.fine_tuning
+        steps = recipe.epochs * context.steps_per_epoch(recipe.batch_size)
+        optimization = Optimization([context.backbone], recipe.optimizer, steps)
+        phase = FineTuningPhase(
+            context.racnn, context.backbone, optimization, context.fabric.backward
+        )
+        return StagePlan(
+            name="fine_tuning",
+            phases=[phase] * recipe.epochs,
+            module=context.backbone,
+            optimizations={"backbone": optimization},
+            validate=self._validate,
+            batch_size=recipe.batch_size,
+            patience=recipe.patience,
+        )
+
+    def _validate(self) -> dict[str, float]:
+        context = self.context
+        part = context.validation_part
+        logits = backbone_logits(context.fabric, context.racnn, context.backbone, part)
+        return validation_metrics((logits,), (), part.part_targets)
 
 
-def _named(batch: Batch, count: int) -> str:
-    """Which batch of an epoch, and its photographs."""
-    return f"batch {batch.index + 1} of {count} ({', '.join(batch.images)})"
+class WarmUpStage:
+    """The APNs learn places: response maxima, class activation maps, or the centre."""
+
+    def __init__(self, context: TrainingContext) -> None:
+        self.context = context
+
+    def prepare(self) -> None:
+        """Give every scale its start: a copy of the plain backbone, or the scales of `--init`."""
+        context = self.context
+        takes_over = context.init is not None and not context.recipe.fine_tuning.epochs
+        for number, scale in enumerate(context.racnn.backbones, start=1):
+            assert isinstance(scale, Backbone)
+            part = f"scale{number}"
+            if takes_over and context.init is not None and part in context.init.parts:
+                load_backbone(scale, context.labels.names, context.init, part)
+            else:
+                plain = context.backbone.state_dict()
+                scale.match_batch_norm(plain)
+                scale.load_state_dict(plain)
+
+            if context.recipe.model.batch_norm == "fold":
+                scale.fold_batch_norm()
+
+        if takes_over and context.init is not None:
+            self._take_over_apns(context.init)
+
+    def training_data(self) -> DatasetPart:
+        """The training part."""
+        return self.context.train_part
+
+    def plan(self) -> StagePlan:
+        """One kind of phase."""
+        context = self.context
+        recipe = context.recipe.warm_up
+        steps = recipe.epochs * context.steps_per_epoch(recipe.batch_size)
+        optimization = Optimization(list(context.racnn.apns), recipe.optimizer, steps)
+        phase = WarmUpPhase(
+            context.racnn,
+            optimization,
+            context.fabric.backward,
+            target=recipe.target,
+            size_target=recipe.size_target,
+        )
+        return StagePlan(
+            name="warm_up",
+            phases=[phase] * recipe.epochs,
+            module=context.racnn,
+            optimizations={"apn": optimization},
+            validate=lambda: _validate_scales(context),
+            batch_size=recipe.batch_size,
+        )
+
+    def _take_over_apns(self, init: Checkpoint) -> None:
+        """Load the APNs of `--init`, unless they read their maps in another way."""
+        context = self.context
+        stored = other_apn_normalisation(init, context.recipe)
+        if stored:
+            context.echo(
+                f"{init.path}: its APNs read maps with model.apn_normalise {stored}: they start "
+                "anew"
+            )
+            return
+
+        for number, apn in enumerate(context.racnn.apns, start=1):
+            part = f"apn{number}"
+            if part in init.parts:
+                load_part(apn, init.part(part), f"{init.path}: {part}")
 
 
-def _require_finite_weights(stage: Stage, title: str, after: str) -> None:
-    """Stop before a state is saved whose weights a step has spoilt: the loss tells only with the next batch."""
-    for name, tensor in stage.module.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise TrainingError(f"{title}: {name} is no longer finite after {after}{_ADVICE}")
+class AlternationStage:
+    """The scales and the APNs take turns (see `plan_alternation`)."""
 
+    def __init__(self, context: TrainingContext) -> None:
+        self.context = context
 
-def _require_finite(stage: Stage, epoch: int, loss: float) -> None:
-    """Stop before a state is saved whose weights its last steps have spoilt."""
-    if not math.isfinite(loss):
-        raise TrainingError(
-            f"{stage.name} {epoch + 1}/{len(stage.phases)}: the selection loss is {loss}, so the weights are spoilt: "
-            "train in another folder with a lower learning rate"
+    def prepare(self) -> None:
+        """Nothing: the warm-up has left every part where this stage starts."""
+
+    def training_data(self) -> DatasetPart:
+        """The training part, with soft labels where the recipe has them."""
+        context = self.context
+        weight = context.recipe.alternation.soft_labels
+        if not weight or context.init is None:
+            return context.train_part
+        stored = context.out / "soft-labels.npy"
+        return with_soft_labels(
+            context.fabric, context.init, context.train_part, weight, stored, context.echo
+        )
+
+    def plan(self) -> StagePlan:
+        """Classifier and APN phases in turn."""
+        context = self.context
+        recipe = context.recipe.alternation
+        steps = context.steps_per_epoch(recipe.batch_size)
+        alternation = plan_alternation(
+            context.recipe, context.racnn, steps, context.fabric.backward
+        )
+        return StagePlan(
+            name="alternation",
+            phases=alternation.phases,
+            module=context.racnn,
+            optimizations={"classifier": alternation.classifier, "apn": alternation.apn},
+            validate=lambda: _validate_scales(context),
+            batch_size=recipe.batch_size,
+            patience=recipe.patience,
         )
 
 
-def _keep_best(stage: Stage, epoch: int, loss: float, progress: Progress) -> None:
-    """Keep the module's state if its phase is scored and its selection loss the lowest so far."""
-    if stage.phases[epoch].name not in stage.selecting:
-        return
-    if not progress.best or loss < progress.best["loss"]:
-        tensors = {name: tensor.detach().cpu().clone() for name, tensor in stage.module.state_dict().items()}
-        progress.best = {"loss": loss, "epoch": epoch, "tensors": tensors}
-
-
-def _stops_early(stage: Stage, progress: Progress) -> bool:
-    """Whether `patience` selections have passed since the best one."""
-    if not stage.patience or not progress.best:
-        return False
-    since = range(progress.best["epoch"] + 1, progress.cursor.epoch)
-    return sum(stage.phases[epoch].name in stage.selecting for epoch in since) >= stage.patience
-
-
-def _line(
-    stage: Stage, epoch: int, trained: Mapping[str, float], selected: Mapping[str, float], seconds: float
-) -> str:
-    """What is printed after an epoch."""
-    shown = [f"{name} {value:.4f}" for name, value in trained.items()]
-    shown += [f"select {name} {value:.4f}" for name, value in selected.items() if "exact" in name or name == "loss"]
-    phase = stage.phases[epoch].name
-    return f"{stage.name} {epoch + 1}/{len(stage.phases)} {phase} ({seconds:.0f} s): {', '.join(shown)}"
+def _validate_scales(context: TrainingContext) -> dict[str, float]:
+    """The validation metrics of all scales."""
+    part = context.validation_part
+    outputs = scale_outputs(context.fabric, context.racnn, part)
+    recipe = context.recipe.alternation
+    return validation_metrics(
+        outputs.logits,
+        outputs.boxes,
+        part.part_targets,
+        margin=recipe.margin,
+        ranking_labels=recipe.ranking_labels,
+    )

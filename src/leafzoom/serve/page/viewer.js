@@ -1,165 +1,175 @@
-// The photo with the boxes that were looked into, and the way from the whole leaf into them.
+// The photo with the zooms' boxes, and the way from the whole leaf into them.
 
-const COLOURS = ["#0072b2", "#e69f00", "#cc79a7"];
-const NAMES = ["the whole leaf", "the first zoom", "the second zoom", "the third zoom"];
+import { LOOK_NAMES, outlineZooms } from "./drawing.js";
+
 const PLAY_MS = 1500; // from one look to the next
-const PAUSE_MS = 700;
+const PAUSE_MS = 700; // at each look
+const LEG_MS = PLAY_MS + PAUSE_MS;
+
+const KEY_DIRECTIONS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 };
+const KEY_STEPS_PER_LOOK = 4;
+
+const MAX_PIXEL_RATIO = 2;
+const MIN_LINE_WIDTH = 2;
+const LINES_PER_WIDTH = 220; // of the boxes' lines beside each other across the view
 
 const mix = (a, b, t) => a + (b - a) * t;
 const ease = (t) => t * t * (3 - 2 * t);
 
-// The rectangle of the photo that is shown at a place of the slider: boxes are squares of the squashed source, so
-// they have the photo's own shape, and the way from one to the next keeps it.
-export function frameAt(boxes, place) {
-  const index = Math.min(Math.floor(place), boxes.length - 2);
-  const t = place - index;
-  const [from, to] = [boxes[index], boxes[index + 1]];
+// The rectangle of the photo to show at a slider position: 0 for the whole leaf, 1 for the first
+// zoom, and so on. Boxes are squares of the squashed source, so each has the photo's own shape, and
+// every frame between two boxes keeps it.
+export function frameAt(boxes, position) {
+  const index = Math.min(Math.floor(position), boxes.length - 2);
+  const t = position - index;
+  const from = boxes[index];
+  const to = boxes[index + 1];
+
+  // The side shrinks by the same factor in the same time.
   const shrink = (to[2] - to[0]) / (from[2] - from[0]);
-  const side = shrink ** t; // the same factor in the same time
+  const side = shrink ** t;
   const share = shrink === 1 ? t : (1 - side) / (1 - shrink);
   return [0, 1, 2, 3].map((edge) => mix(from[edge], to[edge], share));
 }
 
 export class Viewer {
-  constructor(canvas, slider, play, caption, picture, said, still) {
-    Object.assign(this, { canvas, slider, play, caption, picture, still });
-    this.boxes = said.scales.map((scale) => scale.box);
+  // canvas, slider, playButton, caption: elements of the card. picture: the photo, an ImageBitmap
+  // that the viewer closes. prediction: of the photo. reducedMotion: jump from look to look.
+  constructor({ canvas, slider, playButton, caption, picture, prediction, reducedMotion }) {
+    Object.assign(this, { canvas, slider, playButton, caption, picture, reducedMotion });
+    this.boxes = prediction.scales.map((scale) => scale.box);
+    this.animation = 0;
+
     this.slider.max = String(this.boxes.length - 1);
     this.canvas.style.setProperty("aspect-ratio", `${picture.width} / ${picture.height}`);
-    slider.addEventListener("keydown", (pressed) => {
-      const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[pressed.key];
-      if (!way) return;
-      pressed.preventDefault(); // a quarter of the way to the next look, not a hundredth
-      this.stop();
-      this.slider.value = String(Math.round(4 * this.place + way) / 4);
-      this.draw();
-    });
-    slider.addEventListener("input", () => {
-      this.stop();
-      this.draw();
-    });
-    play.addEventListener("click", () => (this.timer ? this.stop() : this.run()));
-    this.size = new ResizeObserver(() => this.draw());
-    this.size.observe(canvas);
-    this.sight = new IntersectionObserver((entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      this.sight.disconnect();
-      if (!this.still) setTimeout(() => this.run(), PAUSE_MS);
-    }, { threshold: 0.5 });
+    this.listen();
+    this.observe();
   }
 
-  // Draw, and play once as soon as it is seen.
+  listen() {
+    this.slider.addEventListener("keydown", (event) => this.step(event));
+    this.slider.addEventListener("input", () => {
+      this.stop();
+      this.draw();
+    });
+    this.playButton.addEventListener("click", () => {
+      if (this.animation) this.stop();
+      else this.play();
+    });
+  }
+
+  observe() {
+    this.sizeObserver = new ResizeObserver(() => this.draw());
+    this.sizeObserver.observe(this.canvas);
+
+    this.sightObserver = new IntersectionObserver(
+      (entries) => {
+        if (!entries.some((entry) => entry.isIntersecting)) return;
+        this.sightObserver.disconnect();
+        if (!this.reducedMotion) setTimeout(() => this.play(), PAUSE_MS);
+      },
+      { threshold: 0.5 },
+    );
+  }
+
+  // Draw, and play once as soon as the view is on the screen.
   start() {
     this.draw();
-    this.sight.observe(this.canvas);
+    this.sightObserver.observe(this.canvas);
   }
 
   close() {
     this.stop();
-    this.size.disconnect();
-    this.sight.disconnect();
+    this.sizeObserver.disconnect();
+    this.sightObserver.disconnect();
     this.picture.close();
     this.picture = null;
   }
 
-  get place() {
+  get position() {
     return Number(this.slider.value);
   }
 
-  stop() {
-    cancelAnimationFrame(this.timer);
-    this.timer = 0;
-    this.play.textContent = "▶";
-    this.play.setAttribute("aria-label", "Play: look closer");
+  // An arrow key moves by a quarter of the way to the next look, not by the slider's hundredth.
+  step(event) {
+    const direction = KEY_DIRECTIONS[event.key];
+    if (!direction) return;
+
+    event.preventDefault();
+    this.stop();
+    const quarters = Math.round(KEY_STEPS_PER_LOOK * this.position + direction);
+    this.slider.value = String(quarters / KEY_STEPS_PER_LOOK);
+    this.draw();
   }
 
-  run() {
+  stop() {
+    cancelAnimationFrame(this.animation);
+    this.animation = 0;
+    this.playButton.textContent = "▶";
+    this.playButton.setAttribute("aria-label", "Play: look closer");
+  }
+
+  // Play from the current look to the last one; from the start if the slider is at the end.
+  play() {
     if (!this.picture) return;
+
     const last = this.boxes.length - 1;
-    const first = this.place >= last ? 0 : this.place;
+    const first = this.position >= last ? 0 : Math.floor(this.position);
+    this.playButton.textContent = "❚❚";
+    this.playButton.setAttribute("aria-label", "Pause");
+
     let started;
-    this.play.textContent = "❚❚";
-    this.play.setAttribute("aria-label", "Pause");
-    const step = (now) => {
+    const drawFrame = (now) => {
       started ??= now;
-      const legs = (now - started) / (PLAY_MS + PAUSE_MS) + Math.floor(first);
-      const within = Math.min(((legs % 1) * (PLAY_MS + PAUSE_MS)) / PLAY_MS, 1);
-      const wanted = this.still ? Math.round(legs) : Math.floor(legs) + ease(within);
-      this.slider.value = String(Math.min(wanted, last));
+      const legs = first + (now - started) / LEG_MS;
+      const progress = Math.min(((legs % 1) * LEG_MS) / PLAY_MS, 1);
+      const moving = Math.floor(legs) + ease(progress);
+      const position = this.reducedMotion ? Math.round(legs) : moving;
+
+      this.slider.value = String(Math.min(position, last));
       this.draw();
-      if (wanted >= last) this.stop();
-      else this.timer = requestAnimationFrame(step);
+      if (position >= last) this.stop();
+      else this.animation = requestAnimationFrame(drawFrame);
     };
-    this.timer = requestAnimationFrame(step);
+    this.animation = requestAnimationFrame(drawFrame);
   }
 
   draw() {
-    const { canvas, picture, boxes, place } = this;
+    const { canvas, picture, boxes, position } = this;
     if (!picture) return;
-    const shown = Math.min(canvas.clientWidth / picture.width, canvas.clientHeight / picture.height);
-    const sharpness = shown * Math.min(devicePixelRatio, 2);
-    const wide = Math.max(1, Math.round(picture.width * sharpness));
-    const high = Math.max(1, Math.round(picture.height * sharpness));
-    if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
-    const [x0, y0, x1, y1] = frameAt(boxes, place);
+    this.fitCanvas();
+
+    const [x0, y0, x1, y1] = frameAt(boxes, position);
     const pen = canvas.getContext("2d");
     pen.imageSmoothingQuality = "high";
-    pen.drawImage(picture, x0, y0, x1 - x0, y1 - y0, 0, 0, wide, high);
-    const factor = wide / (x1 - x0);
-    outline(pen, boxes, (x, y) => [(x - x0) * factor, ((y - y0) * high) / (y1 - y0)], Math.max(2, wide / 220));
-    this.caption.textContent = NAMES[Math.round(place)] ?? "";
-    this.slider.setAttribute("aria-valuetext", NAMES[Math.round(place)] ?? "");
+    pen.drawImage(picture, x0, y0, x1 - x0, y1 - y0, 0, 0, canvas.width, canvas.height);
+
+    const toCanvas = (x, y) => [
+      ((x - x0) * canvas.width) / (x1 - x0),
+      ((y - y0) * canvas.height) / (y1 - y0),
+    ];
+    const lineWidth = Math.max(MIN_LINE_WIDTH, canvas.width / LINES_PER_WIDTH);
+    outlineZooms(pen, boxes, toCanvas, lineWidth);
+
+    const name = LOOK_NAMES[Math.round(position)] ?? "";
+    this.caption.textContent = name;
+    this.slider.setAttribute("aria-valuetext", name);
   }
-}
 
-// A part of the photo as a picture of its own.
-export function cut(picture, [x0, y0, x1, y1], name) {
-  const canvas = document.createElement("canvas");
-  const shrink = Math.min(640 / (x1 - x0), 480 / (y1 - y0));
-  [canvas.width, canvas.height] = [x1 - x0, y1 - y0].map((side) => Math.max(1, Math.round(side * shrink)));
-  canvas.className = "cut";
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", name);
-  const pen = canvas.getContext("2d");
-  pen.imageSmoothingQuality = "high";
-  pen.drawImage(picture, x0, y0, x1 - x0, y1 - y0, 0, 0, canvas.width, canvas.height);
-  return canvas;
-}
+  // Give the canvas the pixels that the screen shows of it.
+  fitCanvas() {
+    const { canvas, picture } = this;
+    const scale = Math.min(
+      canvas.clientWidth / picture.width,
+      canvas.clientHeight / picture.height,
+    );
+    const sharpScale = scale * Math.min(devicePixelRatio, MAX_PIXEL_RATIO);
+    const width = Math.max(1, Math.round(picture.width * sharpScale));
+    const height = Math.max(1, Math.round(picture.height * sharpScale));
 
-function outline(pen, boxes, onto, width) {
-  pen.lineWidth = width;
-  pen.lineJoin = "round";
-  for (const [number, box] of boxes.slice(1).entries()) {
-    const [left, top] = onto(box[0], box[1]);
-    const [right, bottom] = onto(box[2], box[3]);
-    pen.strokeStyle = "rgb(255 255 255 / 75%)";
-    pen.strokeRect(left - width / 2, top - width / 2, right - left + width, bottom - top + width);
-    pen.strokeStyle = COLOURS[number % COLOURS.length];
-    pen.strokeRect(left, top, right - left, bottom - top);
+    // Setting a side clears the canvas.
+    if (canvas.width === width && canvas.height === height) return;
+    canvas.width = width;
+    canvas.height = height;
   }
-}
-
-// The photo with its boxes and the zooms beside it, as a PNG without the camera's data.
-export async function annotated(picture, said, title) {
-  const boxes = said.scales.map((scale) => scale.box);
-  const shrink = Math.min(480 / picture.height, 900 / picture.width);
-  const [wide, high] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side * shrink)));
-  const column = Math.max(wide, 160);
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [boxes.length * (column + 12) + 12, high + 84];
-  const pen = canvas.getContext("2d");
-  pen.fillStyle = "#ffffff";
-  pen.fillRect(0, 0, canvas.width, canvas.height);
-  pen.imageSmoothingQuality = "high";
-  pen.fillStyle = "#1d241b";
-  pen.font = "600 24px system-ui, sans-serif";
-  pen.fillText(`${title} · ${said.photo}`, 12, 34, canvas.width - 24);
-  pen.font = "16px system-ui, sans-serif";
-  boxes.forEach(([x0, y0, x1, y1], place) => {
-    const left = 12 + place * (column + 12);
-    pen.drawImage(picture, x0, y0, x1 - x0, y1 - y0, left, 48, wide, high);
-    if (place === 0) outline(pen, boxes, (x, y) => [left + (x * wide) / picture.width, 48 + (y * high) / picture.height], 4);
-    pen.fillText(NAMES[place] ?? "", left, high + 72);
-  });
-  return new Promise((done) => canvas.toBlob(done, "image/png"));
 }

@@ -1,0 +1,1 @@
+"""How fast leafzoom is; see README.md."""

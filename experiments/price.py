@@ -1,0 +1,118 @@
+"""What does a diagnosis cost? python -m experiments.price RUNS NAME...
+
+Counts multiply-adds (with torch) and measures the seconds a photograph of the networks of measured
+arms (RUNS/NAME-0), and of scale 1 alone where NAME ends in :scale1. Writes
+results/experiments/price.json. The networks take turns in one process, with batches of eight
+photographs of noise, from the source to the logits. Ratios are to the first NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from experiments.measured_runs import load_network
+from experiments.publishing import write_result
+from leafzoom.dataset.sources import sources_to_images
+
+__all__ = ["main"]
+
+_BATCH_SIZE = 8
+_ROUNDS = 15
+
+Work = Callable[[], object]
+
+
+def main() -> None:
+    """Count, time, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("names", nargs="+")
+    arguments = parser.parse_args()
+
+    # The networks take turns, so that a busy machine slows all of them alike.
+    torch.manual_seed(0)
+    works = {name: _work(arguments.runs, name) for name in arguments.names}
+    with torch.inference_mode():
+        multiply_adds = {name: _multiply_adds(work) for name, work in works.items()}
+        seconds = _seconds_in_turns(works)
+
+    rows = _rows(multiply_adds, seconds, first=arguments.names[0])
+    result = {
+        "name": "price",
+        "command": f"python -m experiments.price RUNS {' '.join(arguments.names)}",
+        "batch": _BATCH_SIZE,
+        "rounds": _ROUNDS,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "networks": rows,
+    }
+    write_result("price", result)
+    for name, row in rows.items():
+        print(name, row)
+
+
+def _work(runs: Path, name: str) -> Work:
+    """What is timed: a network, or its scale 1 alone, on one batch of noise."""
+    arm, _, head = name.partition(":")
+    network = load_network(runs / f"{arm}-0" / "model.safetensors")
+    racnn = network.racnn
+    shape = (_BATCH_SIZE, racnn.source_size, racnn.source_size, 3)
+    sources = torch.randint(0, 256, shape, dtype=torch.uint8)
+
+    def all_scales() -> object:
+        return network(sources)
+
+    def first_scale() -> object:
+        return racnn.start(racnn.normalise(sources_to_images(sources))).logits
+
+    return first_scale if head else all_scales
+
+
+def _multiply_adds(work: Work) -> float:
+    """Multiply-adds a photograph; torch counts each as two operations."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops()) / 2 / _BATCH_SIZE
+
+
+def _seconds_in_turns(works: dict[str, Work]) -> dict[str, list[float]]:
+    """Seconds a photograph, a value a round."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(_ROUNDS):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            seconds[name].append((time.perf_counter() - started) / _BATCH_SIZE)
+    return seconds
+
+
+def _rows(
+    multiply_adds: dict[str, float], seconds: dict[str, list[float]], first: str
+) -> dict[str, dict[str, Any]]:
+    """A row a network, as JSON holds it."""
+    rows = {}
+    for name in seconds:
+        ratios = np.array(seconds[name]) / np.array(seconds[first])
+        quartiles = np.percentile(ratios, [25, 75])
+        rows[name] = {
+            "multiply_adds": round(multiply_adds[name]),
+            "multiply_adds_ratio": round(multiply_adds[name] / multiply_adds[first], 4),
+            "milliseconds": round(1000 * float(np.median(seconds[name])), 2),
+            "time_ratio": round(float(np.median(ratios)), 4),
+            "time_ratio_quartiles": [round(float(value), 4) for value in quartiles],
+        }
+    return rows
+
+
+if __name__ == "__main__":
+    main()

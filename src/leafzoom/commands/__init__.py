@@ -1,0 +1,1 @@
+"""The subcommands, one file each; `leafzoom.cli` lists them and imports one when it is called."""

@@ -1,0 +1,213 @@
+"""`leafzoom evaluate`: the scores of a model on labelled photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from leafzoom.commands.options import PATH, data_options, echo_to_stderr, labelled_cache
+from leafzoom.errors import needs_extra
+
+if TYPE_CHECKING:
+    from leafzoom.dataset.cache import Cache
+    from leafzoom.evaluation.evaluate import Evaluation
+    from leafzoom.evaluation.result_files import DatasetDescription, ModelDescription
+    from leafzoom.model_file.manifest import Manifest
+
+__all__ = ["evaluate"]
+
+_PARTS_HELP = (
+    "What is read: all, inner-train, inner-validation (or inner-select), inner-test "
+    "(or inner-report), paper-train, paper-validation, or a file."
+)
+
+
+@click.command()
+@click.argument("model")
+@data_options
+@click.option("--split", "split_name", default="all", show_default=True, help=_PARTS_HELP)
+@click.option("--head", "heads", multiple=True, help="Only this head (may be repeated).")
+@click.option(
+    "--out",
+    type=PATH,
+    required=True,
+    help="Folder for index.html, metrics.json and predictions.csv.",
+)
+@click.option(
+    "--zooms",
+    type=click.IntRange(min=0),
+    default=500,
+    show_default=True,
+    help="Photographs that zoom value is measured on (0: not at all).",
+)
+def evaluate(
+    model: str,
+    data: Path,
+    csv_file: Path | None,
+    cache_folder: Path | None,
+    split_name: str,
+    heads: tuple[str, ...],
+    out: Path,
+    zooms: int,
+) -> None:
+    """Score every head of MODEL on labelled photographs.
+
+    Where DIR/lesions.csv gives boxes of known lesions (image,x0,y0,x1,y1 in pixels of the upright
+    photo), the report says how often the network looks at them.
+
+    \b
+    Example:
+      leafzoom evaluate runs/first --data plant-pathology-2021 --split inner-test --out report
+    """
+    with needs_extra("train", "leafzoom evaluate"):
+        from leafzoom.dataset.lesions import read_lesions
+        from leafzoom.evaluation.evaluate import evaluate as evaluate_network
+        from leafzoom.evaluation.report import write_report_files
+        from leafzoom.evaluation.zoom_value import measure_zoom_value
+        from leafzoom.inference.loading import open_network, zooming_network
+        from leafzoom.model_file.paths import run_folder
+        from leafzoom.storage import make_folder
+        from leafzoom.training.memory import keep_freed_memory
+
+    # What can be wrong with the model, the folder or the data is found before minutes of work.
+    keep_freed_memory()
+    network = open_network(model, prefer="torch")
+    manifest = network.manifest
+    make_folder(out)
+
+    cache = labelled_cache(data, csv_file, cache_folder, manifest.source_size)
+    cache.table.require_clean()
+    lesions = read_lesions(data, cache)
+    part = _evaluated_part(model, manifest, cache, split_name)
+
+    evaluation = evaluate_network(network, cache, part.image_names, heads)
+
+    # An exported model without its weights cannot be given other boxes.
+    zoom_value = None
+    zooming = zooming_network(model, network) if zooms else None
+    if zooming is not None:
+        zoom_value = measure_zoom_value(
+            zooming, evaluation, cache, photographs=zooms, lesions=lesions
+        )
+
+    run = run_folder(model)
+    write_report_files(
+        out,
+        evaluation,
+        cache.table,
+        dataset=part.describe(cache),
+        model=_describe_model(model, manifest),
+        zoom_value=zoom_value,
+        film=run / "attention.gif" if run else None,
+    )
+
+    _echo_scores(evaluation)
+    click.echo(f"{len(part.image_names)} photographs ({split_name}); see {out / 'index.html'}")
+    part.warn_of_overlap()
+
+
+@dataclass(frozen=True)
+class _EvaluatedPart:
+    """The photographs that are evaluated, and how many of them the model has used.
+
+    Attributes:
+        name: as `--split` gives it.
+        image_names: of the photographs.
+        trained_on: how many of them the model was trained on; None if that is not known.
+        selected_on: how many of them validated it; None if that is not known.
+    """
+
+    name: str
+    image_names: tuple[str, ...]
+    trained_on: int | None
+    selected_on: int | None
+
+    def describe(self, cache: Cache) -> DatasetDescription:
+        """The part as the report and `metrics.json` describe it."""
+        from leafzoom.evaluation.result_files import DatasetDescription
+
+        return DatasetDescription(
+            csv=cache.table.csv.name,
+            split=self.name,
+            photographs=len(self.image_names),
+            trained_on=self.trained_on,
+            selected_on=self.selected_on,
+            table_digest=cache.table.digest(),
+        )
+
+    def warn_of_overlap(self) -> None:
+        """Print a line for every use of these photographs in the model's training."""
+        if self.trained_on:
+            echo_to_stderr(
+                f"leafzoom: {self.trained_on} of these photographs were trained on, so these "
+                "figures flatter the model"
+            )
+
+        # The validation part chooses the epoch, and everything is fitted on it.
+        if self.selected_on:
+            echo_to_stderr(
+                f"leafzoom: {self.selected_on} of these photographs chose the epoch and fitted "
+                "thresholds and fusions, so these figures flatter the model"
+            )
+
+
+def _evaluated_part(
+    model: str, manifest: Manifest, cache: Cache, split_name: str
+) -> _EvaluatedPart:
+    """The photographs of a part, and their overlap with those that the model was made with."""
+    from leafzoom.dataset.split import evaluation_image_names, read_split, split_of_model
+    from leafzoom.model_file.paths import run_folder
+
+    run = run_folder(model)
+    stored_split = read_split(run / "split.json") if run else None
+    split_digest = manifest.data.get("split_digest")
+
+    image_names = evaluation_image_names(cache, split_name, stored_split, split_digest)
+    model_split = split_of_model(cache, stored_split, split_digest)
+    if model_split is None:
+        return _EvaluatedPart(split_name, image_names, None, None)
+
+    return _EvaluatedPart(
+        split_name,
+        image_names,
+        trained_on=_overlap(image_names, model_split.train),
+        selected_on=_overlap(image_names, model_split.validation),
+    )
+
+
+def _overlap(image_names: Sequence[str], others: Sequence[str]) -> int:
+    return len(set(image_names) & set(others))
+
+
+def _describe_model(model: str, manifest: Manifest) -> ModelDescription:
+    """The model as the report and `metrics.json` describe it."""
+    from leafzoom.evaluation.result_files import ModelDescription
+
+    return ModelDescription(
+        name=manifest.name,
+        path=model,
+        recipe=manifest.recipe.get("name"),
+        trained_on=manifest.data.get("trained_on"),
+        leafzoom=manifest.leafzoom_version,
+    )
+
+
+def _echo_scores(evaluation: Evaluation) -> None:
+    """Print a line a head: scores at threshold 0.5, then with the fitted decisions."""
+    click.echo(
+        f"{'head':<12} {'exact':>7} {'micro F1':>9} {'macro F1':>9} {'mAP':>7}"
+        f"   fitted: {'exact':>7} {'micro F1':>9}"
+    )
+
+    # `plain` is at threshold 0.5 for each label, as the paper scores.
+    for head, plain in evaluation.heads.items():
+        fitted = evaluation.heads_fitted[head]
+        click.echo(
+            f"{head:<12} {plain.exact_match:7.4f} {plain.micro.f1:9.4f} "
+            f"{plain.macro.f1:9.4f} {plain.map:7.4f}"
+            f"           {fitted.exact_match:7.4f} {fitted.micro.f1:9.4f}"
+        )

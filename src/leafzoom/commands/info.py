@@ -1,0 +1,73 @@
+"""`leafzoom info`: what a model file holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import click
+
+from leafzoom.inference.loading import open_network
+from leafzoom.model_file.manifest import Manifest
+
+__all__ = ["info"]
+
+
+@click.command()
+@click.argument("model", default="bundled")
+def info(model: str) -> None:
+    """Show what MODEL is: labels, thresholds, recipe, figures, licence.
+
+    \b
+    Example: leafzoom info runs/first
+    """
+    manifest = open_network(model).manifest
+    for line in _manifest_lines(manifest):
+        click.echo(line)
+
+
+def _manifest_lines(manifest: Manifest) -> Iterator[str]:
+    """The manifest, for people."""
+    yield (
+        f"{manifest.name}: format {manifest.format_version}, "
+        f"made by leafzoom {manifest.leafzoom_version}"
+    )
+    yield (
+        f"source {manifest.source_size} px, views {manifest.input_size} px, "
+        f"{manifest.scales} scales"
+    )
+    yield from _decision_lines(manifest)
+
+    yield f"data: {json.dumps(manifest.data)}"
+    yield f"recipe: {json.dumps(manifest.recipe)}"
+    yield from _metric_lines(manifest)
+    yield f"licence: {manifest.licence}"
+
+
+def _decision_lines(manifest: Manifest) -> Iterator[str]:
+    """Labels with their thresholds, and from which confidence on a model stops early."""
+    decision = manifest.decisions[manifest.head]
+    yield f"labels, with the thresholds of {manifest.head}:"
+    for name, threshold in zip(manifest.labels.names, decision.thresholds, strict=True):
+        yield f"  {name:<24} {threshold:.3f}"
+
+    combinations = len(manifest.labels.combinations)
+    yield f"{combinations} combinations of labels; temperature {decision.temperature:.3f}"
+
+    # Models without a threshold for early exits always look at all scales.
+    if manifest.early_exit is not None:
+        yield (
+            "--early-exit: the first look alone answers from a confidence of "
+            f"{manifest.early_exit:.2f} on"
+        )
+
+
+def _metric_lines(manifest: Manifest) -> Iterator[str]:
+    """The scores on the parts of the split, a line a head."""
+    for part, heads in manifest.metrics.items():
+        if not part.startswith("inner"):
+            continue
+
+        for head, scores in heads.items():
+            values = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            yield f"{part} {head}: {values}"

@@ -1,0 +1,84 @@
+"""What several subcommands share: the options that name labelled photographs, and their cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from leafzoom.errors import needs_extra
+
+if TYPE_CHECKING:
+    from leafzoom.dataset.cache import Cache
+
+__all__ = ["PATH", "data_options", "echo_to_stderr", "labelled_cache", "model_option"]
+
+PATH = click.Path(path_type=Path)
+
+_DATA_OPTIONS = (
+    click.option(
+        "--data",
+        type=PATH,
+        required=True,
+        help="Kaggle's layout, or a folder with a CSV.",
+    ),
+    click.option(
+        "--csv",
+        "csv_file",
+        type=PATH,
+        help="The table image,labels, if not DIR/train.csv.",
+    ),
+    click.option(
+        "--cache",
+        "cache_folder",
+        type=PATH,
+        help="Where decoded photographs are kept.",
+    ),
+)
+
+model_option = click.option(
+    "--model",
+    default="bundled",
+    show_default=True,
+    help="A run, an .onnx or .safetensors file.",
+)
+"""`--model` of the subcommands that predict."""
+
+
+def data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add `--data`, `--csv` and `--cache` to a subcommand that reads labelled photographs."""
+    # click lists the option that was added last first.
+    for option in reversed(_DATA_OPTIONS):
+        command = option(command)
+    return command
+
+
+def labelled_cache(
+    data: Path, csv_file: Path | None, cache_folder: Path | None, source_size: int
+) -> Cache:
+    """The cache of a folder of labelled photographs; built if it does not exist yet.
+
+    Args:
+        data: the folder.
+        csv_file: its table; None for the one in the folder.
+        cache_folder: None for the default one.
+        source_size: side of the decoded photographs in pixels.
+
+    Raises:
+        DataError: the table or the cache cannot be used.
+        MissingExtraError: the extra `train` is not installed.
+    """
+    with needs_extra("train", "reading labelled photographs"):
+        from leafzoom.dataset.cache import build_cache, default_cache_folder
+        from leafzoom.dataset.table import read_table
+
+    table = read_table(data, csv_file)
+    folder = cache_folder or default_cache_folder(data, table.csv, source_size)
+    return build_cache(table, folder, source_size, echo=echo_to_stderr)
+
+
+def echo_to_stderr(line: str) -> None:
+    """Print a line about progress, apart from the results on standard output."""
+    click.echo(line, err=True)

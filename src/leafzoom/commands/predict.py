@@ -1,0 +1,158 @@
+"""`leafzoom predict`: diagnoses on standard output, and into a folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from leafzoom.commands.options import PATH, model_option
+from leafzoom.errors import UsageError
+from leafzoom.inference.formats import write_records
+from leafzoom.inference.loading import open_network
+from leafzoom.inference.photo_files import iter_photos
+from leafzoom.inference.prediction import FailedPhoto, Prediction
+from leafzoom.inference.predictor import Predictor
+from leafzoom.inference.results_folder import diagnose_into
+from leafzoom.model_file.paths import model_path
+from leafzoom.storage import make_folder, sha256_of
+
+__all__ = ["predict"]
+
+
+@click.command()
+@click.argument("photos", nargs=-1, required=True, type=PATH)
+@model_option
+@click.option(
+    "--format",
+    "output_format",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
+)
+@click.option(
+    "--threshold",
+    "threshold_options",
+    multiple=True,
+    metavar="[LABEL=]X",
+    help="From which probability on a label counts (may be repeated).",
+)
+@click.option(
+    "--early-exit",
+    is_flag=True,
+    help="Look closer only where the first look is not sure: faster.",
+)
+@click.option(
+    "--out",
+    type=PATH,
+    help="Folder for pictures, a page, predictions.csv and .jsonl; resumable.",
+)
+def predict(
+    photos: tuple[Path, ...],
+    model: str,
+    output_format: str,
+    threshold_options: tuple[str, ...],
+    early_exit: bool,
+    out: Path | None,
+) -> None:
+    """Diagnose photos, or all photos in folders.
+
+    \b
+    Examples:
+      leafzoom predict leaf.jpg --out diagnosis
+      leafzoom predict orchard/ --model model.onnx --format csv > diagnoses.csv
+    """
+    # A folder that cannot be written to is an error before the model is read.
+    if out:
+        make_folder(out)
+    _escape_unknown_characters()
+
+    photo_count = sum(1 for _ in iter_photos(photos, but_not=out))
+    network = open_network(model)
+    labels = network.manifest.labels.names
+    thresholds = _parse_thresholds(threshold_options, labels)
+    predictor = Predictor(network, thresholds=thresholds, early_exit=early_exit)
+    failures = _FailureCount(echo_errors=output_format == "table")
+
+    # No bar among the results on a terminal.
+    show_bar = photo_count > 1 and (out is not None or not sys.stdout.isatty())
+    with tqdm(
+        desc="diagnosing",
+        total=photo_count,
+        unit="photo",
+        disable=None if show_bar else True,
+    ) as bar:
+        if out is None:
+            bar.iterable = predictor.predict_many(iter_photos(photos))
+            write_records(failures.count_in(bar), output_format, sys.stdout, labels)
+        else:
+            digest = _predictor_digest(model, threshold_options, early_exit)
+            new_photos = iter_photos(photos, but_not=out)
+            journal = diagnose_into(out, new_photos, predictor, model=digest, progress=bar.update)
+            bar.close()
+            with closing(journal):
+                results = (entry.result for entry in journal.results())
+                write_records(failures.count_in(results), output_format, sys.stdout, labels)
+
+    if failures.count:
+        sys.exit(1)
+
+
+class _FailureCount:
+    """Counts the photos of a stream that cannot be read.
+
+    Args:
+        echo_errors: print each one's error, for output formats that leave it out.
+    """
+
+    def __init__(self, *, echo_errors: bool) -> None:
+        self.count = 0
+        self._echo_errors = echo_errors
+
+    def count_in(
+        self, results: Iterable[Prediction | FailedPhoto]
+    ) -> Iterator[Prediction | FailedPhoto]:
+        """Pass results on, and count the failed ones."""
+        for result in results:
+            if isinstance(result, FailedPhoto):
+                self.count += 1
+                if self._echo_errors:
+                    click.echo(f"leafzoom: {result.error}", err=True)
+            yield result
+
+
+def _escape_unknown_characters() -> None:
+    """Write file names that standard output cannot show with escapes, not as an error."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _predictor_digest(model: str, threshold_options: Sequence[str], early_exit: bool) -> str:
+    """What results depend on besides the photo: a journal reuses those of the same digest."""
+    exits = ["early exit"] if early_exit else []
+    return " ".join([sha256_of(model_path(model)), *threshold_options, *exits])
+
+
+def _parse_thresholds(options: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
+    """Thresholds of `X`, for every label, or `LABEL=X`, for one; later ones replace earlier ones.
+
+    Raises:
+        UsageError: X is not a number.
+    """
+    thresholds: dict[str, float] = {}
+    for option in options:
+        label, _, value = option.rpartition("=")
+        try:
+            threshold = float(value)
+        except ValueError as error:
+            raise UsageError(
+                f"--threshold takes X or LABEL=X, with X between 0 and 1, not {option!r}"
+            ) from error
+
+        thresholds |= {label: threshold} if label else dict.fromkeys(labels, threshold)
+
+    return thresholds

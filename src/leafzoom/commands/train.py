@@ -1,0 +1,99 @@
+"""`leafzoom train`: all stages of a recipe, then the export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from leafzoom.commands.export import export_checkpoint
+from leafzoom.commands.options import PATH, data_options, echo_to_stderr, labelled_cache
+from leafzoom.errors import needs_extra
+
+__all__ = ["train"]
+
+
+@click.command()
+@data_options
+@click.option(
+    "--recipe",
+    "recipe_name",
+    required=True,
+    help="A shipped recipe's name, or a TOML file.",
+)
+@click.option("--out", type=PATH, required=True, help="The run's folder.")
+@click.option(
+    "--split",
+    "split_name",
+    default="inner-train",
+    show_default=True,
+    help="What is trained on: inner-train, all, paper-train, or a split in JSON.",
+)
+@click.option("--init", help="Start from this checkpoint's backbone: a file, or bundled.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a recipe's value.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--accelerator",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "gpu"]),
+)
+@click.option(
+    "--precision",
+    default="32-true",
+    show_default=True,
+    type=click.Choice(["32-true", "bf16-mixed"]),
+)
+@click.option("--tensorboard", is_flag=True, help="Log to RUN/tensorboard too.")
+def train(
+    data: Path,
+    csv_file: Path | None,
+    cache_folder: Path | None,
+    recipe_name: str,
+    out: Path,
+    split_name: str,
+    init: str | None,
+    changes: tuple[str, ...],
+    resume: bool,
+    accelerator: str,
+    precision: str,
+    tensorboard: bool,
+) -> None:
+    """Train all stages of a recipe, then export the model.
+
+    \b
+    Examples:
+      leafzoom train --data plant-pathology-2021 --recipe default --out runs/first
+      leafzoom train --data my-leaves --recipe default --out runs/mine --set fine_tuning.epochs=8
+    """
+    with needs_extra("train", "leafzoom train"):
+        from leafzoom.dataset.split import training_split
+        from leafzoom.recipe import load_recipe
+        from leafzoom.training.run import Settings
+        from leafzoom.training.run import train as train_run
+
+    # The recipe sets the size of the decoded photographs.
+    recipe = load_recipe(recipe_name, changes)
+    cache = labelled_cache(data, csv_file, cache_folder, recipe.data.source_size)
+    cache.table.require_clean()
+    split = training_split(cache, split_name)
+
+    settings = Settings(accelerator=accelerator, precision=precision, tensorboard=tensorboard)
+    checkpoint = train_run(
+        cache,
+        split,
+        recipe,
+        out,
+        init=init,
+        resume=resume,
+        settings=settings,
+        echo=echo_to_stderr,
+    )
+
+    export_checkpoint(checkpoint, out / "model.onnx", cache)

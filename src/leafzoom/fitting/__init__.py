@@ -1,0 +1,3 @@
+"""What is fitted on validation photographs: fusions, decisions, the out-of-distribution
+detector.
+"""

@@ -1,0 +1,211 @@
+"""Training the fusion heads with the RA-CNN frozen (§4.1), on inputs that are computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from leafzoom.dataset.batches import batch_count, seed_for
+from leafzoom.fitting.optimization import Optimization
+from leafzoom.fitting.scale_outputs import binary_cross_entropy
+from leafzoom.model.fusion import Fusion
+from leafzoom.model.losses import classification_loss
+from leafzoom.recipe import FusionRecipe
+
+__all__ = ["FusionFit", "LinearLayer", "fit_lbfgs", "fit_sgd"]
+
+_PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+_FOLDS = 5
+_MIN_MEAN_SQUARE = 1e-12
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """A linear layer's weight [L, W] and bias [L]."""
+
+    weight: Array
+    bias: Array
+
+
+@dataclass(frozen=True)
+class FusionFit:
+    """How a fit went: the chosen penalty, {penalty: cross-validated loss}, out-of-fold logits [n,
+    L].
+    """
+
+    penalty: float
+    losses: dict[str, float]
+    out_of_fold: NDArray[np.float64]
+
+
+def fit_sgd(
+    fusion: Fusion,
+    inputs: NDArray[np.float32],
+    targets: NDArray[np.uint8],
+    recipe: FusionRecipe,
+    seed: int,
+) -> None:
+    """The paper's fit: SGD for a few epochs, on the training part.
+
+    Args:
+        fusion: trained in place; where the recipe rescales, by these inputs.
+        inputs: [n, W], of the training part.
+        targets: [n, L].
+        recipe: epochs, batch size, optimizer.
+        seed: of the order of the batches.
+    """
+    if fusion.normalise == "rescale":
+        _set_rescaling(fusion, inputs)
+
+    all_inputs = torch.from_numpy(inputs)
+    all_targets = torch.from_numpy(targets)
+    batches = batch_count(len(inputs), recipe.batch_size)
+    optimization = Optimization([fusion], recipe.optimizer, recipe.epochs * batches)
+
+    fusion.train()
+    for epoch in range(recipe.epochs):
+        random = np.random.default_rng(seed_for(seed, "fusion", epoch))
+        order = random.permutation(len(inputs))
+        for rows in np.array_split(order, batches):
+            loss = classification_loss(fusion(all_inputs[rows]), all_targets[rows])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimization.step()
+    fusion.eval()
+
+
+def fit_lbfgs(
+    fusion: Fusion,
+    inputs: NDArray[np.float32],
+    targets: NDArray[np.uint8],
+    prior: LinearLayer,
+    seed: int,
+) -> FusionFit:
+    """The convex problem to its end: mean binary cross-entropy + penalty/2 · |W - W₀|², by L-BFGS.
+
+    W₀ is the prior, where the fusion is the mean of the scales' own classifiers. A strong penalty
+    averages logits and a weak one learns freely; the penalty with the lowest cross-validated loss
+    is taken. W is measured on normalised inputs, where the penalty means the same for each.
+
+    Args:
+        fusion: fitted in place.
+        inputs: [n, W], of photographs that the backbones were not trained on.
+        targets: [n, L].
+        prior: on inputs as they are, before rescaling.
+        seed: of the folds.
+    """
+    if fusion.normalise == "rescale":
+        _set_rescaling(fusion, inputs)
+    shift = fusion.shift.cpu().double().numpy()
+    scale = fusion.scale.cpu().double().numpy()
+
+    # Inputs and prior after the rescaling.
+    x = (inputs.astype(np.float64) - shift) * scale
+    prior_weight = prior.weight / scale
+    start_bias = prior.bias + prior.weight @ shift
+
+    # W - W₀ lies in the span of the photographs, so the problem is solved in a basis of that span.
+    width = x.shape[1]
+    basis = np.linalg.qr(x.T)[0] if len(x) < width else np.eye(width)
+    problem = _Problem(x @ basis, x @ prior_weight.T, targets.astype(np.float64))
+    start = LinearLayer(np.zeros((len(start_bias), basis.shape[1])), start_bias)
+
+    fit = _cross_validate(problem, targets, start, seed)
+    everything = np.ones(len(x), bool)
+    solution = problem.solve(everything, fit.penalty, start)
+    with torch.no_grad():
+        fusion.linear.weight.copy_(torch.from_numpy(prior_weight + solution.weight @ basis.T))
+        fusion.linear.bias.copy_(torch.from_numpy(solution.bias))
+    return fit
+
+
+def _cross_validate(
+    problem: _Problem, targets: NDArray[np.uint8], start: LinearLayer, seed: int
+) -> FusionFit:
+    """The penalty whose out-of-fold logits have the lowest loss."""
+    count = len(targets)
+    random = np.random.default_rng(seed_for(seed, "folds"))
+    fold = random.permutation(count) % min(_FOLDS, count)
+
+    losses: dict[float, float] = {}
+    logits_by_penalty: dict[float, Array] = {}
+    solutions: dict[int, LinearLayer] = {}
+    for penalty in _PENALTIES:
+        logits = np.zeros_like(problem.targets)
+        for number in np.unique(fold):
+            # The solution for the stronger penalty before is near this one's.
+            nearby = solutions.get(number, start)
+            solutions[number] = problem.solve(fold != number, penalty, nearby)
+            logits[fold == number] = problem.logits(fold == number, solutions[number])
+        losses[penalty] = binary_cross_entropy(logits, targets)
+        logits_by_penalty[penalty] = logits
+
+    best = min(losses, key=lambda penalty: losses[penalty])
+    named_losses = {str(penalty): loss for penalty, loss in losses.items()}
+    return FusionFit(best, named_losses, logits_by_penalty[best])
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Penalised regression around a prior: inputs [n, R], the prior's logits [n, L], targets [n,
+    L].
+    """
+
+    inputs: Array
+    prior_logits: Array
+    targets: Array
+
+    def logits(self, rows: NDArray[np.bool_], offset: LinearLayer) -> Array:
+        """Logits [m, L] of some rows, for an offset from the prior."""
+        moved = self.inputs[rows] @ offset.weight.T
+        return np.asarray(self.prior_logits[rows] + moved + offset.bias)
+
+    def solve(self, rows: NDArray[np.bool_], penalty: float, start: LinearLayer) -> LinearLayer:
+        """The offset [L, R] and bias [L] that minimise the penalised loss over some rows."""
+        inputs = self.inputs[rows]
+        prior_logits = self.prior_logits[rows]
+        targets = self.targets[rows]
+        weight_shape = start.weight.shape
+        weights = start.weight.size
+        count = targets.size
+
+        def loss(flat: Array) -> tuple[float, Array]:
+            weight = flat[:weights].reshape(weight_shape)
+            z = prior_logits + inputs @ weight.T + flat[weights:]
+
+            likelihood = (np.logaddexp(0, z) - z * targets).sum() / count
+            value = likelihood + penalty / 2 * np.square(weight).sum()
+
+            slope = (expit(z) - targets) / count
+            weight_slope = slope.T @ inputs + penalty * weight
+            return float(value), np.concatenate([weight_slope.ravel(), slope.sum(axis=0)])
+
+        result = minimize(
+            loss,
+            np.concatenate([start.weight.ravel(), start.bias]),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": 200, "gtol": 1e-6},
+        )
+        return LinearLayer(result.x[:weights].reshape(weight_shape), result.x[weights:])
+
+
+def _set_rescaling(fusion: Fusion, inputs: NDArray[np.float32]) -> None:
+    """Set the buffers that give each input zero mean and each scale's inputs a mean square of one.
+
+    One factor a scale, not one an input: an input that hardly varies stays small instead of
+    becoming noise.
+    """
+    mean = inputs.mean(axis=0, dtype=np.float64)
+    by_scale = np.square(inputs - mean).reshape(len(inputs), fusion.scales, -1)
+    mean_square = by_scale.mean(axis=(0, 2))
+    factors = 1 / np.sqrt(np.maximum(mean_square, _MIN_MEAN_SQUARE))
+
+    fusion.shift.copy_(torch.from_numpy(mean))
+    fusion.scale.copy_(torch.from_numpy(np.repeat(factors, len(mean) // fusion.scales)))

@@ -1,0 +1,101 @@
+"""What the networks compute for a part of the data set, always in eval(), without augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from leafzoom.dataset.batches import DatasetPart, plain_batches
+from leafzoom.model.backbone import Backbone
+from leafzoom.model.fusion import Fusion, all_descriptors, tta_images, tta_mean
+from leafzoom.model.racnn import RACNN
+
+__all__ = ["ScaleOutputs", "backbone_logits", "binary_cross_entropy", "scale_outputs"]
+
+_EVALUATION_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class ScaleOutputs:
+    """All scales' outputs for n photographs, float32.
+
+    `logits`: one [n, L] for each scale. `boxes`: one [n, 3] for each scale, in source pixels.
+    `fusion_inputs`: one [n, width] for each fusion that was asked for. `descriptors`:
+    [n, scales * D].
+    """
+
+    logits: tuple[NDArray[np.float32], ...]
+    boxes: tuple[NDArray[np.float32], ...]
+    fusion_inputs: tuple[NDArray[np.float32], ...]
+    descriptors: NDArray[np.float32]
+
+
+@torch.no_grad()
+def backbone_logits(
+    fabric: Fabric, racnn: RACNN, backbone: Backbone, part: DatasetPart, *, tta: int = 1
+) -> NDArray[np.float32]:
+    """The plain backbone's logits, [n, L], means over `tta` mirror images."""
+    backbone.eval()
+    logits = []
+    for batch in plain_batches(part, batch_size=_EVALUATION_BATCH_SIZE, device=fabric.device):
+        with fabric.autocast():
+            view = racnn.whole_view(tta_images(racnn.normalise(batch.images), tta))
+            output: Tensor = backbone(view.image).logits
+        logits.append(tta_mean(output.float(), tta))
+    return _to_array(logits)
+
+
+@torch.no_grad()
+def scale_outputs(
+    fabric: Fabric,
+    racnn: RACNN,
+    part: DatasetPart,
+    fusions: tuple[Fusion, ...] = (),
+    *,
+    tta: int = 1,
+) -> ScaleOutputs:
+    """All scales' logits and boxes, and the inputs of fusions.
+
+    Logits and inputs are means over mirror images: a fusion is linear in its input, so the mean
+    input gives the mean logits. Boxes are those of the photograph as it is.
+    """
+    racnn.eval()
+    logits: list[list[Tensor]] = [[] for _ in range(racnn.scales)]
+    boxes: list[list[Tensor]] = [[] for _ in range(racnn.scales)]
+    fusion_inputs: list[list[Tensor]] = [[] for _ in fusions]
+    descriptors: list[Tensor] = []
+
+    for batch in plain_batches(part, batch_size=_EVALUATION_BATCH_SIZE, device=fabric.device):
+        with fabric.autocast():
+            states = racnn(tta_images(racnn.normalise(batch.images), tta))
+
+        for state in states:
+            logits[state.scale].append(tta_mean(state.logits.float(), tta))
+            boxes[state.scale].append(state.boxes[: len(batch.image_names)].float())
+        for index, fusion in enumerate(fusions):
+            fusion_inputs[index].append(tta_mean(fusion.concatenate(states).float(), tta))
+        descriptors.append(tta_mean(all_descriptors(states).float(), tta))
+
+    return ScaleOutputs(
+        logits=tuple(_to_array(batches) for batches in logits),
+        boxes=tuple(_to_array(batches) for batches in boxes),
+        fusion_inputs=tuple(_to_array(batches) for batches in fusion_inputs),
+        descriptors=_to_array(descriptors),
+    )
+
+
+def binary_cross_entropy(logits: NDArray[np.floating], targets: NDArray[np.uint8]) -> float:
+    """Mean binary cross-entropy of logits [B, L] against targets [B, L]; NaN stays NaN."""
+    z = np.asarray(logits, np.float64)
+    with np.errstate(invalid="ignore"):
+        return float(np.mean(np.logaddexp(0, z) - z * targets))
+
+
+def _to_array(batches: list[Tensor]) -> NDArray[np.float32]:
+    """Batches of outputs as one array."""
+    return torch.cat(batches).cpu().numpy().astype(np.float32)

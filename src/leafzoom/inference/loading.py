@@ -1,0 +1,65 @@
+"""Open the network that the word MODEL of the command line stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leafzoom.errors import ModelError, needs_extra
+from leafzoom.inference.network import Network, OnnxNetwork
+from leafzoom.model_file.bundled import bundled_model
+from leafzoom.model_file.paths import model_path
+
+if TYPE_CHECKING:
+    from leafzoom.model.fusion import FusedRACNN
+
+__all__ = ["open_network", "zooming_network"]
+
+
+def open_network(model: str, *, prefer: str = "onnx") -> Network:
+    """The network of a run folder, a `.safetensors` checkpoint, an `.onnx` file, or `bundled`.
+
+    Args:
+        model: a path, or `bundled`.
+        prefer: `onnx` or `torch`: the exported model or the checkpoint of a run folder with both.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be read.
+        MissingExtraError: a checkpoint, without PyTorch.
+    """
+    path = model_path(model, prefer=prefer)
+    if path.suffix == ".onnx":
+        return OnnxNetwork(path)
+    if path.suffix != ".safetensors":
+        raise ModelError(
+            f"{path} is no run folder, .onnx or .safetensors file: name one of these, or bundled"
+        )
+
+    with needs_extra("train", "reading a checkpoint"):
+        from leafzoom.inference.torch_network import TorchNetwork
+        from leafzoom.model_file.checkpoint import load_checkpoint
+
+    return TorchNetwork(load_checkpoint(path))
+
+
+def zooming_network(model: str, network: Network) -> FusedRACNN | None:
+    """The same network in PyTorch, which can be run on other boxes than it proposes.
+
+    Args:
+        model: the argument of `open_network`.
+        network: its result.
+
+    Returns:
+        None if an exported model does not hold the network's own weights.
+    """
+    from leafzoom.inference.torch_network import TorchNetwork
+    from leafzoom.model_file.checkpoint import load_checkpoint
+
+    if isinstance(network, TorchNetwork):
+        return network.network
+
+    path = bundled_model() if model == "bundled" else Path(model)
+    try:
+        return TorchNetwork(load_checkpoint(path)).network
+    except ModelError:
+        return None

@@ -1,0 +1,245 @@
+"""The result for one photo: a prediction, or the reason why the photo cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from leafzoom.drawing import captioned_sheet, zoom_tiles
+from leafzoom.errors import PhotoError
+from leafzoom.inference.verdict import Verdict
+from leafzoom.photo import Photo, read_photo
+from leafzoom.storage import replacing
+
+__all__ = ["FailedPhoto", "Prediction", "ScalePrediction", "photo_box", "result_from_dict"]
+
+_TILE_HEIGHT_PX = 420
+_LINE_PX = 4
+_CAPTION_LABELS = 2
+
+
+@dataclass(frozen=True)
+class ScalePrediction:
+    """The prediction of one scale.
+
+    Attributes:
+        scale: its number, 1 for the whole photo.
+        box: the part that it looks at, (x0, y0, x1, y1) in pixels of the upright photo.
+        probabilities: {label: 0..1}.
+    """
+
+    scale: int
+    box: tuple[float, float, float, float]
+    probabilities: dict[str, float]
+
+    def caption(self) -> list[str]:
+        """A line for each of the two most probable labels."""
+        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        return [
+            f"{label.replace('_', ' ')} {probability:.0%}"
+            for label, probability in ranked[:_CAPTION_LABELS]
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prediction as a JSON object."""
+        return {
+            "scale": self.scale,
+            "box": list(self.box),
+            "probabilities": self.probabilities,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ScalePrediction:
+        """The inverse of `to_dict`.
+
+        Raises:
+            KeyError, ValueError: a key is missing, or the box has not four edges.
+        """
+        x0, y0, x1, y1 = content["box"]
+        return cls(content["scale"], (x0, y0, x1, y1), content["probabilities"])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The diagnosis of one photo.
+
+    Attributes:
+        photo: its name.
+        labels: those that hold; empty unless the verdict is `diagnosis`.
+        probabilities: {label: 0..1} of the fused head, or of scale 1 after an early exit.
+        scales: the predictions of the single scales, the whole photo first.
+        verdict: `diagnosis`, `unsure` or `not_a_leaf`; see `selective_predictions`.
+        likely: the best answer, whatever the verdict.
+        confidence: the calibrated probability of `likely` among all combinations of labels that
+            occur.
+        ood_score: the out-of-distribution score, above 1 for a picture unlike the leaves that the
+            model was trained on; None from a model without a detector. Files call it `strangeness`.
+        model: the model's name.
+        original: the photo that `plot` draws; left out of files and comparisons.
+    """
+
+    photo: str
+    labels: tuple[str, ...]
+    probabilities: dict[str, float]
+    scales: tuple[ScalePrediction, ...]
+    verdict: Verdict
+    likely: tuple[str, ...]
+    confidence: float
+    ood_score: float | None
+    model: str
+    original: Photo | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def strangeness(self) -> float | None:
+        """The former name of `ood_score`, kept for one version."""
+        return self.ood_score
+
+    @property
+    def summary(self) -> str:
+        """The verdict in a few words."""
+        likely = " + ".join(label.replace("_", " ") for label in self.likely) or "no label"
+        if self.verdict == "not_a_leaf":
+            return "not a sharp picture of an apple leaf, as far as this model can tell"
+        if self.verdict == "unsure":
+            return f"unsure; perhaps {likely} ({self.confidence:.0%})"
+        return f"{likely} ({self.confidence:.0%} sure)"
+
+    def plot(self) -> Image.Image:
+        """A picture, RGB: the photo with the boxes of the zooms, then each zoom.
+
+        The summary stands above, each scale's most probable labels below.
+
+        Raises:
+            PhotoError: the prediction has no photo, or the photo's file cannot be read any more.
+        """
+        if self.original is None:
+            raise PhotoError(
+                f"{self.photo}: this prediction was made without its photo, so it cannot be drawn"
+            )
+
+        # Scale 1 sees the whole photo, so only the later scales have a box to draw.
+        image = read_photo(self.original)
+        boxes = [scale.box for scale in self.scales[1:]]
+        tiles = zoom_tiles(image, boxes, height=_TILE_HEIGHT_PX, line_px=_LINE_PX)
+        captions = [scale.caption() for scale in self.scales]
+        return captioned_sheet(self.summary, tiles, captions)
+
+    def save(self, path: str | Path) -> None:
+        """Write what `plot` shows as a PNG.
+
+        Raises:
+            PhotoError: as `plot`.
+            LeafzoomError: the file cannot be written.
+        """
+        picture = self.plot()
+        with replacing(Path(path)) as temporary:
+            picture.save(temporary, "PNG")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `predict --format json`."""
+        return {
+            "photo": self.photo,
+            "labels": list(self.labels),
+            "probabilities": self.probabilities,
+            "scales": [scale.to_dict() for scale in self.scales],
+            "verdict": self.verdict,
+            "likely": list(self.likely),
+            "confidence": self.confidence,
+            "strangeness": self.ood_score,
+            "model": self.model,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Prediction:
+        """The inverse of `to_dict`, without `original`.
+
+        Raises:
+            KeyError, ValueError: a key is missing, or a box has not four edges.
+        """
+        return cls(
+            photo=content["photo"],
+            labels=tuple(content["labels"]),
+            probabilities=content["probabilities"],
+            scales=tuple(ScalePrediction.from_dict(scale) for scale in content["scales"]),
+            verdict=content["verdict"],
+            likely=tuple(content["likely"]),
+            confidence=content["confidence"],
+            ood_score=content["strangeness"],
+            model=content["model"],
+        )
+
+
+@dataclass(frozen=True)
+class FailedPhoto:
+    """A photo that cannot be read, and why.
+
+    Attributes:
+        photo: its name.
+        error: one sentence, with what to do.
+    """
+
+    photo: str
+    error: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `predict --format json`."""
+        return {"photo": self.photo, "error": self.error}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> FailedPhoto:
+        """The inverse of `to_dict`.
+
+        Raises:
+            KeyError: a key is missing.
+        """
+        return cls(content["photo"], content["error"])
+
+
+def result_from_dict(content: Mapping[str, Any]) -> Prediction | FailedPhoto:
+    """The result whose `to_dict` is `content`.
+
+    Raises:
+        KeyError, ValueError: as both `from_dict`.
+    """
+    if "error" in content:
+        return FailedPhoto.from_dict(content)
+    return Prediction.from_dict(content)
+
+
+def photo_box(
+    box: NDArray[np.floating], source_size: int, photo_size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """A box of the source as a rectangle on the photo, clipped to it, to a hundredth of a pixel.
+
+    Convention: x to the right, y down, x1 and y1 exclusive.
+
+    Args:
+        box: [4], x0, y0, x1, y1 in source pixels.
+        source_size: side of the source in pixels.
+        photo_size: width and height of the upright photo in pixels.
+
+    >>> photo_box(np.array([64.0, 64.0, 192.0, 192.0]), 256, (4000, 2672))
+    (1000.0, 668.0, 3000.0, 2004.0)
+    """
+    width, height = photo_size
+    x_factor = width / source_size
+    y_factor = height / source_size
+
+    x0, y0, x1, y1 = (float(edge) for edge in box)
+    return (
+        _clipped(x0 * x_factor, width),
+        _clipped(y0 * y_factor, height),
+        _clipped(x1 * x_factor, width),
+        _clipped(y1 * y_factor, height),
+    )
+
+
+def _clipped(coordinate: float, side: int) -> float:
+    """A coordinate in 0..side, rounded to two decimals."""
+    return round(float(min(max(coordinate, 0.0), side)), 2)

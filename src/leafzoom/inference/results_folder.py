@@ -1,0 +1,127 @@
+"""Results in a folder: a picture a photo, index.html, predictions.csv and .jsonl, resumable."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from leafzoom.errors import PhotoError
+from leafzoom.inference.formats import write_records
+from leafzoom.inference.index_page import index_page
+from leafzoom.inference.journal import Journal, JournalEntry
+from leafzoom.inference.prediction import FailedPhoto, Prediction
+from leafzoom.inference.predictor import Predictor
+from leafzoom.storage import make_folder, replacing, write_text
+
+__all__ = ["diagnose_into"]
+
+_MAX_PAGE_ROWS = 1000
+
+_TABLES = {"predictions.csv": "csv", "predictions.jsonl": "jsonl"}
+
+
+def diagnose_into(
+    folder: Path,
+    photos: Iterable[Path],
+    predictor: Predictor,
+    *,
+    model: str,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Journal:
+    """Diagnose photos into a folder; an interrupted call resumes where it stopped.
+
+    A photo's picture is written as soon as the photo is diagnosed. `predictions.csv`,
+    `predictions.jsonl` and `index.html` (the first 1,000) are written at the end, from the journal.
+    A photo that cannot be read is a record like the others.
+
+    Args:
+        folder: made if it is not there.
+        photos: each once; may be a generator.
+        predictor: diagnoses the photos that the journal does not have.
+        model: a digest of the model (see `Journal`).
+        progress: called with 1 for each photo that is done, reused results included.
+
+    Returns:
+        The journal, open: `results()` gives this call's results. Close it.
+
+    Raises:
+        LeafzoomError: the folder cannot be written.
+    """
+    make_folder(folder)
+    journal = Journal(folder, model)
+    try:
+        _diagnose_new_photos(folder, photos, predictor, journal, progress)
+        _write_tables(folder, journal, predictor.network.manifest.labels.names)
+        _write_page(folder, journal, predictor.network.manifest.name)
+    except BaseException:
+        journal.close()  # the results so far are kept
+        raise
+    return journal
+
+
+@dataclass(frozen=True)
+class _PhotoAtPosition:
+    path: Path
+    position: int
+
+
+def _diagnose_new_photos(
+    folder: Path,
+    photos: Iterable[Path],
+    predictor: Predictor,
+    journal: Journal,
+    progress: Callable[[int], object],
+) -> None:
+    """Diagnose the photos that the journal does not have, and draw them."""
+    results_folder = folder.resolve()
+    in_progress: deque[_PhotoAtPosition] = deque()  # the predictor reads ahead of its results
+
+    def new_photos() -> Iterator[Path]:
+        for position, path in enumerate(photos):
+            # The results may lie among the photos.
+            if path.parent.resolve() == results_folder and journal.is_picture(path.name):
+                continue
+
+            if journal.reuse(path, position):
+                progress(1)
+            else:
+                in_progress.append(_PhotoAtPosition(path, position))
+                yield path
+
+    for result in predictor.predict_many(new_photos()):
+        photo = in_progress.popleft()
+        entry = _with_picture(result, photo.path, folder, journal)
+        journal.add(photo.path, photo.position, entry.result, entry.picture)
+        progress(1)
+
+
+def _with_picture(
+    result: Prediction | FailedPhoto, photo: Path, folder: Path, journal: Journal
+) -> JournalEntry:
+    """Write the picture of a prediction; a photo that has gone since becomes a failed one."""
+    if isinstance(result, FailedPhoto):
+        return JournalEntry(result, None)
+
+    picture = journal.picture_name(photo)
+    try:
+        result.save(folder / picture)
+    except PhotoError as error:
+        return JournalEntry(FailedPhoto(str(photo), str(error)), None)
+    return JournalEntry(result, picture)
+
+
+def _write_tables(folder: Path, journal: Journal, labels: tuple[str, ...]) -> None:
+    for name, output_format in _TABLES.items():
+        results = (entry.result for entry in journal.results())
+        with (
+            replacing(folder / name) as temporary,
+            temporary.open("w", encoding="utf-8", errors="replace", newline="") as file,
+        ):
+            write_records(results, output_format, file, labels)
+
+
+def _write_page(folder: Path, journal: Journal, model_name: str) -> None:
+    page = index_page(journal.results(_MAX_PAGE_ROWS), journal.count(), model_name)
+    write_text(folder / "index.html", page)

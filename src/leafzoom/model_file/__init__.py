@@ -1,0 +1,1 @@
+"""The model file: everything that knows its format."""

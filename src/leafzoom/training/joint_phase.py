@@ -1,0 +1,93 @@
+"""The joint training that the authors found to fail (§3.3.3): one loss for everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from leafzoom.fitting.optimization import Optimization
+from leafzoom.model.losses import classification_loss, ranking_loss
+from leafzoom.model.racnn import RACNN
+from leafzoom.training.phases import Backward, exact_match
+
+__all__ = ["JointPhase"]
+
+
+class JointPhase:
+    """Eq. 10 as one loss, nothing detached.
+
+    A finer scale's loss reaches the coarser scale's convolutions through the APN (figure 6), and
+    the ranking loss lowers the coarser scale's own probability.
+
+    Args:
+        racnn: learns as a whole.
+        optimizations: of all its parts.
+        backward: runs the backward pass.
+        margin, labels, reduction: of the ranking loss (see `ranking_loss`).
+    """
+
+    name = "joint"
+
+    def __init__(
+        self,
+        racnn: RACNN,
+        optimizations: Sequence[Optimization],
+        backward: Backward,
+        *,
+        margin: float,
+        labels: Literal["present", "all"],
+        reduction: Literal["sum", "mean"],
+    ) -> None:
+        self.racnn = racnn
+        self.optimizations = optimizations
+        self.backward = backward
+        self.margin = margin
+        self.labels = labels
+        self.reduction = reduction
+
+    def begin(self) -> None:
+        """Train everything."""
+        self.racnn.requires_grad_(True).train()
+
+    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """One step of all optimizers on the sum of all losses."""
+        racnn = self.racnn
+        state = racnn.start(racnn.normalise(images))
+        total = classification_loss(state.logits, targets)
+        logged = {
+            "loss_scale1": total.detach(),
+            "exact_match_scale1": exact_match(state.logits, targets),
+        }
+
+        for zoom in range(len(racnn.apns)):
+            coarse_logits = state.logits
+            state = racnn.advance(state, racnn.propose(state))
+
+            loss = classification_loss(state.logits, targets)
+            ranking = self._ranking(coarse_logits, state.logits, targets)
+            total = total + loss
+            total = total + ranking
+
+            fine_scale = zoom + 2
+            logged[f"loss_scale{fine_scale}"] = loss.detach()
+            logged[f"exact_match_scale{fine_scale}"] = exact_match(state.logits, targets)
+            logged[f"ranking_loss{zoom + 1}{fine_scale}"] = ranking.detach()
+
+        self.backward(total)
+        for optimization in self.optimizations:
+            optimization.step()
+        return logged
+
+    def _ranking(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
+        """L_rank of two scales' logits [B, L], with a gradient for both."""
+        return ranking_loss(
+            coarse,
+            fine,
+            targets > 0.5,
+            margin=self.margin,
+            labels=self.labels,
+            reduction=self.reduction,
+            detach_coarse=False,
+        )

@@ -1,0 +1,100 @@
+"""What is logged after an epoch, measured on the validation part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from leafzoom.fitting.scale_outputs import binary_cross_entropy
+from leafzoom.model.losses import ranking_loss
+
+__all__ = ["validation_metrics"]
+
+_LOG_TEMPERATURE_RANGE = (-2, 2)
+
+
+def validation_metrics(
+    logits: Sequence[NDArray[np.float32]],
+    boxes: Sequence[NDArray[np.float32]],
+    targets: NDArray[np.uint8],
+    *,
+    margin: float = 0.05,
+    ranking_labels: Literal["present", "all"] = "present",
+) -> dict[str, float]:
+    """Loss, exact match and micro F1 of each scale; centre, size and spread of each box.
+
+    `loss` is the sum over scales of the loss after the temperature that suits it best: every head
+    is calibrated in the end, so more confidence makes an epoch no worse. The best epoch is the one
+    where it is lowest. A box's spread is the standard deviation over photographs; centres and sizes
+    are fractions of the source's side. The APNs have collapsed where it is 0.
+
+    Args:
+        logits: one [n, L] for each scale, or one for the plain backbone.
+        boxes: one [n, 3] for each scale, in source pixels; none for the plain backbone.
+        targets: [n, L], 0 or 1.
+        margin, ranking_labels: of the training's ranking loss, logged as a mean over photographs.
+    """
+    metrics = {"loss": sum(_calibrated_loss(z, targets) for z in logits)}
+    if len(logits) == 1:
+        return metrics | _scores(logits[0], targets, "")
+
+    for scale, z in enumerate(logits, start=1):
+        metrics[f"loss_scale{scale}"] = binary_cross_entropy(z, targets)
+        metrics |= _scores(z, targets, f"_scale{scale}")
+
+    # Ranking losses of neighbouring scales.
+    tensors = [torch.from_numpy(z) for z in logits]
+    labels = torch.from_numpy(targets)
+    for scale, (coarse, fine) in enumerate(pairwise(tensors), start=1):
+        ranking = ranking_loss(
+            coarse, fine, labels, margin=margin, labels=ranking_labels, reduction="mean"
+        )
+        metrics[f"ranking_loss{scale}{scale + 1}"] = float(ranking)
+
+    return metrics | _box_statistics(boxes)
+
+
+def _calibrated_loss(logits: NDArray[np.float32], targets: NDArray[np.uint8]) -> float:
+    """The binary cross-entropy of logits [n, L] divided by the temperature that suits them best."""
+    if not np.isfinite(logits).all():
+        return binary_cross_entropy(logits, targets)
+
+    result = minimize_scalar(
+        lambda log: binary_cross_entropy(logits / np.exp(log), targets),
+        bounds=_LOG_TEMPERATURE_RANGE,
+        method="bounded",
+    )
+    return float(result.fun)
+
+
+def _scores(
+    logits: NDArray[np.float32], targets: NDArray[np.uint8], suffix: str
+) -> dict[str, float]:
+    """Exact match and micro F1 at threshold 0.5."""
+    predicted = logits > 0
+    present = targets > 0
+    hits = float((predicted & present).sum())
+    total = float(predicted.sum() + targets.sum())
+    return {
+        f"exact_match{suffix}": float((predicted == present).all(axis=1).mean()),
+        f"micro_f1{suffix}": 2 * hits / max(total, 1.0),
+    }
+
+
+def _box_statistics(boxes: Sequence[NDArray[np.float32]]) -> dict[str, float]:
+    """Means and spreads of the zooms' centres and half sides, as fractions of the source's side."""
+    statistics = {}
+    source_side = float(2 * boxes[0][0, 2])
+    for scale, box in enumerate(boxes[1:], start=2):
+        for column, name in enumerate(("x", "y", "half_side")):
+            mean = float(box[:, column].mean())
+            spread = float(box[:, column].std())
+            statistics[f"box{scale}_{name}_mean"] = mean / source_side
+            statistics[f"box{scale}_{name}_spread"] = spread / source_side
+    return statistics

@@ -1,0 +1,347 @@
+"""`leafzoom predict`: standard output, folders of results, and bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from PIL import Image
+
+from conftest import needs_shared, run_command
+from leafzoom.inference.photo_files import find_photos
+
+EXIF_ORIENTATION = 0x0112
+LABELS = {"healthy", "ring_spot", "solid_spot"}
+
+
+@pytest.fixture
+def leaf(leaves: Path) -> Path:
+    return leaves / "train_images" / "leaf-00001.jpg"
+
+
+def predict_json(*arguments: object, exit_code: int = 0) -> list[dict[str, Any]]:
+    result = run_command("predict", *arguments, "--format", "json")
+    assert result.exit_code == exit_code, result.output
+    results: list[dict[str, Any]] = json.loads(result.stdout)
+    return results
+
+
+def save_turned_leaf(leaves: Path, path: Path) -> Path:
+    """A leaf of 300 x 200 pixels that lies on its side: 200 x 300 upright."""
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = 6
+    with Image.open(leaves / "train_images" / "leaf-00003.jpg") as image:
+        image.resize((300, 200)).save(path, exif=exif)
+    return path
+
+
+# Standard output.
+
+
+def test_json_has_a_photos_prediction_or_its_error(
+    trained: Path, leaf: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+
+    prediction, failed = predict_json(leaf, broken, "--model", trained, exit_code=1)
+
+    assert prediction["photo"] == str(leaf)
+    assert set(prediction) >= {"photo", "labels", "probabilities", "scales", "verdict", "model"}
+    assert set(prediction["probabilities"]) == LABELS
+    assert prediction["likely"]
+    assert set(prediction["likely"]) <= LABELS
+    is_diagnosis = prediction["verdict"] == "diagnosis"
+    assert prediction["labels"] == (prediction["likely"] if is_diagnosis else [])
+
+    assert set(failed) == {"photo", "error"}
+    assert failed["photo"] == str(broken)
+    assert "is no JPEG" in failed["error"]
+
+
+def test_boxes_lie_in_each_other_on_the_upright_photo(
+    trained: Path, leaves: Path, tmp_path: Path
+) -> None:
+    photo = save_turned_leaf(leaves, tmp_path / "turned.jpg")
+
+    (prediction,) = predict_json(photo, "--model", trained)
+
+    assert [scale["scale"] for scale in prediction["scales"]] == [1, 2, 3]
+    outer = prediction["scales"][0]["box"]
+    assert outer == [0, 0, 200, 300]
+    for scale in prediction["scales"][1:]:
+        x0, y0, x1, y1 = scale["box"]
+        assert outer[0] - 0.1 <= x0 < x1 <= outer[2] + 0.1
+        assert outer[1] - 0.1 <= y0 < y1 <= outer[3] + 0.1
+        # A square of the source has the photo's aspect.
+        assert (y1 - y0) / (x1 - x0) == pytest.approx(1.5, rel=0.01)
+        outer = scale["box"]
+
+
+def test_json_lines_are_a_line_a_photo(trained: Path, leaves: Path) -> None:
+    photos = leaves / "train_images"
+
+    result = run_command("predict", photos, "--model", trained, "--format", "jsonl")
+
+    lines = result.stdout.splitlines()
+    assert len(lines) == 60
+    assert json.loads(lines[0])["photo"].endswith("leaf-00000.jpg")
+
+
+def test_csv_has_a_column_a_label(trained: Path, leaf: Path) -> None:
+    result = run_command("predict", leaf, "--model", trained, "--format", "csv")
+
+    (row,) = csv.DictReader(io.StringIO(result.stdout))
+    assert row["verdict"] in ("diagnosis", "unsure")
+    assert set(row) == {"photo", "verdict", "labels", "confidence", *LABELS, "error"}
+
+
+def test_a_table_shows_the_zooms(trained: Path, leaf: Path) -> None:
+    result = run_command("predict", leaf, "--model", trained)
+
+    assert result.exit_code == 0
+    assert "scale 2 looked at x" in result.stdout
+
+
+def test_a_table_prints_errors_to_standard_error(trained: Path, tmp_path: Path) -> None:
+    result = run_command("predict", tmp_path / "none.jpg", "--model", trained)
+
+    assert result.exit_code == 1
+    assert "could not be read" in result.stdout
+    assert "none.jpg does not exist: check the path" in result.stderr
+
+
+def test_bad_paths_are_records(trained: Path, leaf: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+
+    results = predict_json("x" * 300 + ".jpg", pipe, leaf, "--model", trained, exit_code=1)
+
+    assert ["error" in result for result in results] == [True, True, False]
+    assert "no regular file" in results[1]["error"]
+
+
+def test_a_folder_without_a_photo_is_an_error(tmp_path: Path) -> None:
+    result = run_command("predict", tmp_path, "--model", tmp_path)
+
+    assert result.exit_code == 1
+    assert "has no photo" in result.stderr
+
+
+# Options.
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "expected"),
+    [
+        (("0.999999", "healthy=0.000001"), ["healthy"]),
+        (("0.999999", "solid_spot=0.000001"), ["solid_spot"]),
+        # A combination that occurs.
+        (("0.000001", "healthy=0.999999"), ["ring_spot", "solid_spot"]),
+    ],
+)
+def test_thresholds_can_be_set(
+    trained: Path, leaf: Path, thresholds: tuple[str, ...], expected: list[str]
+) -> None:
+    options: list[str] = []
+    for threshold in thresholds:
+        options += ["--threshold", threshold]
+
+    (prediction,) = predict_json(leaf, "--model", trained, *options)
+
+    assert prediction["likely"] == expected
+
+
+@pytest.mark.parametrize(
+    ("threshold", "message"),
+    [
+        (
+            "scab=0.5",
+            "no label 'scab' to set a threshold for: the model has healthy, ring_spot, solid_spot",
+        ),
+        ("1", "has to lie between 0 and 1, not at 1"),
+        ("nan", "has to lie between 0 and 1"),
+        ("healthy=x", "--threshold takes X or LABEL=X"),
+    ],
+)
+def test_impossible_thresholds_are_refused(
+    trained: Path, leaf: Path, threshold: str, message: str
+) -> None:
+    result = run_command("predict", leaf, "--model", trained, "--threshold", threshold)
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_early_exit(early_exit_run: Path, leaf: Path) -> None:
+    (prediction,) = predict_json(leaf, "--model", early_exit_run, "--early-exit")
+
+    assert len(prediction["scales"]) in (1, 3)
+
+
+def test_early_exit_needs_a_model_that_has_one(trained: Path, leaf: Path) -> None:
+    result = run_command("predict", leaf, "--model", trained, "--early-exit")
+
+    assert result.exit_code == 2
+    assert "leave out the early exit" in result.output
+
+
+# Folders of results.
+
+
+@pytest.fixture(scope="module")
+def result_photos(leaves: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven photos: names with markup, formulas and bytes that are no text; one is broken."""
+    folder = tmp_path_factory.mktemp("results") / "photos"
+    folder.mkdir()
+    for number in range(5):
+        leaf = leaves / "train_images" / f"leaf-{number:05d}.jpg"
+        shutil.copy(leaf, folder / f"={number}<b>.jpg")
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    shutil.copy(leaves / "train_images" / "leaf-00000.jpg", folder / os.fsdecode(b"\xff.jpg"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(trained: Path, result_photos: Path) -> list[dict[str, Any]]:
+    """Their results, written to `out` beside them."""
+    out = result_photos.parent / "out"
+    return predict_json(result_photos, "--model", trained, "--out", out, exit_code=1)
+
+
+def test_results_are_printed_also_with_out(results: list[dict[str, Any]]) -> None:
+    assert len(results) == 7
+    assert sum("error" in result for result in results) == 1
+
+
+def test_a_folders_tables_have_every_result(
+    results: list[dict[str, Any]], result_photos: Path
+) -> None:
+    out = result_photos.parent / "out"
+
+    with (out / "predictions.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    text = (out / "predictions.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+
+    assert [row["labels"] for row in rows] == [
+        " ".join(result.get("labels", ())) for result in results
+    ]
+    assert [line.get("probabilities") for line in lines] == [
+        result.get("probabilities") for result in results
+    ]
+
+
+def test_a_folders_page_shows_every_result(
+    results: list[dict[str, Any]], result_photos: Path
+) -> None:
+    out = result_photos.parent / "out"
+
+    page = (out / "index.html").read_text(encoding="utf-8")
+
+    assert page.count("<tr><td") == len(results)
+    assert "7 photos, model run" in page
+    assert "=1&lt;b&gt;.jpg" in page
+    assert "<b>.jpg" not in page
+    pictures = re.findall(r'img loading="lazy" src="([^"]+)"', page)
+    assert len(pictures) == len(list(out.glob("*-diagnosis.png"))) == 6
+    assert all((out / unquote(picture)).is_file() for picture in pictures)
+
+
+def test_a_picture_shows_the_photo_and_its_zooms(trained: Path, leaf: Path, tmp_path: Path) -> None:
+    predict_json(leaf, "--model", trained, "--out", tmp_path)
+
+    with Image.open(tmp_path / "leaf-00001-diagnosis.png") as sheet:
+        assert sheet.width > 3 * 400
+
+
+def test_pictures_never_overwrite_photos_or_each_other(
+    trained: Path, leaf: Path, tmp_path: Path
+) -> None:
+    for name in ("a.png", "a-diagnosis.png", "b/a.jpg", "b/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.open(leaf).save(tmp_path / name)
+    content = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+
+    # The second time, the pictures are among the photos.
+    for _ in range(2):
+        predict_json(tmp_path, "--model", trained, "--out", tmp_path)
+
+        assert {path: path.read_bytes() for path in content} == content
+        assert len(list(tmp_path.glob("*.png"))) == 2 + 4
+        assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 4
+
+
+def test_results_below_the_photos_are_no_photos(trained: Path, leaf: Path, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        shutil.copy(leaf, tmp_path / name)
+
+    for _ in range(2):
+        results = predict_json(tmp_path, "--model", trained, "--out", tmp_path / "results")
+        assert len(results) == 2
+
+
+def test_names_and_shapes_that_are_too_long(trained: Path, leaf: Path, tmp_path: Path) -> None:
+    """A picture's name is cut, and a photo of one line is squeezed; the others go on."""
+    for name in ("\u82f9\u679c" * 40 + ".jpg", "\u82f9\u679c" * 40 + ".jpeg", "a" * 250 + ".jpg"):
+        shutil.copy(leaf, tmp_path / name)
+    Image.new("RGB", (3000, 2), (10, 120, 30)).save(tmp_path / "line.png")
+    out = tmp_path / "out"
+
+    predict_json(tmp_path, "--model", trained, "--out", out)
+
+    assert len((out / "predictions.csv").read_text(encoding="utf-8").splitlines()) == 5
+    pictures = sorted(out.glob("*.png"))
+    assert len(pictures) == 4
+    assert all(len(os.fsencode(path.name)) < 200 for path in pictures)
+    with Image.open(out / "line-diagnosis.png") as sheet:
+        assert sheet.width < 3 * 4 * sheet.height
+
+
+def test_a_photo_that_could_not_be_read_is_tried_a_second_time(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HEIC before and after its extra is installed: the file is the same."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    photo = tmp_path / "a.heic"
+    pillow_heif.from_pillow(Image.new("RGB", (96, 64), "green")).save(photo)
+    arguments = (photo, "--model", trained, "--out", tmp_path / "out")
+
+    with monkeypatch.context() as without_extra:
+        without_extra.setitem(sys.modules, "pillow_heif", None)
+        (failed,) = predict_json(*arguments, exit_code=1)
+    (prediction,) = predict_json(*arguments)
+
+    assert "leafzoom[heic]" in failed["error"]
+    assert "error" not in prediction
+
+
+def test_a_file_that_is_no_journal_is_refused(trained: Path, leaf: Path, tmp_path: Path) -> None:
+    (tmp_path / "predictions.db").write_bytes(b"garbage" * 100)
+
+    result = run_command("predict", leaf, "--model", trained, "--out", tmp_path)
+
+    assert result.exit_code == 1
+    assert "predictions.db cannot be used" in result.stderr
+
+
+def test_camera_photographs(trained: Path, tmp_path: Path) -> None:
+    """Full-size photos: boxes in their own pixels, pictures of the zooms."""
+    photos = needs_shared("photos")
+
+    results = predict_json(photos, "--model", trained, "--out", tmp_path)
+
+    assert len(results) == len(find_photos([photos])) == 3
+    for result in results:
+        with Image.open(result["photo"]) as image:
+            assert result["scales"][0]["box"] == [0, 0, image.width, image.height]
+        assert (tmp_path / f"{Path(result['photo']).stem}-diagnosis.png").is_file()

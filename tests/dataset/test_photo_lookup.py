@@ -1,0 +1,104 @@
+"""Photographs are looked up in the data folder only, whatever their names say."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conftest import save_photo, write_data_folder
+from leafzoom.dataset.photo_lookup import PhotoLookup
+from leafzoom.dataset.table import read_table
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("/etc/hostname", "points outside the data folder"),
+        ("../outside.png", "points outside the data folder"),
+        ("a/../../outside.png", "points outside the data folder"),
+        ("~/outside.png", "points outside the data folder"),
+        ("~root/outside.png", "points outside the data folder"),
+        ("//server/share/a.png", "points outside the data folder"),
+        ("\\\\server\\share\\a.png", "backslash"),
+        ("C:\\leaves\\a.png", "backslash"),
+        ("a.png\0.png", "NUL"),
+        ("\0", "NUL"),
+        ("x" * 90_000, "File name too long|does not exist"),
+        ("images", "does not exist"),
+        ("", "names no photograph"),
+        ("a\nb.png", "does not exist"),
+        ("gone.png", "does not exist"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_name_of_no_photograph_in_the_folder_is_reported_by_its_row(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    save_photo(tmp_path / "outside.png")
+    content = f'image,labels\na.png,scab\n"{name}",rust\nb.png,rust\n'
+    data = write_data_folder(tmp_path / "data", content, "a.png", "b.png")
+
+    table = read_table(data)
+    assert table.image_names == ("a.png", "b.png")
+    assert name not in PhotoLookup(data)
+
+    (problem,) = table.problems
+    assert problem.line == 3 + name.count("\n")
+    assert re.search(reason, problem.reason)
+
+    # The message is one short line.
+    message = str(problem)
+    assert message.startswith(f"{table.csv} row {problem.line}: ")
+    assert message.isprintable()
+    assert len(message) < 800
+
+
+def test_links_out_of_the_folder_are_refused_and_links_inside_are_the_same_photograph(
+    tmp_path: Path,
+) -> None:
+    secret = save_photo(tmp_path / "secret" / "s.png")
+    names = (
+        "a.png",
+        "file.png",
+        "folder/s.png",
+        "chain.png",
+        "loop.png",
+        "same.png",
+        "within.png",
+    )
+    content = "image,labels\n" + "".join(f"{name},scab\n" for name in names)
+    data = write_data_folder(tmp_path / "data", content, "a.png", "sub/c.png")
+
+    images = data / "images"
+    (images / "file.png").symlink_to(secret)
+    (images / "folder").symlink_to(secret.parent)
+    (images / "chain.png").symlink_to("file.png")
+    (images / "loop.png").symlink_to("loop.png")
+    (images / "same.png").symlink_to("a.png")
+    (images / "within.png").symlink_to("sub/c.png")
+
+    table = read_table(data)
+    assert table.image_names == ("a.png", "within.png")
+
+    reasons = {problem.image_name: problem.reason for problem in table.problems}
+    for name in ("file.png", "folder/s.png", "chain.png"):
+        assert "is a link out of the data folder" in reasons[name]
+    assert re.search("does not exist|cannot be looked up", reasons["loop.png"])
+    assert "is the photograph of row 2" in reasons["same.png"]
+
+
+def test_a_folder_of_photographs_may_be_on_another_disk(leaves: Path, tmp_path: Path) -> None:
+    (tmp_path / "train_images").symlink_to(leaves / "train_images")
+    shutil.copy(leaves / "train.csv", tmp_path)
+    assert len(read_table(tmp_path).require_clean()) == 60
+
+
+def test_a_photograph_beside_the_table_is_in_the_folder(tmp_path: Path) -> None:
+    save_photo(tmp_path / "a.png")
+    photos = PhotoLookup(tmp_path)
+    assert "a.png" in photos
+    assert "b.png" not in photos
+    assert photos.file("a.png").real_path == (tmp_path / "a.png").resolve()

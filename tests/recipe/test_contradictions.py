@@ -1,0 +1,49 @@
+"""Recipes whose values contradict each other are refused, with what to change."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from leafzoom.errors import RecipeError
+from leafzoom.recipe import load_recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["warm_up.size_target=[1.0]"], "one for each of the 2 zooms"),
+        (["warm_up.size_target=[1.0, 1.5]"], "from -1 (least) to 1 (greatest), not 1.5"),
+        (["warm_up.size_target=-3"], "from -1 (least) to 1 (greatest), not -3"),
+        (["warm_up.size_target=[]"], "one for each of the 2 zooms"),
+        (
+            ["alternation.attention_dropping=0.5", "alternation.frozen_scales=2"],
+            "lower frozen_scales",
+        ),
+        (
+            ["alternation.attention_dropping=0.5", "alternation.objective=joint"],
+            "joint trains everything as it is",
+        ),
+        (["model.proposals=centre"], "uses no APN"),
+        (["alternation.objective=end_to_end", "alternation.rounds=2"], "set rounds to 0"),
+        (
+            ["alternation.objective=end_to_end", "alternation.apn_objective=expected"],
+            "leave apn_objective at ranking",
+        ),
+        (
+            ["alternation.objective=joint", "alternation.frozen_scales=1"],
+            "leave frozen_scales",
+        ),
+        (["alternation.frozen_scales=3"], "leaves no scale to train"),
+        (["model.residual=1.5"], "model.residual"),
+    ],
+)
+def test_default_with_these_changes_is_refused(changes: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        load_recipe("default", changes)
+
+
+def test_joint_has_no_apn_phases_to_choose_for() -> None:
+    with pytest.raises(RecipeError, match="objective joint has no APN phases"):
+        load_recipe("joint-loss", ["alternation.apn_objective=activation"])

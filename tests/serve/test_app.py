@@ -1,0 +1,128 @@
+"""The service as programs use it: answers, headers, and who may ask."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leafzoom.inference.loading import open_network
+from leafzoom.inference.predictor import Predictor
+from serve.service_process import ServiceProcess
+
+
+def test_the_answer_equals_that_of_predict(
+    service: ServiceProcess, trained: Path, photo_bytes: bytes
+) -> None:
+    answer = service.post_photos(("a.jpg", photo_bytes), ("b.jpg", b"no photo"))
+    assert answer.status_code == 200
+    result, failed = answer.json()
+
+    prediction = Predictor(open_network(str(trained))).predict(photo_bytes)
+    expected = {**prediction.to_dict(), "photo": "a.jpg"}
+    assert result.keys() == expected.keys()
+    assert result["labels"] == expected["labels"]
+    assert result["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-4)
+    assert result["scales"][2]["box"] == pytest.approx(expected["scales"][2]["box"], abs=0.1)
+    assert set(failed) == {"photo", "error"}
+
+
+def test_the_model_is_described(service: ServiceProcess) -> None:
+    model = service.get("/api/v1/model").json()
+
+    assert model["labels"] == ["healthy", "ring_spot", "solid_spot"]
+    assert model["thresholds"].keys() == set(model["labels"])
+    assert "non-commercial" in model["licence"]
+    assert model["limits"]["photos"] == 6
+
+
+def test_state_and_metrics(service: ServiceProcess, photo_bytes: bytes) -> None:
+    assert service.get("/live").text == "live"
+    assert service.get("/ready").status_code == 200
+
+    service.post_photos(("a.jpg", photo_bytes))
+    metrics = service.get("/metrics").text
+    answered = r'leafzoom_requests_total\{route="/api/v1/predictions",status="200"\} [1-9]'
+    assert re.search(answered, metrics)
+    assert "leafzoom_prediction_seconds_count" in metrics
+
+
+def test_the_page_loads_only_its_own_assets(service: ServiceProcess) -> None:
+    page = service.get("/")
+    assert page.status_code == 200
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+    # The assets that the page names, then those that its scripts import.
+    pending = re.findall(r'(?:src|href)="([\w.-]+)"', page.text)
+    loaded: set[str] = set()
+    while pending:
+        asset = pending.pop()
+        if asset in loaded:
+            continue
+
+        answer = service.get(f"/{asset}")
+        assert answer.status_code == 200, asset
+        assert not re.search(r"https?://(?!www\.w3\.org/)", answer.text), asset
+        loaded.add(asset)
+        pending += re.findall(r'from "\./([\w.-]+)"', answer.text)
+
+    page_folder = resources.files("leafzoom.serve") / "page"
+    files = {file.name for file in page_folder.iterdir()}
+    assert loaded == files - {"index.html"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/../server.py", "/%2e%2e/server.py", "/nothing", "/api/v1/nothing"]
+)
+def test_other_paths_are_not_found(service: ServiceProcess, path: str) -> None:
+    assert service.get(path).status_code == 404
+
+
+def test_pages_of_other_sites_are_refused(service: ServiceProcess, photo_bytes: bytes) -> None:
+    files = {"photos": ("a.jpg", photo_bytes)}
+    for headers in (
+        {"origin": "https://evil.example"},
+        {"host": "evil.example"},
+        {"sec-fetch-site": "cross-site"},
+    ):
+        assert service.post(files=files, headers=headers).status_code == 403
+
+    assert service.get("/metrics", headers={"host": "evil.example"}).status_code == 403
+    assert service.post(files=files, headers={"origin": service.url}).status_code == 200
+
+
+def test_a_large_photo_is_answered(service: ServiceProcess) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize((4000, 3000)).save(file, "JPEG", quality=80)
+
+    (result,) = service.post_photos(("large.jpg", file.getvalue())).json()
+    assert result["scales"][0]["box"] == [0, 0, 4000, 3000]
+    assert json.dumps(result)
+
+
+def test_random_requests_get_answers_as_documented(service: ServiceProcess) -> None:
+    """Schemathesis: no server error, and every answer as in the OpenAPI document."""
+    checks = (
+        "not_a_server_error,status_code_conformance,content_type_conformance,"
+        "response_schema_conformance"
+    )
+    command = [
+        sys.executable,
+        *("-m", "schemathesis.cli", "run", f"{service.url}/api/v1/openapi.json"),
+        *("--max-examples", "15", "--seed", "1", "--no-color"),
+        *("--phases", "examples,coverage,fuzzing"),
+        *("--checks", checks),
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]

@@ -1,0 +1,67 @@
+"""Label sets, and the decision among the combinations that occur."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from leafzoom.errors import DataError
+from leafzoom.labels import Decision, LabelSet, combination_probabilities, decide
+
+
+def test_decision_is_a_combination_that_occurs() -> None:
+    labels = LabelSet(("complex", "healthy", "scab"), ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1)))
+    probabilities = np.array([[0.1, 0.2, 0.3], [0.9, 0.8, 0.1], [0.7, 0.6, 0.8], [0.55, 0.1, 0.9]])
+    half = Decision((0.5, 0.5, 0.5))
+    answers = decide(probabilities, half, labels)
+    assert answers.tolist() == [[0, 0, 1], [1, 0, 0], [1, 0, 1], [1, 0, 1]]
+
+    stricter = Decision((0.6, 0.5, 0.5))
+    assert decide(probabilities, stricter, labels)[3].tolist() == [0, 0, 1]
+
+
+def test_the_answer_is_empty_only_where_the_data_has_it() -> None:
+    labels = LabelSet(("a", "b"), ((0, 0), (1, 0)))
+    answers = decide(np.array([[0.4, 0.9]]), Decision((0.5, 0.5)), labels)
+    assert answers.tolist() == [[0, 0]]
+
+
+def test_an_answer_that_is_partly_right_counts() -> None:
+    """0.40 a, 0.35 a and b, 0.25 b: a is the most probable, a and b the best answer."""
+    labels = LabelSet(("a", "b"), ((1, 0), (1, 1), (0, 1)))
+    expected = np.array([0.40, 0.35, 0.25])
+    decision = Decision((0.5, 0.5), 1.0, tuple(np.log(expected)))
+    half = np.array([[0.5, 0.5]])
+    posterior = combination_probabilities(half, decision, labels)
+    np.testing.assert_allclose(posterior[0], expected)
+    assert decide(half, decision, labels).tolist() == [[1, 1]]
+
+    clearer = Decision((0.5, 0.5), 1.0, tuple(np.log([0.7, 0.2, 0.1])))
+    assert decide(half, clearer, labels).tolist() == [[1, 0]]
+
+
+def test_unknown_labels_are_refused() -> None:
+    labels = LabelSet(("complex", "scab"), ((1, 0), (0, 1)))
+    with pytest.raises(DataError, match="unknown label 'blotch': the labels are complex, scab"):
+        labels.encode(["blotch"])
+
+
+def test_combination_probabilities_are_a_softmax_of_the_labels_log_odds() -> None:
+    labels = LabelSet(
+        ("healthy", "ring_spot", "solid_spot"), ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1))
+    )
+    probabilities = np.array([[0.2, 0.8, 0.6]])
+    evidence = np.log(probabilities / (1 - probabilities))[0]
+
+    # Without interactions the thresholds are the answer's alone.
+    decision = Decision(thresholds=(0.5, 0.9, 0.5), temperature=2.0)
+    scores = np.append(evidence, evidence[1] + evidence[2]) / 2
+    posterior = combination_probabilities(probabilities, decision, labels)[0]
+    np.testing.assert_allclose(posterior, np.exp(scores) / np.exp(scores).sum())
+
+    # With them, evidence counts from the thresholds.
+    decision = Decision((0.5, 0.9, 0.5), 2.0, interactions=(0.0, 0.0, 0.3, -1.0))
+    shifted = evidence - np.log([1, 9, 1])
+    scores = np.append(shifted, shifted[1] + shifted[2]) / 2 + [0, 0, 0.3, -1]
+    posterior = combination_probabilities(probabilities, decision, labels)[0]
+    np.testing.assert_allclose(posterior, np.exp(scores) / np.exp(scores).sum())

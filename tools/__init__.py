@@ -1,0 +1,1 @@
+"""Programs for whoever works on leafzoom; see README.md."""

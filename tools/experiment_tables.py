@@ -1,0 +1,246 @@
+"""Tables of experiments: arms compared, zoom value, early exit, price."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tools.markdown import (
+    Lines,
+    Result,
+    command_of,
+    format_p_value,
+    format_points,
+    heading,
+    row,
+)
+
+__all__ = ["early_exit", "experiment", "price", "zoom_value"]
+
+_LESION_SHARES = ("centre_on", "centre_on_chance", "holds", "holds_chance")
+_SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95)
+
+
+def experiment(result: Result) -> Lines:
+    """The arms of a comparison: exact match of the heads (means over seeds), differences, boxes."""
+    arms = result["arms"]
+    heads = _shown_heads(arms)
+    lesion_boxes = sorted({_box(key) for arm in arms.values() for key in arm.get("lesions", {})})
+    pairs = {pair["arm"]: pair for pair in result["pairs"]}
+
+    lines = heading(
+        [
+            "arm",
+            *(f"`{head}`" for head in heads),
+            "what is compared, by seed",
+            "against",
+            "difference in points (95 %)",
+            "p",
+            "boxes: side, spread",
+            *(_lesion_column(box) for box in lesion_boxes),
+        ]
+    )
+    for name, arm in arms.items():
+        exact_match = arm["exact_match"]
+        cells = [name]
+        cells += [f"{exact_match[head]:.3f}" if head in exact_match else "" for head in heads]
+        cells.append(_by_seed(arm["exact_match_by_seed"][_last_head(arm)]))
+        cells += _comparison(pairs.get(name))
+        cells.append(_box_shapes(arm["boxes"]))
+        cells += [_lesion_shares(arm["lesions"], box) for box in lesion_boxes]
+        lines.append(row(cells))
+
+    lines += ["", _experiment_footnote(result)]
+    if "both_parts" in result:
+        lines += _both_parts(result["both_parts"])
+    return lines
+
+
+def zoom_value(result: Result) -> Lines:
+    """What an arm's boxes are worth to its classifiers: a row a scale and the last fusion."""
+    lines = heading(
+        (
+            "arm",
+            "seeds",
+            "head",
+            "exact match at 0.5",
+            "more than at the centre",
+            "than at random places",
+            "than at the largest response",
+        )
+    )
+    for arm, heads in result["zoom_value"].items():
+        last_head = list(heads)[-1]
+        for head, values in heads.items():
+            if head.startswith("fusion") and head != last_head:
+                continue
+            cells = [arm, str(values["seeds"]), f"`{head}`", f"{values['exact_match']:.3f}"]
+            for kind in ("centre", "random", "response"):
+                comparison = values[kind]
+                cells.append(
+                    format_points(comparison["difference"], comparison["interval"], digits=1)
+                )
+            lines.append(row(cells))
+
+    data = "LEAVES" if _is_of_leaves(result) else "DATA"
+    runs = " ".join(f"RUNS/{arm}-?" for arm in result["zoom_value"])
+    footnote = (
+        f"Points, 95 % intervals; the same {result['photographs']} photographs. "
+        f"`python -m experiments.zoom_value {data} {runs}`"
+    )
+    return [*lines, "", footnote]
+
+
+def price(result: Result) -> Lines:
+    """What a diagnosis costs, a row a network."""
+    lines = heading(
+        (
+            "network",
+            "multiply-adds, millions",
+            "ratio",
+            "milliseconds",
+            "ratio of the times (quartiles)",
+        )
+    )
+    for name, network in result["networks"].items():
+        low, high = network["time_ratio_quartiles"]
+        cells = [
+            name,
+            f"{network['multiply_adds'] / 1e6:.0f}",
+            f"{network['multiply_adds_ratio']:.2f}",
+            f"{network['milliseconds']:.1f}",
+            f"{network['time_ratio']:.2f} ({low:.2f} to {high:.2f})",
+        ]
+        lines.append(row(cells))
+
+    torch_version = result["torch"].split("+")[0]
+    footnote = (
+        f"`{command_of(result)}`: batches of {result['batch']}, {result['rounds']} rounds, "
+        f"{result['threads']} threads, PyTorch {torch_version}."
+    )
+    return [*lines, "", footnote]
+
+
+def early_exit(result: Result) -> Lines:
+    """What an early exit costs and saves: a row a threshold, the fitted one marked."""
+    lines = heading(
+        (
+            "from a confidence of",
+            "stop after one look",
+            "cost of all looks",
+            "the same if the first look were kept",
+            "exact match",
+            "change in points (95 %)",
+        )
+    )
+    fitted = result["fitted"]
+    points = [point for point in result["curve"] if point["threshold"] in _SHOWN_THRESHOLDS]
+    points.append(fitted)
+    for point in sorted(points, key=lambda point: float(point["threshold"])):
+        mark = " (fitted)" if point is fitted else ""
+        cells = [
+            f"{point['threshold']:.2f}{mark}",
+            f"{point['exits']:.1%}",
+            f"{point['cost']:.2f}",
+            f"{point['cost_if_the_first_look_were_kept']:.2f}",
+            f"{point['exact_match']:.3f}",
+            format_points(point["change"], point["interval"]),
+        ]
+        lines.append(row(cells))
+
+    return [*lines, "", _early_exit_footnote(result)]
+
+
+def _shown_heads(arms: dict[str, Any]) -> list[str]:
+    """Every scale's head and every arm's last one, fusions at the end."""
+    heads = {head for arm in arms.values() for head in arm["exact_match"] if head != "backbone"}
+    last_heads = {_last_head(arm) for arm in arms.values()}
+    shown = [head for head in heads if head.startswith("scale") or head in last_heads]
+    return sorted(shown, key=lambda head: (head.startswith("fusion"), head))
+
+
+def _last_head(arm: dict[str, Any]) -> str:
+    """The head that an arm is compared by."""
+    heads: list[str] = [head for head in arm["exact_match"] if head != "backbone"]
+    return heads[-1]
+
+
+def _box(key: str) -> str:
+    """The box that a figure such as `box2_side_mean` belongs to."""
+    return key.split("_")[0]
+
+
+def _by_seed(values: list[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
+
+
+def _comparison(pair: dict[str, Any] | None) -> Lines:
+    """The cells of an arm's comparison: against, difference, p; empty where it has none."""
+    if pair is None:
+        return ["", "", ""]
+    difference = format_points(pair["difference"], pair["interval"])
+    return [pair["against"], difference, format_p_value(pair["p"])]
+
+
+def _box_shapes(boxes: dict[str, float]) -> str:
+    """Mean side and spread of the centres, of each box."""
+    names = sorted({_box(key) for key in boxes})
+    shapes = [
+        f"{boxes[f'{name}_side_mean']:.2f}, {boxes[f'{name}_centre_spread']:.3f}" for name in names
+    ]
+    return "; ".join(shapes)
+
+
+def _lesion_column(box: str) -> str:
+    scale = box.replace("box", "scale")
+    return f"of `{scale}` on a lesion, with one inside, % (chance)"
+
+
+def _lesion_shares(lesions: dict[str, float], box: str) -> str:
+    """How many boxes have their centre on a lesion, and how many hold one, with chance, in %."""
+    shares = [100 * lesions[f"{box}_{kind}"] for kind in _LESION_SHARES]
+    return "{:.0f} ({:.0f}), {:.0f} ({:.0f})".format(*shares)
+
+
+def _experiment_footnote(result: Result) -> str:
+    part = f"decisions fitted on `inner-validation`, of {result['photographs']} photographs"
+    if _is_of_leaves(result):
+        part = f"decisions fitted on 200 others, of {result['photographs']} rendered leaves"
+    return (
+        f"Exact match, {part} that nothing was trained on; "
+        f"a difference is of the seeds that both have. `{command_of(result)}`"
+    )
+
+
+def _both_parts(comparison: dict[str, Any]) -> Lines:
+    """The last fusions on `inner-test` and `inner-validation` together."""
+    lines = heading(("arm", "exact match by seed", "against", "difference in points (95 %)", "p"))
+    for pair in comparison["pairs"]:
+        by_seed = _by_seed(comparison["exact_match_by_seed"][pair["arm"]])
+        lines.append(row([pair["arm"], by_seed, *_comparison(pair)]))
+
+    footnote = (
+        f"The last fusion on the {comparison['photographs']} photographs of `inner-test` and "
+        "`inner-validation` together, in the latter with fusions and decisions out of fold."
+    )
+    return ["", *lines, "", footnote]
+
+
+def _early_exit_footnote(result: Result) -> str:
+    time = result["time"]
+    lowest, *_, highest = time["ratios"]
+    all_looks = list(result["exact_match"].values())[1]
+    return (
+        f"`{command_of(result)}`, {result['photographs']} photographs; "
+        f"all looks, always: {all_looks:.3f}. "
+        f"Time of the model that ships, from {time['photographs']} files of 256 px (most of them "
+        "trained on, so it is surer of them) to diagnoses: "
+        f"{time['ratio']:.2f} of that of all looks "
+        f"({lowest:.2f} to {highest:.2f} in {len(time['ratios'])} rounds); "
+        f"{time['one_look']:.0%} stop after one look, "
+        f"{time['same_labels']:.1%} get the same labels."
+    )
+
+
+def _is_of_leaves(result: Result) -> bool:
+    """Whether an experiment is on rendered leaves instead of photographs."""
+    return result.get("data") == "leaves"

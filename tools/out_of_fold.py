@@ -1,0 +1,187 @@
+"""Scores of a run on `inner-select` by its stored logits, with decisions fitted out of fold.
+
+A run's selection.csv holds every head's logits of these photographs; those of the fusions are out
+of fold already. A photograph's decision is fitted on the other nine tenths.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from leafzoom.dataset.cache import Cache
+from leafzoom.evaluation.bootstrap import paired_difference, resample_scores
+from leafzoom.evaluation.evaluate import Evaluation, evaluate
+from leafzoom.evaluation.uncertainty import estimate_uncertainty
+from leafzoom.fitting.decision import fit_decision
+from leafzoom.inference.network import OnnxNetwork
+from leafzoom.labels import decide
+from leafzoom.metrics import score
+from leafzoom.model_file.checkpoint import load_checkpoint
+from leafzoom.model_file.manifest import Manifest
+
+__all__ = [
+    "Selection",
+    "compare_with_earlier",
+    "decide_out_of_fold",
+    "read_selection",
+    "score_out_of_fold",
+]
+
+_FOLDS = 10
+_MIN_PROBABILITY = 1e-7
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A run's selection.csv: n photographs, their targets [n, L] and every head's logits [n, L]."""
+
+    image_names: tuple[str, ...]
+    targets: NDArray[np.uint8]
+    logits: dict[str, NDArray[np.float64]]
+
+
+def read_selection(run: Path, manifest: Manifest) -> Selection:
+    """Read a run's selection.csv; the manifest names labels and heads."""
+    with (run / "selection.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    labels = manifest.labels
+    targets = np.array([labels.encode(row["labels"].split()) for row in rows])
+    logits = {}
+    for head in manifest.decisions:
+        columns = [f"{head}_{name}" for name in labels.names]
+        logits[head] = _numbers(rows, columns)
+
+    return Selection(tuple(row["image"] for row in rows), targets, logits)
+
+
+def decide_out_of_fold(
+    logits: NDArray[np.float64], targets: NDArray[np.uint8], manifest: Manifest
+) -> NDArray[np.uint8]:
+    """The labels [n, L] of photographs, each decided as fitted on the other nine tenths."""
+    fold_of = np.random.default_rng(0).permutation(len(logits)) % _FOLDS
+    answers = np.zeros_like(targets)
+    for fold in range(_FOLDS):
+        inside = fold_of == fold
+        decision = fit_decision(logits[~inside], targets[~inside], manifest.labels)
+        probabilities = expit(logits[inside]).astype(np.float32)
+        answers[inside] = decide(probabilities, decision, manifest.labels)
+    return answers
+
+
+def score_out_of_fold(run: Path, manifest: Manifest) -> dict[str, Any]:
+    """The scores of a run on `inner-select`, in the form of `metrics.json`."""
+    selection = read_selection(run, manifest)
+    targets = selection.targets
+    label_names = manifest.labels.names
+
+    probabilities = {}
+    answers = {}
+    answers_fitted = {}
+    for head, logits in selection.logits.items():
+        probabilities[head] = expit(logits).astype(np.float32)
+        answers[head] = logits > 0
+        answers_fitted[head] = decide_out_of_fold(logits, targets, manifest)
+
+    heads = {}
+    heads_fitted = {}
+    for head, values in probabilities.items():
+        heads[head] = score(targets, answers[head], values, label_names)
+        heads_fitted[head] = score(targets, answers_fitted[head], values, label_names)
+
+    evaluation = Evaluation(
+        manifest=manifest,
+        head=manifest.head,
+        image_names=selection.image_names,
+        targets=targets,
+        probabilities=probabilities,
+        boxes=(),
+        answers=answers,
+        answers_fitted=answers_fitted,
+        heads=heads,
+        heads_fitted=heads_fitted,
+        selective_predictions=(),
+    )
+    return {
+        "dataset": {
+            "split": "inner-select",
+            "photographs": len(targets),
+            "out_of_fold": _FOLDS,
+        },
+        "model": {"name": manifest.name, "trained_on": manifest.data.get("trained_on")},
+        "heads": {head: metrics.to_dict() for head, metrics in heads.items()},
+        "heads_fitted": {head: metrics.to_dict() for head, metrics in heads_fitted.items()},
+        **estimate_uncertainty(evaluation).to_dict(),
+    }
+
+
+def compare_with_earlier(run: Path, earlier: Path, cache: Cache) -> dict[str, Any]:
+    """The exact match of the answering heads of a run and of an earlier model on `inner-select`.
+
+    Args:
+        run: a run folder.
+        earlier: a run folder, or an `.onnx` file.
+        cache: the photographs, for an `.onnx` file.
+
+    Returns:
+        Both exact matches, decisions out of fold, and their difference with its 95 % interval.
+    """
+    manifest = load_checkpoint(run / "model.safetensors").manifest
+    selection = read_selection(run, manifest)
+    targets = selection.targets
+
+    if earlier.suffix == ".onnx":
+        earlier_manifest = manifest
+        earlier_logits = _logits_of_file(earlier, selection.image_names, cache)
+    else:
+        earlier_manifest = load_checkpoint(earlier / "model.safetensors").manifest
+        earlier_selection = read_selection(earlier, earlier_manifest)
+        if earlier_selection.image_names != selection.image_names:
+            raise SystemExit(f"{run} and {earlier} were not selected on the same photographs")
+        earlier_logits = earlier_selection.logits[earlier_manifest.head]
+
+    answers = {
+        "now": decide_out_of_fold(selection.logits[manifest.head], targets, manifest),
+        "before": decide_out_of_fold(earlier_logits, targets, earlier_manifest),
+    }
+    exact_match = {
+        name: float((answer == targets).all(axis=1).mean()) for name, answer in answers.items()
+    }
+    resampled = resample_scores(targets, answers)
+    difference = paired_difference(
+        exact_match["now"] - exact_match["before"],
+        resampled["now"].exact_match,
+        resampled["before"].exact_match,
+    )
+    return {
+        "run": earlier.stem,
+        "photographs": len(targets),
+        "exact_match": exact_match,
+        **difference.to_dict(),
+    }
+
+
+def _numbers(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> NDArray[np.float64]:
+    """Some columns of a CSV's rows, [n, columns]."""
+    numbers = np.zeros((len(rows), len(columns)))
+    for index, row in enumerate(rows):
+        numbers[index] = [float(row[column]) for column in columns]
+    return numbers
+
+
+def _logits_of_file(path: Path, image_names: tuple[str, ...], cache: Cache) -> NDArray[np.float64]:
+    """The answering head's logits [n, L] of a model file for photographs of a cache."""
+    network = OnnxNetwork(path)
+    head = network.manifest.head
+    probabilities = evaluate(network, cache, image_names, (head,)).probabilities[head]
+
+    clipped = np.clip(probabilities.astype(np.float64), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+    return np.asarray(logit(clipped))

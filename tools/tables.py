@@ -1,0 +1,115 @@
+"""Write the tables of the documents from results/*.json: python -m tools.tables [--check]
+
+The documents are README.md, MODEL_CARD.md, docs/benchmarks.md and docs/experiments.md. --check
+writes nothing and exits with 1 if a table is not up to date. Takes less than a second.
+
+A table stands between the lines <!-- KIND NAME --> and <!-- end -->. NAME is a file in results/;
+KIND is one of
+
+    table         every head
+    labels        every label, as `predict` decides
+    differences   paired, between heads
+    cost          time and memory of a training's stages
+    demo          what zooming is worth on rendered leaves, a column a seed
+    verdicts      what the model answers to leaves and to other pictures
+    targets, profile, twelve_hours
+                  of benchmarks
+
+or, with NAME below results/experiments,
+
+    experiment    an arm a row
+    zoom_value    what an arm's boxes are worth
+    early_exit    what stopping after the first scale costs and saves
+    price         what a diagnosis costs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+
+from tools import benchmark_tables, evaluation_tables, experiment_tables
+from tools.markdown import Lines, Result, with_present_part_names
+from tools.provenance import ROOT
+
+__all__ = ["DOCUMENTS", "TABLES", "fill_in", "main"]
+
+DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/benchmarks.md", "docs/experiments.md")
+
+_EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
+    "experiment": experiment_tables.experiment,
+    "zoom_value": experiment_tables.zoom_value,
+    "early_exit": experiment_tables.early_exit,
+    "price": experiment_tables.price,
+}
+TABLES: dict[str, Callable[[Result], Lines]] = {
+    "table": evaluation_tables.heads,
+    "labels": evaluation_tables.labels,
+    "differences": evaluation_tables.differences,
+    "cost": evaluation_tables.cost,
+    "demo": evaluation_tables.demo,
+    "verdicts": evaluation_tables.verdicts,
+    "targets": benchmark_tables.targets,
+    "profile": benchmark_tables.profile,
+    "twelve_hours": benchmark_tables.twelve_hours,
+    **_EXPERIMENT_TABLES,
+}
+_TABLE = re.compile(rf"(<!-- ({'|'.join(TABLES)}) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> int:
+    """Write or check; returns the exit status."""
+    arguments = parser().parse_args()
+
+    outdated = []
+    for document in DOCUMENTS:
+        path = ROOT / document
+        text = path.read_text(encoding="utf-8")
+        filled_in = fill_in(text)
+        if filled_in != text:
+            outdated.append(document)
+        if not arguments.check:
+            path.write_text(filled_in, encoding="utf-8")
+
+    if arguments.check and outdated:
+        print(
+            f"{', '.join(outdated)}: tables differ from results/; run python -m tools.tables",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(
+        prog="python -m tools.tables",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("--check", action="store_true", help="write nothing; exit 1 if outdated")
+    return options
+
+
+def fill_in(document: str) -> str:
+    """A document's text with its tables made from the results."""
+    return _TABLE.sub(_table, document)
+
+
+def _table(match: re.Match[str]) -> str:
+    """A table with its marks."""
+    start, kind, name, end = match.groups()
+    folder = ROOT / "results"
+    if kind in _EXPERIMENT_TABLES:
+        folder = folder / "experiments"
+
+    result = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    table = with_present_part_names("\n".join(TABLES[kind](result)))
+    return f"{start}{table}\n{end}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
