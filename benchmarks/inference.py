@@ -74,6 +74,7 @@ def exported_model(*, rounds: int, subjects: Mapping[str, Settings]) -> dict[str
 def _compare_exports(subject: Subject, folder: Path, rounds: int) -> dict[str, Any]:
     """One subject's figures by batch size."""
     folder.mkdir()
+    # The same weights in three forms.
     model = OnnxNetwork(export_subject(subject, folder / "model.onnx"))
     plain = open_session(export_plain(subject, folder / "plain.onnx"))
     eager = TorchNetwork(subject.checkpoint(folder))
@@ -84,6 +85,7 @@ def _compare_exports(subject: Subject, folder: Path, rounds: int) -> dict[str, A
         sources = random_sources(batch_size, subject.recipe.data.source_size)
         shape = (batch_size, 3, view_size, view_size)
         views = np.random.default_rng(0).random(shape, np.float32)
+
         candidates: dict[str, Callable[[], object]] = {
             "model": partial(model, sources),
             "plain": partial(plain.run, None, {"cut_views": views}),
@@ -121,6 +123,7 @@ def shipped_against_eager(*, rounds: int) -> dict[str, Any]:
 
         for batch_size in _BATCH_SIZES:
             sources = random_sources(batch_size, model.manifest.source_size)
+
             candidates: dict[str, Callable[[], object]] = {
                 "model": partial(model, sources),
                 "eager": partial(eager, sources),
@@ -206,16 +209,20 @@ def shipped_photos(photos: Sequence[bytes], *, rounds: int, folder_size: int) ->
         folder = Path(name)
         for number in range(folder_size):
             (folder / f"{number:03}.jpg").write_bytes(photos[number % len(photos)])
+
+        # The first photos are slower.
         paths = sorted(folder.iterdir())
         for path in paths[:_WARM_UP_PHOTOS]:
             predictor(path)
 
+        # From a photo's file to its diagnosis.
         milliseconds = []
         for number in range(rounds):
             started = time.perf_counter()
             predictor(paths[number % len(paths)])
             milliseconds.append(1000 * (time.perf_counter() - started))
 
+        # A folder, whose next photos are decoded meanwhile.
         rates = []
         for _ in range(_FOLDER_ROUNDS):
             started = time.perf_counter()

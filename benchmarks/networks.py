@@ -99,10 +99,12 @@ class Subject:
             for backbone in (plain, *racnn.backbones):
                 backbone.fold_batch_norm()
 
+        # The phases, as the alternation builds them.
         stage = recipe.alternation
         ranking_loss = RankingLoss(stage.margin, stage.ranking_labels, stage.ranking_reduction)
         classifier = Optimization(list(racnn.backbones), stage.classifier, _ENDLESS)
         apn = Optimization(list(racnn.apns), stage.apn, _ENDLESS)
+
         return cls(
             recipe=recipe,
             racnn=racnn,
@@ -142,10 +144,12 @@ class Subject:
         fusions = build_fusions(self.recipe.fusion, self.racnn)
         network = FusedRACNN(self.racnn.eval(), fusions, tta=1)
 
+        # A manifest that the exporter accepts.
         label_names = tuple(f"label{number}" for number in range(LABELS))
         first_label_alone = (1,) + (0,) * (LABELS - 1)
         decision = Decision(thresholds=(0.5,) * LABELS, temperature=1.0)
         scales = self.recipe.model.scales
+
         manifest = Manifest(
             labels=LabelSet(label_names, (first_label_alone,)),
             source_size=self.recipe.data.source_size,
@@ -201,6 +205,7 @@ def export_plain(subject: Subject, path: Path) -> Path:
     assert program is not None
     onnx.save(program.model_proto, path)
 
+    # As the steps need it.
     subject.plain.to(memory_format=torch.channels_last)
     return path
 
@@ -224,6 +229,7 @@ def _random_batch(recipe: Recipe, batch_size: int, device: str) -> RandomBatch:
     images = torch.rand(batch_size, 3, source_size, source_size, device=device)
     views = torch.rand(batch_size, 3, view_size, view_size, device=device)
     targets = torch.rand(batch_size, LABELS, device=device) > 1 - _POSITIVE_SHARE
+
     return RandomBatch(
         images=images.contiguous(memory_format=torch.channels_last),
         views=views.contiguous(memory_format=torch.channels_last),

@@ -33,6 +33,7 @@ def where_time_goes(*, batch_size: int) -> dict[str, Any]:
     keep_freed_memory()
     efficientnet = Subject.build("default", EFFICIENTNET_B0, batch_size=batch_size)
     default = Subject.build("default", [], batch_size=batch_size)
+
     return {
         "classifier step, EfficientNet-B0": _profile_torch(efficientnet.classifier_step),
         "APN step, EfficientNet-B0": _profile_torch(efficientnet.apn_step),
@@ -66,6 +67,7 @@ def _profile_onnx(path: Path, batch_size: int) -> dict[str, float]:
             session.run(None, {"source": sources})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
 
+    # Events of nodes, not of the session.
     times: Counter[str] = Counter()
     for event in events:
         if event.get("cat") == "Node" and "op_name" in event.get("args", {}):

@@ -56,12 +56,14 @@ def main() -> None:
     unknown = sorted(set(arguments.only) - set(all_parts))
     if unknown:
         options.error(f"no part {unknown[0]}: there are {', '.join(all_parts)}")
+
     names = arguments.only or list(all_parts)
 
     if len(names) > 1 and not arguments.quick:
         _measure_in_processes(names, arguments)
         return
 
+    # The parts that are not measured stay.
     figures = _earlier_figures(arguments.out, arguments.device) if arguments.only else {}
     for name in names:
         figures[name] = _measure(all_parts[name])
@@ -86,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
     options.add_argument("--only", action="append", default=[], metavar="PART")
     options.add_argument(
         "--photos", type=Path, help="a folder of camera photos (JPEG); else one is made"
@@ -93,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--device", default="cpu", help="of the steps: cpu or cuda")
     options.add_argument("--quick", action="store_true")
     options.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks.json")
+
     return options
 
 
@@ -111,6 +115,8 @@ def parts(quick: bool, photo_folder: Path | None, device: str) -> dict[str, Part
     subjects: Mapping[str, Settings] = {"efficientnet_b0": backbone}
     if not quick:
         subjects = {**subjects, "default": []}
+
+    # Rendered or read once, for all parts that need photos.
     photos = functools.cache(lambda: inference.camera_photos(photo_folder))
 
     return {
@@ -180,6 +186,7 @@ def _earlier_figures(path: Path, device: str) -> dict[str, Any]:
     """The parts that a results file holds, if it is of this machine."""
     if not path.is_file():
         return {}
+
     result = json.loads(path.read_text(encoding="utf-8"))
     if result["machine"] != machine(device):
         raise SystemExit(f"{path} is of another machine: give another --out")

@@ -52,6 +52,7 @@ class _SlowCrop(torch.autograd.Function):
                 across = _boxcar(position, columns)
                 image = image * (down[:, None] * across[None, :])
 
+            # Whole pixels only.
             cut = image[None, :, slice(*rows), slice(*columns)]
             crop = functional.interpolate(
                 cut, (out_size, out_size), mode="bilinear", align_corners=True

@@ -51,6 +51,8 @@ def run_steps(
     options = ["--batch-size", str(batch_size), "--steps", str(steps)]
     if not keep_memory:
         options.append("--return-memory")
+
+    # A network of its own: its memory is the process's.
     command = [sys.executable, "-m", "benchmarks.step_process", *options, kind, *settings]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if finished.returncode != 0:
@@ -66,6 +68,7 @@ def main() -> None:
     if not arguments.return_memory:
         keep_freed_memory()
 
+    # `imports` shows what a process needs without a network.
     seconds = []
     if arguments.kind != "imports":
         step = _step(arguments.kind, arguments.settings, arguments.batch_size)
@@ -84,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
     options.add_argument("kind", choices=("classifier", "plain", "imports"))
     options.add_argument("settings", nargs="*", help="changes of the recipe, KEY=VALUE")
     options.add_argument("--batch-size", type=int, required=True)
@@ -91,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--return-memory", action="store_true", help="give freed memory back to the system"
     )
+
     return options
 
 

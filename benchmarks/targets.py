@@ -135,6 +135,7 @@ def check_targets(parts: dict[str, Any]) -> list[dict[str, Any]]:
         figure = _figure(parts, target.path)
         if not figure:
             continue
+
         spread = {key: figure[key] for key in _FIGURES if key in figure}
         checked.append(
             {
@@ -146,6 +147,7 @@ def check_targets(parts: dict[str, Any]) -> list[dict[str, Any]]:
                 **spread,
             }
         )
+
     return checked
 
 

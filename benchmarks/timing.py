@@ -61,12 +61,15 @@ def in_turns(
     seconds: dict[str, list[float]] = {name: [] for name in names}
 
     for number in range(warm_up + rounds):
+        # Garbage of one round is not collected in the next.
         gc.collect()
         shift = number % len(names)
+
         for name in names[shift:] + names[:shift]:
             elapsed = _time(candidates[name])
             if number >= warm_up:
                 seconds[name].append(elapsed)
+
     return Timings(seconds)
 
 

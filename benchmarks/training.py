@@ -84,15 +84,14 @@ def memory(*, batch_size: int, turns: int, backbone: Settings = EFFICIENTNET_B0)
             process = run_steps(kind, backbone, batch_size=batch_size, steps=_MEMORY_STEPS)
             megabytes[kind].append(process.peak_mb)
 
+    # Beyond the imports.
     imports = np.array(megabytes["imports"])
     classifier = np.array(megabytes["classifier"]) - imports
     plain = np.array(megabytes["plain"]) - imports
     return {
         "batch": batch_size,
         "classifier_over_plain": median_and_range([float(x) for x in classifier / plain], 3),
-        "process_mb": {
-            kind: [round(value, 1) for value in values] for kind, values in megabytes.items()
-        },
+        "process_mb": {kind: _rounded(values) for kind, values in megabytes.items()},
     }
 
 
@@ -103,6 +102,7 @@ def kept_memory(
     figures: dict[str, Any] = {"batch": batch_size}
     for name, settings in subjects.items():
         median_seconds: dict[bool, list[float]] = {False: [], True: []}
+
         for _ in range(turns):
             for keep in (False, True):
                 process = run_steps(
@@ -112,6 +112,8 @@ def kept_memory(
                     steps=_WARM_UP_STEPS + rounds,
                     keep_memory=keep,
                 )
+
+                # The steps after the warm-up.
                 timed = sorted(process.seconds[_WARM_UP_STEPS:])
                 median_seconds[keep].append(timed[len(timed) // 2])
 
@@ -134,6 +136,8 @@ def pipeline(*, batch_size: int, rounds: int, subjects: Mapping[str, Settings]) 
         part = _mapped_part(Path(folder) / "sources.npy", _PIPELINE_BATCHES * batch_size)
         for name, settings in subjects.items():
             subject = Subject.build("default", settings, batch_size=batch_size)
+
+            # As a training with this recipe augments.
             augmentation = Augmentation(
                 source_size=_SOURCE_SIZE, **asdict(subject.recipe.augmentation)
             )
@@ -178,6 +182,7 @@ def fusion(
 
     figures: dict[str, Any] = {}
     for name in subjects:
+        # An epoch's time, from one step's.
         epoch_seconds = step_timings.median(name) * _TRAINING_PHOTOGRAPHS / batch_size
         ratios = [seconds / epoch_seconds for seconds in fit_seconds]
         figures[name] = {
@@ -185,6 +190,10 @@ def fusion(
             "epoch_seconds": round(epoch_seconds, 1),
         }
     return {**figures, "fit_seconds": [round(seconds, 2) for seconds in fit_seconds]}
+
+
+def _rounded(values: list[float]) -> list[float]:
+    return [round(value, 1) for value in values]
 
 
 def _view_size(settings: Settings) -> str:
@@ -230,5 +239,7 @@ def _fit_fusions(descriptors: NDArray[np.float32], targets: NDArray[np.uint8]) -
             inputs="descriptors",
             normalise="rescale",
         )
+
+        # Random descriptors have no classifiers to start from.
         prior = LinearLayer(np.zeros((LABELS, width)), np.zeros(LABELS))
         fit_lbfgs(head, descriptors[:, :width], targets, prior, 0)

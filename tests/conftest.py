@@ -27,6 +27,10 @@ from leafzoom.model.build import network_from_checkpoint, network_tensors
 from leafzoom.model_file.checkpoint import load_checkpoint, save_checkpoint
 from leafzoom.recipe import Recipe, load_recipe
 
+# Parallel test processes share the cores.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 TINY = (

@@ -45,8 +45,10 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
     options.add_argument("out", type=Path)
     options.add_argument("runs", nargs="+", help="run folders or checkpoints")
+
     return options
 
 
@@ -65,6 +67,7 @@ def average(checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
             continue
 
         tensors = [checkpoint.tensors[name] for checkpoint in checkpoints]
+        # Scales are averaged, backbone and APNs taken over.
         if part.startswith("scale"):
             averaged[name] = torch.stack(tensors).mean(dim=0)
         elif all(torch.equal(tensor, other) for other in tensors):

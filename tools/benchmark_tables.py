@@ -15,6 +15,7 @@ _PAPER_EPOCH = 16_768  # photographs
 def targets(result: Result) -> Lines:
     """What is to be reached, and what was measured."""
     lines = heading(("what", "to reach", "measured", "spread", ""))
+
     for target in result["targets"]:
         unit = f" {target['unit']}" if target["unit"] else ""
         sign = "≥" if target["at_least"] else "≤"
@@ -41,12 +42,16 @@ def targets(result: Result) -> Lines:
 def profile(result: Result) -> Lines:
     """Where the time goes: the largest shares of each kind of step."""
     lines = heading(("what", "share of its time"))
+
     for what, shares in result["parts"]["where_time_goes"].items():
-        if not isinstance(shares, dict):  # the commit and the duration stand beside the profiles
+        # The commit and the duration stand beside the profiles.
+        if not isinstance(shares, dict):
             continue
+
         largest = list(shares.items())[:_SHOWN_OPERATIONS]
         shown = [f"{name.removeprefix('aten::')} {share:g} %" for name, share in largest]
         lines.append(row([what, ", ".join(shown)]))
+
     return lines
 
 
@@ -60,6 +65,7 @@ def twelve_hours(result: Result) -> Lines:
             "epochs of 16,768 photographs in 12 hours",
         )
     )
+
     for name, recipe in (
         ("default", "`default`"),
         ("efficientnet_b0", "`default` with EfficientNet-B0, batch norms kept"),
@@ -67,6 +73,7 @@ def twelve_hours(result: Result) -> Lines:
         rate = pipeline[name]["photographs_a_second_consumed"]
         epochs = 12 * 3600 * rate / _PAPER_EPOCH
         lines.append(row([recipe, f"{rate:.1f}", f"{epochs:.0f}"]))
+
     return lines
 
 

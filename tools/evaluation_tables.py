@@ -30,6 +30,7 @@ def heads(result: Result) -> Lines:
             "macro F1, fitted",
         )
     )
+
     for head, plain in metrics["heads"].items():
         fitted = metrics["heads_fitted"][head]
         scores = (
@@ -56,12 +57,14 @@ def labels(result: Result) -> Lines:
     lines = heading(
         ("label", "precision", "recall", "F1", "95 % interval of F1", "photographs"),
     )
+
     for label, values in scores["per_label"].items():
         cells = [f"`{label}`"]
         cells += [f"{values[score]:.3f}" for score in ("precision", "recall", "f1")]
         cells += [format_interval(intervals["per_label_f1"][label]), str(values["support"])]
         lines.append(row(cells))
 
+    # Overall scores have no precision and recall.
     photographs = metrics["dataset"]["photographs"]
     for name, key, score in (
         ("micro F1", "micro_f1", scores["micro"]["f1"]),
@@ -82,6 +85,7 @@ def differences(result: Result) -> Lines:
     for pair in _PAIRS:
         if pair not in by_decision["heads"]:
             continue
+
         cells = [pair.replace(" - ", " \u2212 ")]
         for decision in ("heads", "heads_fitted"):
             exact_match = by_decision[decision][pair]["exact_match"]
@@ -157,6 +161,8 @@ def _demo_figures(runs: list[Result]) -> dict[str, list[float]]:
         "plain backbone": [run["exact_match"]["backbone"] for run in runs],
         "**three looks fused (`fusion123`)**": [run["exact_match"]["fusion123"] for run in runs],
     }
+
+    # The same network with other boxes.
     for kind, name in (
         ("centre", "the same with boxes at the centre"),
         ("random", "… at random places"),
@@ -164,6 +170,7 @@ def _demo_figures(runs: list[Result]) -> dict[str, list[float]]:
     ):
         figures[name] = [run["zoom_value"][kind]["fusion123"] for run in runs]
 
+    # The pointing game of the second zoom.
     for kind, name in (
         ("learned", "**share of second zooms whose centre is on a lesion**"),
         ("centre", "… of boxes at the centre"),

@@ -27,6 +27,7 @@ def experiment(result: Result) -> Lines:
     lesion_boxes = sorted({_box(key) for arm in arms.values() for key in arm.get("lesions", {})})
     pairs = {pair["arm"]: pair for pair in result["pairs"]}
 
+    # A column a head, the comparison, a column a box.
     lines = heading(
         [
             "arm",
@@ -40,11 +41,13 @@ def experiment(result: Result) -> Lines:
         ]
     )
     for name, arm in arms.items():
-        exact_match = arm["exact_match"]
-        cells = [name]
-        cells += [f"{exact_match[head]:.3f}" if head in exact_match else "" for head in heads]
+        cells = [name, *_head_scores(arm["exact_match"], heads)]
+
+        # What is compared.
         cells.append(_by_seed(arm["exact_match_by_seed"][_last_head(arm)]))
         cells += _comparison(pairs.get(name))
+
+        # Where the boxes lie.
         cells.append(_box_shapes(arm["boxes"]))
         cells += [_lesion_shares(arm["lesions"], box) for box in lesion_boxes]
         lines.append(row(cells))
@@ -73,6 +76,8 @@ def zoom_value(result: Result) -> Lines:
         for head, values in heads.items():
             if head.startswith("fusion") and head != last_head:
                 continue
+
+            # The learned boxes against each other kind.
             cells = [arm, str(values["seeds"]), f"`{head}`", f"{values['exact_match']:.3f}"]
             for kind in ("centre", "random", "response"):
                 comparison = values[kind]
@@ -135,6 +140,7 @@ def early_exit(result: Result) -> Lines:
     fitted = result["fitted"]
     points = [point for point in result["curve"] if point["threshold"] in _SHOWN_THRESHOLDS]
     points.append(fitted)
+
     for point in sorted(points, key=lambda point: float(point["threshold"])):
         mark = " (fitted)" if point is fitted else ""
         cells = [
@@ -156,6 +162,11 @@ def _shown_heads(arms: dict[str, Any]) -> list[str]:
     last_heads = {_last_head(arm) for arm in arms.values()}
     shown = [head for head in heads if head.startswith("scale") or head in last_heads]
     return sorted(shown, key=lambda head: (head.startswith("fusion"), head))
+
+
+def _head_scores(exact_match: dict[str, float], heads: list[str]) -> Lines:
+    """The cells of some heads, empty for those that an arm does not have."""
+    return [f"{exact_match[head]:.3f}" if head in exact_match else "" for head in heads]
 
 
 def _last_head(arm: dict[str, Any]) -> str:
@@ -214,6 +225,7 @@ def _experiment_footnote(result: Result) -> str:
 def _both_parts(comparison: dict[str, Any]) -> Lines:
     """The last fusions on `inner-test` and `inner-validation` together."""
     lines = heading(("arm", "exact match by seed", "against", "difference in points (95 %)", "p"))
+
     for pair in comparison["pairs"]:
         by_seed = _by_seed(comparison["exact_match_by_seed"][pair["arm"]])
         lines.append(row([pair["arm"], by_seed, *_comparison(pair)]))
@@ -228,7 +240,10 @@ def _both_parts(comparison: dict[str, Any]) -> Lines:
 def _early_exit_footnote(result: Result) -> str:
     time = result["time"]
     lowest, *_, highest = time["ratios"]
+
+    # One look comes first, all looks second.
     all_looks = list(result["exact_match"].values())[1]
+
     return (
         f"`{command_of(result)}`, {result['photographs']} photographs; "
         f"all looks, always: {all_looks:.3f}. "

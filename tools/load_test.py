@@ -113,9 +113,11 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
     options.add_argument("photo", type=Path)
     options.add_argument("--seconds", type=float, default=20)
     options.add_argument("--out", type=Path, default=ROOT / "results" / "load.json")
+
     return options
 
 
@@ -127,6 +129,8 @@ def bare_throughput(content: bytes, seconds: float) -> float:
     import leafzoom
 
     model = leafzoom.load()
+
+    # The first batches are slower.
     for _ in model.predict_many([content] * _WARM_UP_PHOTOS):
         pass
 
@@ -158,7 +162,9 @@ def running_service() -> Iterator[Service]:
     """A service at a free port, stopped in the end."""
     command = [sys.executable, "-m", "leafzoom", "serve", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
     try:
+        # The first line names the port. Give the threads time to start.
         assert process.stdout
         greeting = process.stdout.readline()
         time.sleep(_START_SECONDS)
@@ -173,11 +179,13 @@ def measure_service(service: Service, form: bytes, seconds: float) -> ServiceFig
     closed_loop(service.port, form, 1, _WARM_UP_SECONDS)
     memory_before = service.resident_mb()
 
+    # One connection alone, then enough to keep the service busy.
     unloaded = closed_loop(service.port, form, 1, seconds)
     busy = closed_loop(service.port, form, _CONNECTIONS, seconds)
     throughput = len(busy.accepted) / seconds / (1 - busy.client_share)
     memory_busy = service.resident_mb()
 
+    # More than it can do.
     overloaded = open_loop(service.port, form, _OVERLOAD * throughput, seconds)
     memory_overloaded = service.resident_mb()
 
@@ -277,12 +285,14 @@ def open_loop(port: int, form: bytes, rate: float, seconds: float) -> Load:
             request = Request(_REFUSED, time.monotonic() - begun)
         requests.append(request)
 
+    # Each request starts when it is due, however late the answers are.
     threads = []
     for number in range(int(rate * seconds)):
         time.sleep(max(0.0, started + number / rate - time.monotonic()))
         thread = threading.Thread(target=ask)
         thread.start()
         threads.append(thread)
+
     for thread in threads:
         thread.join()
 

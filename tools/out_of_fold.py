@@ -69,11 +69,13 @@ def decide_out_of_fold(
     """The labels [n, L] of photographs, each decided as fitted on the other nine tenths."""
     fold_of = np.random.default_rng(0).permutation(len(logits)) % _FOLDS
     answers = np.zeros_like(targets)
+
     for fold in range(_FOLDS):
         inside = fold_of == fold
         decision = fit_decision(logits[~inside], targets[~inside], manifest.labels)
         probabilities = expit(logits[inside]).astype(np.float32)
         answers[inside] = decide(probabilities, decision, manifest.labels)
+
     return answers
 
 
@@ -83,6 +85,7 @@ def score_out_of_fold(run: Path, manifest: Manifest) -> dict[str, Any]:
     targets = selection.targets
     label_names = manifest.labels.names
 
+    # Both ways to decide: at threshold 0.5, and as fitted out of fold.
     probabilities = {}
     answers = {}
     answers_fitted = {}
@@ -97,6 +100,7 @@ def score_out_of_fold(run: Path, manifest: Manifest) -> dict[str, Any]:
         heads[head] = score(targets, answers[head], values, label_names)
         heads_fitted[head] = score(targets, answers_fitted[head], values, label_names)
 
+    # Intervals need an evaluation; boxes and verdicts are not stored.
     evaluation = Evaluation(
         manifest=manifest,
         head=manifest.head,
@@ -138,6 +142,7 @@ def compare_with_earlier(run: Path, earlier: Path, cache: Cache) -> dict[str, An
     selection = read_selection(run, manifest)
     targets = selection.targets
 
+    # The earlier model's logits of the same photographs.
     if earlier.suffix == ".onnx":
         earlier_manifest = manifest
         earlier_logits = _logits_of_file(earlier, selection.image_names, cache)
@@ -148,6 +153,7 @@ def compare_with_earlier(run: Path, earlier: Path, cache: Cache) -> dict[str, An
             raise SystemExit(f"{run} and {earlier} were not selected on the same photographs")
         earlier_logits = earlier_selection.logits[earlier_manifest.head]
 
+    # Both decided in the same way.
     answers = {
         "now": decide_out_of_fold(selection.logits[manifest.head], targets, manifest),
         "before": decide_out_of_fold(earlier_logits, targets, earlier_manifest),
@@ -155,6 +161,7 @@ def compare_with_earlier(run: Path, earlier: Path, cache: Cache) -> dict[str, An
     exact_match = {
         name: float((answer == targets).all(axis=1).mean()) for name, answer in answers.items()
     }
+
     resampled = resample_scores(targets, answers)
     difference = paired_difference(
         exact_match["now"] - exact_match["before"],

@@ -136,8 +136,8 @@ def _changes() -> Lines:
             for setting in describe_recipe(load_recipe(name))
             if setting.path != "name" and setting.value != base_values[setting.path]
         ]
-        base_text = "the defaults" if base_name is None else f"`{base_name}`"
-        lines += [f"### `{name}`", "", f"From {base_text}:", "", *changes, ""]
+        title = "Changes the defaults:" if base_name is None else f"Extends `{base_name}`:"
+        lines += [f"### `{name}`", "", title, "", *changes, ""]
     return lines[:-1]
 
 

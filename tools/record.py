@@ -23,9 +23,12 @@ def main() -> None:
     """Read a run and a report, write a result."""
     arguments = parser().parse_args()
     run = _read_json(arguments.run / "run.json")
+
+    # Older runs did not measure their memory.
     memory_run = run
     if arguments.memory_run:
         memory_run = _read_json(arguments.memory_run / "run.json")
+
     metrics = _read_json(arguments.report / "metrics.json")
 
     result = recorded(
@@ -47,11 +50,13 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
     options.add_argument("name")
     options.add_argument("run", type=Path)
     options.add_argument("report", type=Path)
     options.add_argument("--memory-run", type=Path, help="a run that measured its memory")
     options.add_argument("commands", nargs="*", help="one argument a command")
+
     return options
 
 

@@ -32,6 +32,7 @@ def main() -> None:
     _require_committed_code()
     commit_at_start = commit()
 
+    # Nothing is written before all demos have run.
     with tempfile.TemporaryDirectory() as folder:
         runs = [_run_demo(seed, Path(folder) / str(seed)) for seed in seeds]
         _write_picture(Path(folder) / str(seeds[0]) / "diagnosis.png")
@@ -60,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
     options.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+
     return options
 
 

@@ -157,12 +157,14 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
     options.add_argument("--kills", type=int, default=100)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument(
         "--pip-audit", default="pip-audit", help="the program, where it is not on the path"
     )
     options.add_argument("--out", type=Path, default=ROOT / "results" / "reliability.json")
+
     return options
 
 
@@ -210,9 +212,12 @@ def run_tests() -> dict[str, dict[str, dict[str, Any]]]:
         {promise: {test: how many of its cases passed, failed or were skipped, and the figures that
         they recorded}}.
     """
-    tests = {promise: [locate_test(name) for name in names] for promise, names in PROMISES.items()}
+    tests: dict[str, list[str]] = {}
+    for promise, names in PROMISES.items():
+        tests[promise] = [locate_test(name) for name in names]
     all_tests = [test for of_promise in tests.values() for test in of_promise]
 
+    # pytest's report says what became of each case.
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-o", "junit_family=xunit1"]
@@ -241,6 +246,7 @@ def outcome_of(test: str, cases: list[ElementTree.Element]) -> dict[str, Any]:
         if case.get("classname") != module or function not in ("", name):
             continue
 
+        # One of a parametrised test's cases, or of a file's.
         status = _status(case)
         outcome[status] = outcome.get(status, 0) + 1
 
@@ -298,6 +304,7 @@ def audit(program: str) -> dict[str, Any]:
         reason = f"pip-audit did not run: {type(error).__name__}"
         return {"command": shown_command, "audited": 0, "why not": reason}
 
+    # What could not be looked up, and what is known about the others.
     skipped = [package for package in packages if "skip_reason" in package]
     advisories = {}
     for package in packages:
@@ -305,6 +312,7 @@ def audit(program: str) -> dict[str, Any]:
             identifiers = [advisory["id"] for advisory in package["vulns"]]
             advisories[f"{package['name']} {package['version']}"] = identifiers
 
+    # The first reason stands for all.
     result = {
         "command": shown_command,
         "audited": len(packages) - len(skipped),

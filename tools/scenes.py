@@ -16,6 +16,8 @@ _SMOOTHING_PX = 0.6
 def render_scenes(count: int, size: int) -> Iterator[NDArray[np.uint8]]:
     """Scenes of all kinds in turn, uint8 [size, size, 3]; the same ones in every call."""
     scene = _Scene(size, np.random.default_rng(0))
+
+    # Noise and plain colour take turns.
     kinds: tuple[Callable[[], None], ...] = (
         scene.draw_room,
         scene.draw_street,
@@ -30,6 +32,7 @@ def render_scenes(count: int, size: int) -> Iterator[NDArray[np.uint8]]:
         scene.draw_stripes,
         scene.draw_nothing,
     )
+
     for number in range(count):
         scene.clear()
         kinds[number % len(kinds)]()

@@ -44,11 +44,14 @@ _PARITY_PHOTOGRAPHS = 500
 def main() -> None:
     """Export, score, describe."""
     arguments = parser().parse_args()
+
+    # The model file.
     checkpoint = load_checkpoint(arguments.run / "model.safetensors").in_half_precision()
     manifest = replace(checkpoint.manifest, name=_NAME)
     cache = open_data(arguments.data, manifest.source_size)
     parity = _export(replace(checkpoint, manifest=manifest), cache)
 
+    # Its scores, on photographs that it was not trained on.
     run = json.loads((arguments.run / "run.json").read_text(encoding="utf-8"))
     trained_on_everything = run["split"]["name"] == "all"
     if trained_on_everything:
@@ -58,6 +61,7 @@ def main() -> None:
         metrics = _score_shipped(arguments.run, arguments.data)
         part = "inner-report"
 
+    # Its own metadata names them.
     figures = {f"{part} (fitted)": _manifest_figures(metrics)}
     write_manifest(_MODEL, replace(manifest, metrics={**manifest.metrics, **figures}))
 
@@ -92,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
     options.add_argument("run", type=Path)
     options.add_argument("data", type=Path)
     options.add_argument(
@@ -100,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
         help="the run, or the .onnx file, of the model that shipped until now",
     )
     options.add_argument("commands", nargs="*", help="one argument a command")
+
     return options
 
 
@@ -130,6 +136,7 @@ def _manifest_figures(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
     """What the model file says about every head: {head: {score: value}}."""
     figures = {}
     for head, scores in metrics["heads_fitted"].items():
+        # Overall scores, then the labels'.
         of_labels = {f"f1_{label}": values["f1"] for label, values in scores["per_label"].items()}
         figures[head] = {
             "exact_match": scores["exact_match"],
@@ -148,6 +155,7 @@ def _note(run: dict[str, Any], metrics: dict[str, Any], *, out_of_fold: bool) ->
             "scored where the epoch was chosen, fusions and decisions out of fold, "
             "before the weights were rounded"
         )
+
     minutes = sum(run["seconds"].values()) / 60
     return (
         f"{metrics['model']['trained_on']} photographs trained on, {scored}, "

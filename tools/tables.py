@@ -90,7 +90,9 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
     options.add_argument("--check", action="store_true", help="write nothing; exit 1 if outdated")
+
     return options
 
 

@@ -77,10 +77,12 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
     options.add_argument("data", type=Path)
     options.add_argument("--model", default="bundled")
     options.add_argument("--split", default="inner-select")
     options.add_argument("--out", type=Path, default=ROOT / "results" / "variants.json")
+
     return options
 
 
@@ -114,6 +116,7 @@ def in_single_precision(model: onnx.ModelProto) -> onnx.ModelProto:
         array = onnx.numpy_helper.to_array(weight).astype(np.float32)
         weight.CopyFrom(onnx.numpy_helper.from_array(array, node.output[0]))
 
+    # Protobuf's lists are replaced in place.
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model
@@ -131,6 +134,7 @@ def _write_variants(path: Path, calibration: NDArray[np.uint8], folder: Path) ->
     single = folder / "float32.onnx"
     onnx.save(in_single_precision(onnx.load(path)), single)
 
+    # Weights and activations of the convolutions in eight bits.
     int8 = folder / "int8.onnx"
     quantize_static(
         single,
@@ -155,6 +159,7 @@ def measure(variants: Mapping[str, Path], part: LabelledPart) -> dict[str, dict[
         f"batch {size}": time_ratios(networks, part.sources[:size]) for size in _TIMED_BATCH_SIZES
     }
 
+    # The first network's probabilities are the reference.
     reference: Probabilities = {}
     figures = {}
     for name, network in networks.items():
@@ -179,6 +184,7 @@ def time_ratios(
         for name, network in networks.items():
             started = time.perf_counter()
             network(sources)
+
             if number >= _WARM_UP_ROUNDS:
                 seconds[name].append(time.perf_counter() - started)
 
@@ -193,7 +199,11 @@ def time_ratios(
 def _probabilities(network: OnnxNetwork, sources: NDArray[np.uint8]) -> Probabilities:
     """Every head's probabilities, [n, L]."""
     batches = [network(batch).probabilities for batch in _batches(sources, _SCORING_BATCH_SIZE)]
-    return {head: np.concatenate([batch[head] for batch in batches]) for head in batches[0]}
+
+    probabilities = {}
+    for head in batches[0]:
+        probabilities[head] = np.concatenate([batch[head] for batch in batches])
+    return probabilities
 
 
 def _exact_match(

@@ -85,11 +85,13 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
     options.add_argument("data", type=Path)
     options.add_argument("--other", action="append", default=[], metavar="NAME=FOLDER")
     options.add_argument("--model", default="bundled")
     options.add_argument("--split", default="inner-report")
     options.add_argument("--out", type=Path, default=ROOT / "results" / "verdicts.json")
+
     return options
 
 
@@ -117,13 +119,14 @@ def verdicts_of_pictures(network: Network, pictures: Pictures) -> dict[str, Any]
     as leaves by name.
     """
     predictions = _predict(network, pictures.sources)
+
     passed = []
     for name, prediction in zip(pictures.names, predictions, strict=True):
         if prediction.verdict != "not_a_leaf":
             passed.append(f"{name} ({prediction.ood_score:.2f}, {prediction.verdict})")
-    diagnosed = sum(prediction.verdict == "diagnosis" for prediction in predictions)
 
     count = len(predictions)
+    diagnosed = sum(prediction.verdict == "diagnosis" for prediction in predictions)
     return {
         "pictures": count,
         "not_a_leaf": 1 - len(passed) / count,
@@ -144,6 +147,7 @@ def read_pictures(folder: Path, size: int) -> Pictures:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in SUFFIXES or not path.is_file() or path.is_symlink():
             continue
+
         try:
             sources.append(read_source(path, size).pixels)
         except PhotoError as error:
@@ -151,6 +155,7 @@ def read_pictures(folder: Path, size: int) -> Pictures:
             continue
         names.append(str(path.relative_to(folder)))
 
+    # The first picture of each group of near-duplicates.
     stacked = np.stack(sources)
     groups = duplicate_groups(len(stacked), near_duplicates(stacked))
     _, first_of_group = np.unique(groups, return_index=True)
@@ -165,6 +170,7 @@ def _measure_leaves(network: Network, leaves: LabelledPart) -> dict[str, dict[st
         "turned by a quarter": verdicts_of_leaves(network, turned),
     }
 
+    # Blurred ones, of which fewer are enough.
     size = network.manifest.source_size
     for sigma_px in _BLURS_PX:
         sources = _blur(leaves.sources[::_BLURRED_STEP], sigma_px)

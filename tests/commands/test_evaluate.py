@@ -20,6 +20,7 @@ from leafzoom.labels import decide
 from leafzoom.model_file.onnx_writer import write_manifest
 
 LABELS = ("healthy", "ring_spot", "solid_spot")
+NO_ZOOMS = ("--zooms", 0)  # quicker where zoom value does not matter
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def test_some_heads_of_an_onnx_model(trained: Path, leaves: Path, tmp_path: Path
     heads = ("--head", "scale2", "--head", "fusion12")
 
     result = run_command(
-        "evaluate", trained / "model.onnx", "--data", leaves, *heads, "--out", tmp_path
+        "evaluate", trained / "model.onnx", "--data", leaves, *heads, *NO_ZOOMS, "--out", tmp_path
     )
 
     assert result.exit_code == 0, result.output
@@ -178,7 +179,9 @@ def test_a_runs_damaged_split_is_refused(
 def test_photographs_that_were_trained_on_are_counted(
     trained: Path, leaves: Path, tmp_path: Path
 ) -> None:
-    result = run_command("evaluate", trained, "--data", leaves, "--out", tmp_path)
+    arguments = ("--data", leaves, "--out", tmp_path)
+
+    result = run_command("evaluate", trained, *arguments, *NO_ZOOMS)
 
     assert read_metrics(tmp_path)["dataset"]["trained_on"] == 48
     assert "48 of these photographs were trained on" in result.stderr
@@ -198,7 +201,7 @@ def test_a_model_away_from_its_run_is_not_scored_on_another_splits_part(
     write_manifest(model, replace(manifest, data={**manifest.data, "split_digest": digest}))
     arguments = ("--data", leaves, "--split", "inner-report", "--out", tmp_path / "out")
 
-    result = run_command("evaluate", model, *arguments)
+    result = run_command("evaluate", model, *arguments, *NO_ZOOMS)
 
     assert "trained with another split" in failure_line(result, 1)
 
@@ -211,7 +214,7 @@ def test_photographs_that_chose_the_model_are_counted(
     model = shutil.copy(trained / "model.onnx", tmp_path / "away.onnx") if is_away else trained
     arguments = ("--data", leaves, "--split", "inner-select", "--out", tmp_path / "out")
 
-    result = run_command("evaluate", model, *arguments)
+    result = run_command("evaluate", model, *arguments, *NO_ZOOMS)
 
     dataset = read_metrics(tmp_path / "out")["dataset"]
     assert dataset["trained_on"] == 0
@@ -227,7 +230,7 @@ def test_photographs_of_the_test_part_chose_nothing(
     model = shutil.copy(trained / "model.onnx", tmp_path / "away.onnx")
     arguments = ("--data", leaves, "--split", "inner-report", "--out", tmp_path / "out")
 
-    result = run_command("evaluate", model, *arguments)
+    result = run_command("evaluate", model, *arguments, *NO_ZOOMS)
 
     assert read_metrics(tmp_path / "out")["dataset"]["selected_on"] == 0
     assert "chose the epoch" not in result.stderr
@@ -243,7 +246,7 @@ def test_with_another_table_it_is_unknown_what_was_trained_on(
     table.write_text("\n".join(rows[:5]) + "\n")
     arguments = ("--data", leaves, "--csv", table, "--split", "all", "--out", tmp_path / "out")
 
-    run_command("evaluate", model, *arguments)
+    run_command("evaluate", model, *arguments, *NO_ZOOMS)
 
     dataset = read_metrics(tmp_path / "out")["dataset"]
     assert dataset["photographs"] == 4

@@ -367,6 +367,7 @@ def kill_and_compare(base: Path, arguments: Sequence[str], kills: int, seed: int
     draw = random.Random(seed)
     shared = SharedPosition()
 
+    # What every run has to end as, and what can be killed on the way.
     expected = _train_uninterrupted(base / "alone" / "run", arguments)
     first = _train_in_a_fork(base, arguments, shared, expected)
 
@@ -375,6 +376,8 @@ def kill_and_compare(base: Path, arguments: Sequence[str], kills: int, seed: int
         tally.runs += 1
         out = base / str(tally.runs) / "run"
         log = base / f"{tally.runs}.log"
+
+        # The forks take over the interval.
         stage_loop._SAVE_INTERVAL_S = draw.choice(SAVE_INTERVALS_S)
 
         plan = _plan_kills(draw, first, min(MAX_KILLS_PER_RUN, kills - tally.kills))
@@ -421,6 +424,8 @@ def _plan_kills(draw: random.Random, first: Attempt, count: int) -> list[Kill]:
     kills = []
     for stage in sorted(draw.choices(range(len(STAGES)), k=count)):
         writes = first.position.writes[stage]
+
+        # From outside after some seconds, or from within at a write.
         if draw.random() < 0.5 or not writes:
             seconds = draw.random() * first.seconds.get(stage, 0.0)
             kills.append(Kill(stage, seconds=seconds))
@@ -434,8 +439,11 @@ def _run_with_kills(attempts: Attempts, plan: Sequence[Kill], tally: Tally) -> N
     """Attempt a run until it is finished: one attempt a kill, and a last one without."""
     for kill in [*plan, None]:
         attempt = attempts.attempt(kill)
+
+        # A kill may come too late.
         if attempt.status == 0:
             return
+
         if not attempt.was_killed:
             log = attempts.log.read_text()[-2000:]
             tally.wrong.append(f"run {tally.runs}: status {attempt.status}: {log}")
@@ -487,9 +495,11 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
     options.add_argument("--kills", type=int, default=100)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--out", type=Path)
+
     return options
 
 

@@ -51,7 +51,7 @@ def spoil_weight(monkeypatch: pytest.MonkeyPatch, phase: type, at_step: int, val
         logged = step(self, *arguments)
         steps += 1
         if steps == at_step:
-            module = getattr(self, "backbone", None) or self.racnn.apns  # type: ignore[attr-defined]
+            module = getattr(self, "backbone", None) or self.racnn.apns
             weight = next(iter(module.parameters()))
             with torch.no_grad():
                 weight[(0,) * weight.ndim] = value

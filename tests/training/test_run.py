@@ -40,6 +40,11 @@ ONE_STEP = (
     "alternation.batch_size=4",
     "fusion.epochs=1",
 )
+RECIPES = [
+    name if name == "paper" else pytest.param(name, marks=pytest.mark.slow)
+    for name in recipe_names()
+    if name != "vgg19"
+]
 SPOILING = ("fine_tuning.optimizer.learning_rate=1e30", "fine_tuning.optimizer.name=sgd")
 
 
@@ -113,7 +118,7 @@ def test_pinned_losses(trained: Path) -> None:
         assert values == pytest.approx(pinned[key], rel=2e-2), key
 
 
-@pytest.mark.parametrize("name", [name for name in recipe_names() if name != "vgg19"])
+@pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_one_step_of_every_stage(name: str, leaves: Path, tmp_path: Path) -> None:
     changes = list(ONE_STEP)
     if load_recipe(name).fine_tuning.epochs:

@@ -90,8 +90,8 @@ def _scores(
 def _box_statistics(boxes: Sequence[NDArray[np.float32]]) -> dict[str, float]:
     """Means and spreads of the zooms' centres and half sides, as fractions of the source's side."""
     statistics = {}
-    source_side = float(2 * boxes[0][0, 2])
     for scale, box in enumerate(boxes[1:], start=2):
+        source_side = float(2 * boxes[0][0, 2])
         for column, name in enumerate(("x", "y", "half_side")):
             mean = float(box[:, column].mean())
             spread = float(box[:, column].std())
