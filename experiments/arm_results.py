@@ -46,7 +46,7 @@ class ArmResult:
         return self.correct[[self.seeds.index(seed) for seed in seeds]]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it; figures are rounded here."""
+        """Plain values for JSON, rounded."""
         row: dict[str, Any] = {"changes": list(self.arm.changes)}
         if self.arm.extends is not None:
             row["extends"] = self.arm.extends

@@ -118,7 +118,7 @@ def _require_same_photographs(trainings: Trainings) -> None:
 
 
 def _result(name: str, trainings: Trainings) -> dict[str, Any]:
-    """Compare the trainings and draw them; the result as JSON holds it."""
+    """Compare the trainings and draw them; the result in plain values for JSON."""
     control, *others = trainings
     last = others[-1]
     between = others[:-1]
@@ -151,7 +151,7 @@ def _result(name: str, trainings: Trainings) -> dict[str, Any]:
 
 
 def _both_parts(trainings: Trainings) -> dict[str, Any]:
-    """The comparison on `inner-test` and `inner-validation` together, as JSON holds it."""
+    """The comparison on `inner-test` and `inner-validation` together, for JSON."""
     control, *others = trainings
     pairs = [_pair(trainings, arm, control, both_parts=True) for arm in others]
     pairs += [_pair(trainings, arm, others[-1], both_parts=True) for arm in others[:-1]]
@@ -186,7 +186,7 @@ def _pair(trainings: Trainings, arm: str, against: str, *, both_parts: bool = Fa
 
 
 def _differences_at_half(trainings: Trainings, arm: str, against: str) -> dict[str, Any]:
-    """The same of every scale at threshold 0.5, as JSON holds it."""
+    """The same of every scale at threshold 0.5, for JSON."""
     runs, others = _paired(trainings, arm, against)
     differences = {}
     for head in runs[0].correct_at_half:

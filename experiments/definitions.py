@@ -34,9 +34,7 @@ class Arm:
         return EXPERIMENTS_FOLDER / (self.extends or "base.toml")
 
     def start_checkpoint(self, shared: Path) -> Path | None:
-        """The checkpoint that the arm starts from, given the shared one; None: from random
-        weights.
-        """
+        """The arm's start checkpoint, given the shared one; None for random weights."""
         if self.start is None:
             return shared
         return shared.parent / self.start if self.start else None
@@ -48,8 +46,7 @@ class Comparison:
 
     `arms`: ARM, or ARM:KIND with the head (`scale1`) or the boxes (`nine`, `oracle`, …) that are
     compared. `data`: "photographs" or "leaves" (rendered ones). `zoom_value`: the value of the
-        learned
-    boxes to the same classifiers is reported too.
+    learned boxes to the same classifiers is reported too.
     """
 
     name: str

@@ -114,9 +114,7 @@ def main() -> None:
 
 
 def _fit_threshold(run: Path, manifest: Manifest) -> float | None:
-    """The least confidence at which the first look answers, from `inner-validation`; None: it never
-    does.
-    """
+    """The least confidence for an early exit, from `inner-validation`; None: no early exit."""
     heads = (_FIRST_HEAD, manifest.head)
     targets, logits = _read_table(run / "selection.csv", manifest.labels.names, heads)
     return fit_early_exit(logits[_FIRST_HEAD], logits[manifest.head], targets, manifest.labels)

@@ -170,9 +170,7 @@ def _run_features(
 
 
 def _cell_weights(boxes: FloatArray, map_side: int) -> tuple[FloatArray, FloatArray]:
-    """How much of each column and each row of a map lies inside the boxes, [n, 9, M] each, of sum
-    1.
-    """
+    """Weights of a map's columns and rows inside the boxes, [n, 9, M] each, with sum 1."""
     cell_starts = np.arange(map_side)[None, None, None] / map_side
     cell_ends = cell_starts + 1 / map_side
     low = (boxes[..., :2] - boxes[..., 2:])[..., None]

@@ -43,8 +43,8 @@ def lesion_hits(
     chance: dict[str, FloatArray] = {}
     random = np.random.default_rng(0)
     for _ in range(_RANDOM_DRAWS):
-        drawn = _random_boxes(measured, random)
-        for name, values in _hits_by_scale(drawn, known_lesions).items():
+        random_boxes = _random_boxes(measured, random)
+        for name, values in _hits_by_scale(random_boxes, known_lesions).items():
             key = f"{name}_chance"
             chance[key] = chance.get(key, np.zeros(len(rows))) + values / _RANDOM_DRAWS
 
@@ -52,18 +52,16 @@ def lesion_hits(
 
 
 def _random_boxes(boxes: Sequence[FloatArray], random: np.random.Generator) -> list[FloatArray]:
-    """Boxes of the same sizes at random places: the first in the photograph, each next in the
-    last.
-    """
-    drawn = []
+    """Boxes of the same sizes at random centres, each inside the box before."""
+    random_boxes = []
     outer = np.broadcast_to(np.array([0.5, 0.5, 0.5]), (len(boxes[0]), 3))
     for scale_boxes in boxes:
         half_side = scale_boxes[:, 2:]
         reach = outer[:, 2:] - half_side
         centre = outer[:, :2] + random.uniform(-1, 1, (len(scale_boxes), 2)) * reach
         outer = np.concatenate([centre, half_side], axis=1)
-        drawn.append(outer)
-    return drawn
+        random_boxes.append(outer)
+    return random_boxes
 
 
 def _hits_by_scale(

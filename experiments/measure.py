@@ -1,6 +1,4 @@
-"""Measuring a trained arm: what its network answers, and where it looks, photograph by
-photograph.
-"""
+"""Measure a trained arm: its network's answers and boxes for every photograph."""
 
 from __future__ import annotations
 
@@ -43,10 +41,10 @@ def measure(
     """Run a trained arm's network over photographs and write what it answers.
 
     measured.npz holds, in this order: `targets` [n, L] and `rows` of the cache [n]; every head's
-        logits
-    [n, L]; the boxes `box2`, … [n, 3] in pixels of the source; where lesions are known, which boxes
-    meet them (see `lesion_hits`); every decided head's answers, `scale1_answer`, … [n, L]; and with
-    `nine_boxes` the outputs of `nine_box_outputs` on these photographs and on the validation part.
+    logits [n, L]; the boxes `box2`, … [n, 3] in pixels of the source; where lesions are known,
+    which boxes meet them (see `lesion_hits`); every decided head's answers, `scale1_answer`, …
+    [n, L]; and with `nine_boxes` the outputs of `nine_box_outputs` on these photographs and on the
+    validation part.
     measured.json holds the exact matches, the changes of the recipe and the commit.
 
     Args:
@@ -97,8 +95,7 @@ def measure(
 def nine_box_outputs(
     network: FusedRACNN, sources: NDArray[np.uint8], rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scale 1's logits and scale 2's at nine boxes of the middle size, on a grid over the
-    photograph.
+    """Scale 1's logits, and scale 2's at a grid of nine boxes of the middle size.
 
     Returns:
         The logits [n, 10, L], scale 1's first; the boxes [n, 9, 3] in pixels of the source, row by
@@ -112,6 +109,7 @@ def nine_box_outputs(
     for start in range(0, len(rows), _BATCH_SIZE):
         batch = _batch(sources, rows[start : start + _BATCH_SIZE])
         first = racnn.start(racnn.normalise(sources_to_images(batch)))
+
         # Scale 2 looks at every box of the grid, each time from the same scale 1.
         zooms = [racnn.advance(first, cell.expand(len(batch), 3)) for cell in grid]
 
@@ -140,9 +138,7 @@ def _batch(sources: NDArray[np.uint8], rows: NDArray[np.intp]) -> torch.Tensor:
 def _network_outputs(
     network: FusedRACNN, sources: NDArray[np.uint8], rows: NDArray[np.intp]
 ) -> Arrays:
-    """Every head's logits [n, L] and every zoom's boxes [n, 3], under their names in
-    measured.npz.
-    """
+    """Every head's logits [n, L] and every zoom's boxes [n, 3], named as in measured.npz."""
     parts: dict[str, list[NDArray[Any]]] = {}
     for start in range(0, len(rows), _BATCH_SIZE):
         output = network(_batch(sources, rows[start : start + _BATCH_SIZE]))
@@ -185,9 +181,7 @@ def _nine_box_arrays(
     validation_names: frozenset[str],
     manifest: Manifest,
 ) -> Arrays:
-    """The outputs at nine boxes, under their names in measured.npz: `select` is the validation
-    part.
-    """
+    """The outputs at nine boxes, named as in measured.npz (`select`: the validation part)."""
     validation_rows = rows_of(cache.table, validation_names)
     arrays: Arrays = {}
     for part, part_rows in (("select", validation_rows), ("measured", rows)):

@@ -74,8 +74,8 @@ class MeasuredRun:
 
 def find_runs(runs: Path, arm: str) -> list[MeasuredRun]:
     """The measured runs of an arm, by seed (0 to 9)."""
-    found = [MeasuredRun(folder) for folder in sorted(runs.glob(f"{arm}-[0-9]"))]
-    return [run for run in found if run.is_measured]
+    runs_of_arm = [MeasuredRun(folder) for folder in sorted(runs.glob(f"{arm}-[0-9]"))]
+    return [run for run in runs_of_arm if run.is_measured]
 
 
 def require_runs(runs: Path, arm: str) -> list[MeasuredRun]:

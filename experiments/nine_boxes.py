@@ -1,8 +1,7 @@
-"""The networks of an arm given other boxes: scale 2 was measured at nine, and some of them are
-used.
+"""An arm's networks given other boxes, chosen among the nine that scale 2 was measured at.
 
 Kinds of boxes: `nine`: the mean of scale 2's logits over all nine. `middle`: the middle one.
-`random`: a random one. `oracle`: the one with the least loss, which takes the labels to know.
+`random`: a random one. `oracle`: the one with the least loss, which needs the labels.
 `gain`: the one with the least predicted loss (see python -m experiments.gain). `gain3`: the mean
 over the first three in that order.
 """
@@ -100,8 +99,8 @@ def fusion_inputs(
         best = binary_cross_entropies(logits, targets).argmin(axis=1)
         fine_logits = box_logits[photographs, best]
     elif boxes == "random":
-        drawn = np.random.default_rng(0).integers(0, box_logits.shape[1], len(logits))
-        fine_logits = box_logits[photographs, drawn]
+        choice = np.random.default_rng(0).integers(0, box_logits.shape[1], len(logits))
+        fine_logits = box_logits[photographs, choice]
     elif order is not None:
         first = order[:, : 3 if boxes == "gain3" else 1, None]
         fine_logits = np.take_along_axis(box_logits, first, axis=1).mean(axis=1)
@@ -114,8 +113,14 @@ def fusion_inputs(
 
 
 def binary_cross_entropies(logits: FloatArray, targets: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Scale 2's loss at each of nine boxes, the mean over the labels, [n, 9]; logits are [n, 10,
-    L].
+    """Scale 2's loss at each of nine boxes, the mean over the labels.
+
+    Args:
+        logits: [n, 10, L], scale 1's first.
+        targets: [n, L].
+
+    Returns:
+        [n, 9].
     """
     box_logits = logits[:, 1:].astype(np.float64)
     losses = np.logaddexp(0, box_logits) - box_logits * targets[:, None]
@@ -141,9 +146,7 @@ def _read_gain(run: MeasuredRun) -> dict[str, NDArray[Any]]:
 def _correct(
     validation: _NineBoxes, measured: _NineBoxes, boxes: str, labels: LabelSet
 ) -> NDArray[np.bool_]:
-    """Fit fusion and decision on the validation part; whether each measured photograph is right,
-    [n].
-    """
+    """Whether each measured photograph is right, [n], as fitted on the validation part."""
     width = len(labels.names)
     fusion = Fusion(scales=2, width=width, labels=width, inputs="logits", normalise="rescale")
 

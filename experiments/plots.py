@@ -41,7 +41,7 @@ class Pair:
     median_moves: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Plain values for JSON."""
         row = {"arm": self.arm, "against": self.against, **self.difference.to_dict()}
         if self.median_moves:
             row["median_move"] = list(self.median_moves)

@@ -99,7 +99,7 @@ def _seconds_in_turns(works: dict[str, Work]) -> dict[str, list[float]]:
 def _rows(
     multiply_adds: dict[str, float], seconds: dict[str, list[float]], first: str
 ) -> dict[str, dict[str, Any]]:
-    """A row a network, as JSON holds it."""
+    """A row a network, in plain values for JSON."""
     rows = {}
     for name in seconds:
         ratios = np.array(seconds[name]) / np.array(seconds[first])

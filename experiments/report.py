@@ -30,13 +30,13 @@ from experiments.plots import Pair, draw_comparison
 from experiments.publishing import write_result
 from experiments.statistics import PairedDifference, paired_difference, rounded
 
-__all__ = ["OTHER_BOXES", "ComparisonResult", "ZoomValue", "compare", "main", "zoom_values"]
+__all__ = ["OTHER_BOXES", "ComparisonResult", "HeadZoomValue", "compare", "main", "zoom_values"]
 
 OTHER_BOXES = ("centre", "random", "response")
 
 
 @dataclass(frozen=True)
-class ZoomValue:
+class HeadZoomValue:
     """What the learned boxes are worth to one head, over seeds, at threshold 0.5.
 
     `exact_match`: with the learned boxes. `differences`: that less the exact match with other
@@ -48,7 +48,7 @@ class ZoomValue:
     differences: dict[str, PairedDifference]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Plain values for JSON."""
         row: dict[str, Any] = {"seeds": self.seeds, "exact_match": self.exact_match}
         return row | {kind: value.to_dict() for kind, value in self.differences.items()}
 
@@ -63,10 +63,10 @@ class ComparisonResult:
     comparison: Comparison
     arms: dict[str, ArmResult]
     pairs: list[Pair]
-    zoom_values: dict[str, dict[str, ZoomValue]] | None
+    zoom_values: dict[str, dict[str, HeadZoomValue]] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Plain values for JSON."""
         comparison = self.comparison
         data = "LEAVES LEAVES/parts.json" if comparison.data == "leaves" else "DATA PARTS.json"
         names = " ".join(f"--arm {arm}" for arm in comparison.trained_arms)
@@ -131,13 +131,13 @@ def compare(comparison: Comparison, arms: dict[str, Arm], runs: Path) -> Compari
     return ComparisonResult(comparison, results, pairs, values)
 
 
-def zoom_values(runs: Path, arms: Iterable[str]) -> dict[str, dict[str, ZoomValue]]:
+def zoom_values(runs: Path, arms: Iterable[str]) -> dict[str, dict[str, HeadZoomValue]]:
     """What the learned boxes of arms with an APN are worth, {arm: {head: value}}.
 
     Raises:
         SystemExit: a run lacks zoom-value.npz.
     """
-    values: dict[str, dict[str, ZoomValue]] = {}
+    values: dict[str, dict[str, HeadZoomValue]] = {}
     for arm in arms:
         measured_runs = find_runs(runs, arm)
         hits = _zoom_hits(measured_runs)
@@ -151,7 +151,7 @@ def zoom_values(runs: Path, arms: Iterable[str]) -> dict[str, dict[str, ZoomValu
                 other: paired_difference(learned, np.stack(hits[f"{other} {head}"]))
                 for other in OTHER_BOXES
             }
-            value = ZoomValue(len(measured_runs), rounded(learned.mean()), differences)
+            value = HeadZoomValue(len(measured_runs), rounded(learned.mean()), differences)
             values.setdefault(arm, {})[head] = value
     return values
 
@@ -185,9 +185,7 @@ def _pair(runs: Path, results: dict[str, ArmResult], arm: str, against: str) -> 
 
 
 def _median_move(runs: Path, arm: str, against: str, seed: int) -> float:
-    """The median distance of two arms' boxes of scale 2, as a share of the side; 0 without
-    boxes.
-    """
+    """The median distance of two arms' boxes of scale 2, in sides; 0 without boxes."""
     centres = _box_centres(MeasuredRun(runs / f"{arm}-{seed}"))
     other_centres = _box_centres(MeasuredRun(runs / f"{against}-{seed}"))
     if centres is None or other_centres is None or len(centres) != len(other_centres):
@@ -217,7 +215,7 @@ def _zoom_hits(measured_runs: list[MeasuredRun]) -> dict[str, list[NDArray[np.bo
     return hits
 
 
-def _plain(values: dict[str, dict[str, ZoomValue]]) -> dict[str, Any]:
+def _plain(values: dict[str, dict[str, HeadZoomValue]]) -> dict[str, Any]:
     """Zoom values as JSON holds them."""
     content: dict[str, Any] = {}
     for arm, by_head in values.items():

@@ -36,7 +36,7 @@ class PairedDifference:
         return low > 0 or high < 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Plain values for JSON."""
         return asdict(self) | {"interval": list(self.interval), "by_seed": list(self.by_seed)}
 
 

@@ -143,9 +143,7 @@ def training_row(runs: Sequence[TrainedRun]) -> dict[str, Any]:
 
 
 def box_distances(boxes: Boxes, other_boxes: Boxes) -> dict[str, Any]:
-    """How far boxes lie from others (pixels of the source), and how they correlate over
-    photographs.
-    """
+    """The distance of boxes from others, in source pixels, and their correlation."""
     distances = {}
     for scale in boxes:
         centres = _centres(boxes[scale])

@@ -27,12 +27,13 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from leafzoom.dataset.cache import Cache
 from leafzoom.inference.network import OnnxNetwork
 from leafzoom.labels import decide
+from leafzoom.model_file.checksum import CHECKSUM_KEY
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.model_file.paths import model_path
 from tools.evaluation_data import LabelledPart, open_data, read_part, rows_of_part
 from tools.provenance import ROOT, commit, machine
 
-__all__ = ["in_single_precision", "main", "measure", "parser", "time_ratios"]
+__all__ = ["in_single_precision", "main", "measure", "parser", "time_ratios", "without_checksum"]
 
 Probabilities = dict[str, NDArray[np.float32]]
 
@@ -122,6 +123,14 @@ def in_single_precision(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def without_checksum(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its file's checksum, which no variant's bytes have."""
+    entries = [entry for entry in model.metadata_props if entry.key != CHECKSUM_KEY]
+    model.ClearField("metadata_props")
+    model.metadata_props.extend(entries)
+    return model
+
+
 def _calibration_sources(cache: Cache, manifest: Manifest) -> NDArray[np.uint8]:
     """Photographs spread over the training part, uint8 [n, S, S, 3]."""
     rows = rows_of_part(cache, "inner-train", manifest)
@@ -132,7 +141,7 @@ def _calibration_sources(cache: Cache, manifest: Manifest) -> NDArray[np.uint8]:
 def _write_variants(path: Path, calibration: NDArray[np.uint8], folder: Path) -> dict[str, Path]:
     """The model and its variants by name, the model first."""
     single = folder / "float32.onnx"
-    onnx.save(in_single_precision(onnx.load(path)), single)
+    onnx.save(in_single_precision(without_checksum(onnx.load(path))), single)
 
     # Weights and activations of the convolutions in eight bits.
     int8 = folder / "int8.onnx"

@@ -14,12 +14,17 @@ for result in model.predict_many("orchard/"):
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from leafzoom.inference.predictor import Predictor
+
+# ONNX Runtime from 1.31 on starts a telemetry client when it is imported. Nothing here phones home;
+# whoever wants it can set the variable to 0 before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

@@ -166,7 +166,7 @@ def combination_probabilities(
 
     Args:
         probabilities: [N, L] in 0..1.
-        decision: as fitted on `inner-select`.
+        decision: as fitted on `inner-validation`.
         labels: with C combinations.
 
     Returns:

@@ -226,6 +226,7 @@ def _decode_file(
 
 def _read_content(photo: Path | bytes, name: str) -> bytes:
     """The photo's bytes, at most MAX_BYTES of them."""
+    # A pipe or a device could be read without end.
     if isinstance(photo, Path):
         status = photo.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -244,6 +245,7 @@ def _read_content(photo: Path | bytes, name: str) -> bytes:
 
 def _open_image(content: bytes, name: str) -> Image.Image:
     """The image, not decoded yet; only the parsers of the listed formats see the file."""
+    # HEIC files start with a box of their brand, and Pillow needs a plugin for them.
     is_heic = content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS
     if not is_heic:
         return Image.open(io.BytesIO(content), formats=FORMATS)
@@ -260,6 +262,7 @@ def _open_image(content: bytes, name: str) -> Image.Image:
 
 def _check_image(image: Image.Image, content: bytes, name: str, limits: _PixelLimits) -> None:
     """Refuse an image that would take too long or too much memory to decode."""
+    # Each scan costs a pass over the whole picture.
     if image.format in _JPEG_FORMATS and _has_too_many_scans(content):
         raise PhotoError(
             f"{name} is a JPEG of more scans than any camera makes: save it again as a new file"
@@ -279,9 +282,11 @@ def _has_too_many_scans(content: bytes) -> bool:
 
     Phones append a film to a photo; what follows the first image is not counted.
     """
+    # Few markers in the whole file, the usual case.
     if content.count(_JPEG_START_OF_SCAN) <= _MAX_JPEG_SCANS:
         return False
 
+    # The same bytes can occur inside a segment, so walk from segment to segment.
     scans = 0
     offset = 2
     while scans <= _MAX_JPEG_SCANS and (marker := _JPEG_MARKER.search(content, offset)):

@@ -29,7 +29,7 @@ def test_confusion_draws_known_and_unknown_combinations() -> None:
     answers = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1]])
     figure = confusion(targets, answers, LABELS)
     assert figure.startswith("<svg ")
-    assert 'aria-label="Which combination of labels is said for which"' in figure
+    assert 'aria-label="Confusion matrix of the combinations of labels"' in figure
 
     # Matplotlib keeps each text as a comment: three targets, and a combination only predicted.
     for name in ("healthy (1)", "ring spot + solid spot (1)", "another (1)", "ring spot (0)"):

@@ -102,7 +102,7 @@ def test_the_checkpoints_first_look_is_the_exports(early_exit_run: Path) -> None
 def test_a_model_without_a_threshold_has_no_early_exit(early_exit_run: Path) -> None:
     network = with_threshold(early_exit_run, None)
 
-    with pytest.raises(UsageError, match="does not know how sure its first look has to be"):
+    with pytest.raises(UsageError, match="has no confidence threshold for an early exit"):
         Predictor(network, early_exit=True)
 
 

@@ -50,12 +50,12 @@ def test_whole_box_is_the_antialiased_resize(generator: torch.Generator, size: i
 
 
 @pytest.mark.parametrize("mask", ["none", "boxcar"])
-@pytest.mark.parametrize(("largest", "rows"), [(None, 16), (4.0, 12), (5.5, 15), (6.5, 16)])
+@pytest.mark.parametrize(("max_half_side", "rows"), [(None, 16), (4.0, 12), (5.5, 15), (6.5, 16)])
 def test_an_exported_model_reads_the_rows_that_the_largest_box_needs(
     generator: torch.Generator,
     monkeypatch: pytest.MonkeyPatch,
     mask: str,
-    largest: float | None,
+    max_half_side: float | None,
     rows: int,
 ) -> None:
     images = torch.rand(5, 2, 16, 14, generator=generator, dtype=torch.float64)
@@ -77,7 +77,7 @@ def test_an_exported_model_reads_the_rows_that_the_largest_box_needs(
 
     monkeypatch.setattr(attention_crop_module, "_is_exported", lambda: True)
     monkeypatch.setattr(attention_crop_module, "resampling_weights", recorded)
-    crops = resample(images, boxes, 13, mask=mask, largest=largest)
+    crops = resample(images, boxes, 13, mask=mask, max_half_side=max_half_side)
 
     torch.testing.assert_close(crops, expected, rtol=1e-9, atol=1e-9)
     assert lengths == [14, rows]

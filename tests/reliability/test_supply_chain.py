@@ -339,6 +339,28 @@ def test_a_diagnosis_uses_no_network(
     check_no_calls(watched, record_property)
 
 
+def test_a_diagnosis_leaves_no_file_in_the_home_folder(leaves: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry keeps an id and a database there, unless it is switched off."""
+    home = tmp_path / "home"
+    home.mkdir()
+    photo = leaves / "train_images" / "leaf-00000.jpg"
+    script = (
+        "import sys, time, leafzoom\n"
+        "model = leafzoom.load()\n"
+        "model.predict(sys.argv[1])\n"
+        "time.sleep(12)\n"  # the telemetry client writes within seconds
+    )
+    environment = {
+        name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"
+    }
+    subprocess.run(
+        [sys.executable, "-c", script, str(photo)],
+        env={**environment, "HOME": str(home)},
+        check=True,
+    )
+    assert list(home.rglob("*")) == []
+
+
 def check_no_calls(watched: WatchedCommand, record_property: RecordProperty) -> None:
     """Check that a command did not use the network, and record that for the reliability report."""
     record_property("network calls", len(watched.calls))

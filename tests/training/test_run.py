@@ -157,7 +157,7 @@ def test_a_start_that_fails_leaves_a_folder_that_serves(
     unknown = load_recipe("default", [*TINY, "model.backbone=nope"])
     with pytest.raises(RecipeError, match="timm has no network 'nope'"):
         train(cache, split, unknown, tmp_path, echo=silent)
-    with pytest.raises(TrainingError, match="--accelerator gpu cannot be had"):
+    with pytest.raises(TrainingError, match="--accelerator gpu is not available"):
         train(cache, split, tiny, tmp_path, settings=Settings(accelerator="gpu"), echo=silent)
     assert not (tmp_path / "run.json").exists()
 
@@ -170,7 +170,7 @@ def test_a_batch_that_spoils_the_weights_stops_before_they_are_saved(
 ) -> None:
     """One batch an epoch: its loss is finite, the weights after it are not."""
     recipe = load_recipe("default", [*TINY, "fine_tuning.batch_size=100", *SPOILING])
-    message = "the selection loss is nan, so the weights are spoilt"
+    message = "the validation loss is nan, so the weights are spoilt"
     with pytest.raises(TrainingError, match=message):
         train(cache, split, recipe, tmp_path, echo=silent)
     assert not list(tmp_path.glob("states/*"))
@@ -216,7 +216,7 @@ def test_scales_and_apns_go_on_from_a_checkpoint(
 
 
 @pytest.mark.parametrize("normalise", ["places", "none"])
-def test_apns_with_another_normalisation_start_anew(
+def test_apns_with_another_normalisation_start_from_random_weights(
     normalise: str, trained: Path, cache: Cache, split: Split, tmp_path: Path
 ) -> None:
     """The trained run's APNs read differences between cells: their weights fit no other reading."""
@@ -233,10 +233,10 @@ def test_apns_with_another_normalisation_start_anew(
 
     before = load_checkpoint(trained / "model.safetensors").part("apn1")
     after = load_checkpoint(path).part("apn1")
-    kept = all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
-    assert kept == (normalise == "places")
+    are_loaded = all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
+    assert are_loaded == (normalise == "places")
 
-    notices = [line for line in lines if "start anew" in line]
+    notices = [line for line in lines if "start from random weights" in line]
     assert len(notices) == (normalise == "none")
     assert all("apn_normalise" in line and init in line for line in notices)
 

@@ -48,7 +48,7 @@ def _summary_lines(summaries: list[RecipeSummary]) -> Iterator[str]:
 
 
 def _setting_lines(recipe: Recipe) -> Iterator[str]:
-    """Every setting with its value, its meaning and what it may be."""
+    """Every setting with its value, its meaning, its type and its range."""
     from leafzoom.recipe import describe_recipe
 
     section = ""

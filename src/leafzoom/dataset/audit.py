@@ -69,6 +69,7 @@ def near_duplicates(sources: NDArray[np.uint8]) -> list[NearDuplicate]:
         first, second = np.nonzero(correlation >= _MIN_CORRELATION)
         is_pair = first < second
 
+        # Different leaves in the same position can pass so far: their tiles decide.
         for i, j in zip(first[is_pair], second[is_pair], strict=True):
             if _tiles_correlate(thumbnails[start + i], thumbnails[start + j]):
                 clipped = min(float(correlation[i, j]), 1.0)
@@ -83,6 +84,8 @@ def near_duplicates_of(cache: Cache) -> list[NearDuplicate]:
     other photographs is written again; a folder that cannot be written to is no error.
     """
     path = cache.folder / "near-duplicates.json"
+
+    # Stored pairs hold only for the same photographs and the same limits.
     settings = (
         _THUMBNAIL_SIDE,
         _TILES_PER_SIDE,
@@ -143,12 +146,12 @@ def _grey_thumbnails(sources: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _tiles_correlate(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
-    """Whether nine tenths of the tiles that show anything in either thumbnail [1024] correlate."""
+    """Whether nine tenths of the tiles with detail in either thumbnail [1024] correlate."""
     tiles = _tiles(np.stack([first, second]))
 
-    # Flat tiles, such as those of a plain background, say nothing.
-    is_shown = tiles.std(axis=2).max(axis=0) >= _MIN_TILE_STD
-    correlation = (_normalise(tiles[0]) * _normalise(tiles[1])).sum(axis=1)[is_shown]
+    # Flat tiles, such as those of a plain background, are left out.
+    has_detail = tiles.std(axis=2).max(axis=0) >= _MIN_TILE_STD
+    correlation = (_normalise(tiles[0]) * _normalise(tiles[1])).sum(axis=1)[has_detail]
     if not len(correlation):
         return False
     return bool(np.quantile(correlation, _TILE_QUANTILE) >= _MIN_TILE_CORRELATION)
@@ -159,6 +162,7 @@ def _tiles(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
     count = len(thumbnails)
     side = _THUMBNAIL_SIDE // _TILES_PER_SIDE
 
+    # One axis for the tile and one for the pixel in it, down and across.
     grid = thumbnails.reshape(count, _TILES_PER_SIDE, side, _TILES_PER_SIDE, side)
     tiles = grid.transpose(0, 1, 3, 2, 4)
     return tiles.reshape(count, _TILES_PER_SIDE * _TILES_PER_SIDE, side * side)

@@ -80,6 +80,7 @@ def build_cache(
         LeafzoomError: the folder cannot be written or has too little room; or a process that
             decodes has imported the caller's script, which lacks `if __name__ == "__main__":`.
     """
+    # A whole cache is used as it is, without the lock.
     try:
         return open_cache(table, folder, source_size)
     except DataError:

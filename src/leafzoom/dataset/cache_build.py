@@ -133,6 +133,8 @@ def build_sources(rows: tuple[Row, ...], folder: Path, source_size: int, workers
         LeafzoomError: the disk is full or cannot be written, or a process that decodes was killed.
     """
     build = _Build(rows, folder, source_size, cache_key(rows, source_size))
+
+    # Without its index, nobody takes the cache for complete while it is rebuilt.
     (folder / INDEX_NAME).unlink(missing_ok=True)
     remove_partial(folder)
 
@@ -185,6 +187,7 @@ def _read_journal(build: _Build) -> list[_Chunk] | None:
     if not build.journal.is_file():
         return None
 
+    # The first line tells which photographs and sizes the journal is of.
     lines = build.journal.read_text(encoding="utf-8", errors="replace").splitlines()
     if not lines or lines[0] != build.journal_head:
         return None
@@ -201,6 +204,7 @@ def _read_journal(build: _Build) -> list[_Chunk] | None:
 
 def _reserve_space(build: _Build) -> None:
     """Give the partial file its full size; a LeafzoomError if the disk has too little room."""
+    # An interrupted build has part of its room already.
     allocated_bytes = _allocated_bytes(build.partial)
     free_bytes = shutil.disk_usage(build.folder).free
     if build.total_bytes - allocated_bytes > free_bytes:
@@ -230,6 +234,7 @@ def _decode_missing(build: _Build, done: Sequence[_Chunk], workers: int) -> list
             paths = tuple(row.path for row in build.rows[start : start + _CHUNK_SIZE])
             tasks.append(_ChunkTask(start, paths, build.partial, build.source_size))
 
+    # The bar counts photographs and starts at those that are done.
     missing = sum(len(task.paths) for task in tasks)
     total = len(build.rows)
     with (

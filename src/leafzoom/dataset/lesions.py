@@ -80,6 +80,7 @@ def _read_records(path: Path) -> Iterator[_Record]:
         if missing:
             raise DataError(f"{path} has no column {missing[0]}: it needs {','.join(_COLUMNS)}")
 
+        # The columns may come in any order, between others.
         columns = [header.index(name) for name in _COLUMNS]
         for row in rows:
             if row:

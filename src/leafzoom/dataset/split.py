@@ -55,7 +55,7 @@ _PAPER_SEED = 11
 
 @dataclass(frozen=True)
 class Split:
-    """The photographs of a run's three parts, by name; a photograph is in one part at the most.
+    """The photographs of a run's three parts, by name; each photograph is in at most one part.
 
     Raises:
         DataError: a photograph is in two parts, or the train or the validation part is empty.
@@ -326,6 +326,7 @@ def _inner_split(cache: Cache, table: Table) -> Split:
     """The grouped split of some of a cache's photographs."""
     groups = duplicate_groups(len(cache.table), near_duplicates_of(cache))
 
+    # The groups are by row of the whole table, of which `table` may be a part.
     indices = {image_name: index for index, image_name in enumerate(cache.table.image_names)}
     rows = [indices[image_name] for image_name in table.image_names]
     return grouped_split(table, groups[rows])
@@ -386,6 +387,7 @@ def _image_names_of_file(path: Path) -> tuple[str, ...]:
             f"the split {path} cannot be read as UTF-8 text ({error}): one name a line"
         ) from error
 
+    # Blank lines are skipped, and a name that is there twice counts once.
     names = dict.fromkeys(line.strip() for line in lines if line.strip())
     if not names:
         raise DataError(f"the split {path} names no photograph: write one name a line")

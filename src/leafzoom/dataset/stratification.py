@@ -40,6 +40,7 @@ def stratified_parts(
     target_sizes = np.zeros(len(shares))
 
     for stratum in _strata(table, groups):
+        # What each part should hold once this stratum is dealt out.
         target_sizes += np.array(shares) * sum(len(group) for group in stratum)
 
         for position in random.permutation(len(stratum)):
@@ -87,6 +88,7 @@ def _strata(table: Table, groups: NDArray[np.int64]) -> list[list[list[int]]]:
 
     The order depends on names, labels and groups alone.
     """
+    # Sorted by name first, so that the order of the CSV's rows plays no part.
     members: dict[int, list[int]] = defaultdict(list)
     for index in sorted(range(len(table)), key=lambda index: table.rows[index].image_name):
         members[int(groups[index])].append(index)

@@ -97,6 +97,7 @@ def write_leaves(folder: Path, count: int, *, size: int, seed: int) -> Path:
             edges = [f"{edge:.1f}" for edge in box]
             lesion_rows.append([name, *edges])
 
+    # train.csv comes last, so a folder that has it is complete.
     write_text(folder / LESIONS_CSV, _csv_text(lesion_rows))
     write_text(folder / "train.csv", _csv_text(label_rows))
     return folder
@@ -172,6 +173,7 @@ def _render(labels: tuple[str, ...], size: int, random: np.random.Generator) -> 
     leaf = _Leaf.draw(side, random)
     _draw_leaf(canvas, leaf, random)
 
+    # The lesions, in pixels of the photograph, not of the larger canvas.
     boxes: list[Box] = []
     kinds = [label for label in labels if label != "healthy"]
     if kinds:
@@ -179,6 +181,7 @@ def _render(labels: tuple[str, ...], size: int, random: np.random.Generator) -> 
         x0, y0, x1, y1 = _draw_patch(canvas, kinds, centre, random)
         boxes.append((x0 / _OVERSAMPLE, y0 / _OVERSAMPLE, x1 / _OVERSAMPLE, y1 / _OVERSAMPLE))
 
+    # Light and noise come after the averaging, which would smooth the noise away.
     small = np.asarray(canvas.resize((size, size), Image.Resampling.BOX), np.float64)
     light = _light(size, random)[:, :, None]
     noise = random.normal(0, _NOISE_STD, (size, size, 1))
@@ -224,6 +227,7 @@ def _draw_leaf(canvas: Image.Image, leaf: _Leaf, random: np.random.Generator) ->
     vein = _rgb(green * 1.25)
     pen.polygon(leaf.outline(), fill=_rgb(green))
 
+    # Veins.
     midrib = [leaf.point(-1.25, 0), leaf.point(0.97, 0)]
     pen.line(midrib, fill=vein, width=max(1, round(4 * unit)))
     for along in np.linspace(-0.8, 0.7, 8):
@@ -283,6 +287,7 @@ def _draw_spot(
 
     Pixels are blended by the share that the spot covers: small discs keep their area.
     """
+    # The square of whole pixels around the spot.
     x, y = centre
     x0 = math.floor(x - radius) - 1
     y0 = math.floor(y - radius) - 1
@@ -294,9 +299,11 @@ def _draw_spot(
     spot = _coverage(distances, radius)
     core = _coverage(distances, radius * _CORE_SHARE)
 
+    # A ring spot is pale around a dark core, any other is of one colour.
     outer_colour = _PALE if kind == "ring_spot" else _SOLID
     core_colour = _DARK if kind == "ring_spot" else _SOLID
 
+    # Blend in the whole spot, then its core over it.
     pixels = np.asarray(canvas.crop((x0, y0, x0 + side, y0 + side)), np.float64)
     pixels = pixels + spot * (outer_colour * shade - pixels)
     pixels = pixels + core * (core_colour - outer_colour) * shade

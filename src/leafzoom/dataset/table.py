@@ -249,6 +249,7 @@ def _read_text(path: Path) -> str:
         reason = error.strerror or error
         raise DataError(f"the table {path} cannot be read ({reason}): check --csv") from error
 
+    # Excel writes a byte order mark first, which this codec drops.
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -299,6 +300,7 @@ class _RowChecker:
             _BadRow: the row cannot be used.
             BadImageName: its name stands for no photograph.
         """
+        # Names are compared first, so a repeated one is found even if it has no photograph.
         same_name = self._records_by_name.get(record.image_name)
         _check_not_repeated(record, same_name, "is in row {} already")
         self._records_by_name[record.image_name] = record

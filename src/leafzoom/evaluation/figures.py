@@ -127,8 +127,8 @@ def calibration(bins: CalibrationBins) -> str:
         axes.set(
             xlim=(0, 1.02),
             ylim=(0, 1.02),
-            xlabel="confidence said",
-            ylabel="share that is right",
+            xlabel="confidence",
+            ylabel="accuracy",
         )
         return _svg(figure, "Calibration of the answer")
 
@@ -143,11 +143,13 @@ def bars(counts: Mapping[str, int], title: str) -> str:
 
     with _figure(5.6, 0.7 + 0.3 * len(names)) as figure:
         axes = figure.add_subplot()
-        drawn = axes.barh(range(len(names)), list(counts.values()), color=_COLOURS[0], height=0.72)
+        bar_patches = axes.barh(
+            range(len(names)), list(counts.values()), color=_COLOURS[0], height=0.72
+        )
 
         # Counts at the bars' ends.
         texts = [f"{count:,}" for count in counts.values()]
-        axes.bar_label(drawn, texts, padding=4, fontsize=9, color="#333")
+        axes.bar_label(bar_patches, texts, padding=4, fontsize=9, color="#333")
 
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
@@ -197,22 +199,22 @@ def confusion(targets: NDArray[np.integer], answers: NDArray[np.integer], labels
     row_sums = counts.sum(axis=1)
     occurs = row_sums > 0
     occurs[:-1] |= counts[:, :-1].sum(axis=0) > 0
-    shown = sorted(np.flatnonzero(occurs), key=lambda index: -row_sums[index])
-    counts = counts[np.ix_(shown, shown)]
-    names = [names[index] for index in shown]
+    order = sorted(np.flatnonzero(occurs), key=lambda index: -row_sums[index])
+    counts = counts[np.ix_(order, order)]
+    names = [names[index] for index in order]
 
-    with _figure(1.6 + 0.62 * len(shown), 1.9 + 0.5 * len(shown)) as figure:
+    with _figure(1.6 + 0.62 * len(order), 1.9 + 0.5 * len(order)) as figure:
         axes = figure.add_subplot()
         _draw_confusion(axes, counts)
 
-        ticks = range(len(shown))
+        ticks = range(len(order))
         row_totals = counts.sum(axis=1)
         row_names = [f"{name} ({total})" for name, total in zip(names, row_totals, strict=True)]
         axes.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(ticks, row_names)
-        axes.set(xlabel="said", ylabel="given label")
+        axes.set(xlabel="prediction", ylabel="label")
         axes.spines[:].set_visible(False)
-        return _svg(figure, "Which combination of labels is said for which")
+        return _svg(figure, "Confusion matrix of the combinations of labels")
 
 
 def zoom_value_bars(
@@ -280,9 +282,9 @@ def _limit_bars(counts: Mapping[str, int]) -> Mapping[str, int]:
     if len(counts) <= _MAX_BARS:
         return counts
 
-    kept = dict(list(counts.items())[: _MAX_BARS - 1])
-    others = sum(counts.values()) - sum(kept.values())
-    return {**kept, f"{len(counts) - len(kept)} others": others}
+    first_counts = dict(list(counts.items())[: _MAX_BARS - 1])
+    remaining = sum(counts.values()) - sum(first_counts.values())
+    return {**first_counts, f"{len(counts) - len(first_counts)} others": remaining}
 
 
 def _draw_precision_recall(

@@ -141,7 +141,7 @@ def cards(evaluation: Evaluation, uncertainty: Uncertainty) -> list[Card]:
         Card(
             f"micro F1 ({_interval(intervals.micro_f1)})",
             f"{metrics.micro.f1:.3f}",
-            "over all labels given or said",
+            "over all labels, given or predicted",
         ),
         Card(
             f"macro F1 ({_interval(intervals.macro_f1)})",

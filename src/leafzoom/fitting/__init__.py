@@ -1,3 +1,1 @@
-"""What is fitted on validation photographs: fusions, decisions, the out-of-distribution
-detector.
-"""
+"""Fits on validation photographs: fusions, decisions, the out-of-distribution detector."""

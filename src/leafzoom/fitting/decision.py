@@ -56,11 +56,13 @@ def fit_decision(
         combinations=combinations,
     )
 
+    # Solved for the logarithm of 1 / temperature, so that the temperature stays positive.
     log_sharpness_bounds = (-np.log(_MAX_TEMPERATURE), -np.log(_MIN_TEMPERATURE))
     bounds = [(None, None)] * (width + count) + [log_sharpness_bounds]
     start = np.zeros(width + count + 1)
     solution = minimize(problem.loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
 
+    # The shifts are log-odds after the temperature, the thresholds probabilities before it.
     shift, interactions, log_sharpness = problem.parameters(solution)
     temperature = float(np.exp(-log_sharpness))
     thresholds = expit(shift * temperature)

@@ -45,7 +45,7 @@ def fit_early_exit(
     if count * _MAX_LOSS < 3:
         return None
 
-    # Out of fold: who is right, and how confident the first scale is.
+    # Out of fold: whether both heads are right, and how confident the first scale is.
     fold = np.random.default_rng(0).permutation(count) % _FOLDS
     first_right = np.zeros(count, bool)
     last_right = np.zeros(count, bool)
@@ -54,11 +54,13 @@ def fit_early_exit(
         held_out = fold == number
         fitted = ~held_out
 
+        # Scale 1 alone.
         decision = fit_decision(first[fitted], targets[fitted], labels)
         probabilities, answers = _answers(first[held_out], decision, labels)
         first_right[held_out] = (answers == targets[held_out]).all(axis=1)
         confidence[held_out] = answer_confidence(probabilities, answers, decision, labels)
 
+        # All scales.
         decision = fit_decision(last[fitted], targets[fitted], labels)
         _, answers = _answers(last[held_out], decision, labels)
         last_right[held_out] = (answers == targets[held_out]).all(axis=1)

@@ -36,8 +36,10 @@ class LinearLayer:
 
 @dataclass(frozen=True)
 class FusionFit:
-    """How a fit went: the chosen penalty, {penalty: cross-validated loss}, out-of-fold logits [n,
-    L].
+    """The result of a cross-validated fit.
+
+    `penalty`: the chosen one. `losses`: {penalty: cross-validated loss}. `out_of_fold`: logits
+    [n, L].
     """
 
     penalty: float
@@ -116,6 +118,7 @@ def fit_lbfgs(
     problem = _Problem(x @ basis, x @ prior_weight.T, targets.astype(np.float64))
     start = LinearLayer(np.zeros((len(start_bias), basis.shape[1])), start_bias)
 
+    # The penalty is chosen by cross-validation, the weights are fitted on all photographs.
     fit = _cross_validate(problem, targets, start, seed)
     everything = np.ones(len(x), bool)
     solution = problem.solve(everything, fit.penalty, start)
@@ -133,6 +136,7 @@ def _cross_validate(
     random = np.random.default_rng(seed_for(seed, "folds"))
     fold = random.permutation(count) % min(_FOLDS, count)
 
+    # All penalties on the same folds, from the strongest to the weakest.
     losses: dict[float, float] = {}
     logits_by_penalty: dict[float, Array] = {}
     solutions: dict[int, LinearLayer] = {}
@@ -153,8 +157,9 @@ def _cross_validate(
 
 @dataclass(frozen=True)
 class _Problem:
-    """Penalised regression around a prior: inputs [n, R], the prior's logits [n, L], targets [n,
-    L].
+    """Penalised regression around a prior.
+
+    `inputs`: [n, R]. `prior_logits`: [n, L], of the prior alone. `targets`: [n, L].
     """
 
     inputs: Array
@@ -179,6 +184,7 @@ class _Problem:
             weight = flat[:weights].reshape(weight_shape)
             z = prior_logits + inputs @ weight.T + flat[weights:]
 
+            # Only the distance of the weight from the prior is penalised, not the bias.
             likelihood = (np.logaddexp(0, z) - z * targets).sum() / count
             value = likelihood + penalty / 2 * np.square(weight).sum()
 

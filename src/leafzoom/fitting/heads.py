@@ -1,6 +1,4 @@
-"""The last stage: all heads' fusions and decisions, with the RA-CNN frozen, on inputs computed
-once.
-"""
+"""The last stage: fit fusions and all heads' decisions, with the RA-CNN frozen."""
 
 from __future__ import annotations
 
@@ -97,6 +95,8 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
         "backbone": backbone_logits(fabric, racnn, backbone, validation_part, tta=tta)
     }
     logits |= {f"scale{number}": z for number, z in enumerate(outputs.logits, start=1)}
+
+    # The fusions, from the training part or cross-validated on the validation part.
     fusion_fits: dict[str, FusionFit] = {}
     if recipe.fit == "sgd":
         training_outputs = scale_outputs(fabric, racnn, train_part, fusions, tta=tta)
@@ -116,6 +116,8 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
     scores = {head: _scores(z, targets, labels) for head, z in logits.items()}
 
     network = _network(fabric, racnn, fusions, outputs, tta=tta, seed=seed)
+
+    # An early exit also has to tell from scale 1 whether the picture is a leaf.
     early_exit = None
     if network.first_ood_detector is not None:
         last = logits[fusion_head(racnn.scales)]
@@ -187,6 +189,7 @@ def _mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:
         layers.append(backbone.classifier_layer())
     labels = layers[0].out_features
 
+    # Logits: each label from the same label of every scale.
     if fusion.inputs == "logits":
         shares = [1 / scales] * scales
         if racnn.residual:

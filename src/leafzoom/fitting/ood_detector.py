@@ -53,6 +53,7 @@ def fit_ood_detector(
     distances = _out_of_fold_distances(centred, directions, seed)
     limit = max(float(np.quantile(distances, _ACCEPTED_SHARE, method="higher")), 1e-6)
 
+    # Fitted on all photographs, and divided by the limit so that a score of 1 is at it.
     density = _Density.fit(centred, directions)
     detector = MahalanobisDetector(width, len(density.precision))
     detector.shift.copy_(torch.from_numpy(shift))
@@ -82,6 +83,7 @@ class _Density:
         _, values, vectors = np.linalg.svd(centred, full_matrices=False)
         variances = np.square(values) / count
 
+        # All directions outside share their mean variance, and none of the K may have less.
         outside = float(variances[directions:].sum()) / (width - directions)
         rest = max(outside, _MIN_VARIANCE)
         along = np.maximum(variances[:directions], rest)

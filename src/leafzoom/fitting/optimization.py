@@ -87,6 +87,7 @@ def schedule_factor(
     if schedule == "constant":
         return 1.0
 
+    # Measured at the middle of the step.
     progress = (step + 0.5) / max(total, 1)
     if schedule == "one_cycle":
         if progress < _RISING_SHARE:

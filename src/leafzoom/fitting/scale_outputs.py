@@ -74,6 +74,7 @@ def scale_outputs(
         with fabric.autocast():
             states = racnn(tta_images(racnn.normalise(batch.images), tta))
 
+        # The image as it is comes first among its mirror images.
         for state in states:
             logits[state.scale].append(tta_mean(state.logits.float(), tta))
             boxes[state.scale].append(state.boxes[: len(batch.image_names)].float())

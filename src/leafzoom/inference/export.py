@@ -62,7 +62,7 @@ class Parity:
 
     `probability`: of any head and label. `box_px`: of a box's edge, in source pixels. `ood_score`:
     of the out-of-distribution scores. `photographs`: how many were compared. `worst`: the indices
-    of the photographs whose probabilities differ most, 16 at the most, the worst first.
+    of the photographs whose probabilities differ most, at most 16, the worst first.
 
     Raises:
         ModelError: a difference that is not a number.

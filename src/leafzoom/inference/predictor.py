@@ -30,7 +30,7 @@ _DEFAULT_BATCH_SIZE = 16
 _MAX_DEFAULT_WORKERS = 4
 
 PhotoLike = str | Photo | bytearray
-"""A `Photo`, or a path as a string."""
+"""A `Photo`, a path as a string, or the bytes of a file as a `bytearray`."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Predictor:
     ) -> None:
         if early_exit and network.manifest.early_exit is None:
             raise UsageError(
-                f"the model {network.manifest.name} does not know how sure its first look has to "
-                "be: leave out the early exit, or train it again with this leafzoom"
+                f"the model {network.manifest.name} has no confidence threshold for an early exit: "
+                "leave out the early exit, or train it again with this leafzoom"
             )
 
         self.network = network
@@ -165,7 +165,7 @@ class Predictor:
             if prediction.verdict != "diagnosis" or prediction.confidence < manifest.early_exit
         ]
 
-        # All the others get a second pass, through every scale.
+        # The others get a second pass, through every scale.
         if unsure_rows:
             unsure_photos = [photos[row] for row in unsure_rows]
             all_looks = self.network(pixels[unsure_rows])

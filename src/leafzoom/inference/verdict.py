@@ -70,6 +70,7 @@ def selective_predictions(
     probabilities = arrays.probabilities[head]
     label_vectors = decide(probabilities, decisions[head], labels)
     confidences = answer_confidence(probabilities, label_vectors, decisions[head], labels)
+
     # A fused answer that no scale gives by itself is too uncertain for a diagnosis.
     is_supported = _supported_by_a_scale(arrays, manifest, decisions, label_vectors)
 

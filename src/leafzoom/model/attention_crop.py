@@ -76,6 +76,7 @@ def resampling_weights(centre: Tensor, half_side: Tensor, in_size: int, out_size
     Returns:
         [B, O, I], differentiable in the box; rows sum to one.
     """
+    # The centres of the input's and of the crop's pixels, in input pixels.
     pixel = torch.arange(in_size, dtype=centre.dtype, device=centre.device) + 0.5
     position = centre[:, None] + half_side[:, None] * _crop_positions(out_size, like=centre)
 
@@ -92,7 +93,7 @@ def resample(
     out_size: int,
     *,
     mask: Literal["none", "boxcar"] = "none",
-    largest: float | None = None,
+    max_half_side: float | None = None,
 ) -> Tensor:
     """Cut square boxes out of images and enlarge them (eq. 3), differentiable in images and boxes.
 
@@ -102,8 +103,8 @@ def resample(
         out_size: O, side of the result in pixels.
         mask: `boxcar` multiplies the image by eq. 5's logistic boxcar (k = 10) first, which shades
             the border of the crop towards zero.
-        largest: the greatest half side that a box can have, where it is known: an exported model
-            reads no more rows than such a box needs.
+        max_half_side: the greatest half side that a box can have, where it is known: an exported
+            model reads no more rows than such a box needs.
 
     Returns:
         [B, C, O, O].
@@ -116,11 +117,17 @@ def resample(
         images = images * _boxcar(y, half_side, H)[:, None, :, None].to(dtype)
         images = images * _boxcar(x, half_side, W)[:, None, None, :].to(dtype)
 
+    # Where no box is shrunk, plain bilinear sampling gives the same.
     if dtype in _PRECISE_DTYPES and _only_enlarges(boxes, out_size):
         return _bilinear(images, boxes, out_size)
 
-    if _is_exported() and largest is not None and 2 * largest <= min(out_size, H - _MARGIN_ROWS):
-        images, y = _select_rows(images, y, half_side, largest)
+    # An exported model reads only the rows that boxes can reach.
+    if _is_exported() and max_half_side is not None:
+        never_shrinks = 2 * max_half_side <= out_size
+        if never_shrinks and 2 * max_half_side <= H - _MARGIN_ROWS:
+            images, y = _select_rows(images, y, half_side, max_half_side)
+
+    # One product of matrices for each axis.
     across = resampling_weights(x, half_side, W, out_size)
     down = resampling_weights(y, half_side, images.shape[-2], out_size)
     return down[:, None].to(dtype) @ (images @ across[:, None].to(dtype).transpose(2, 3))
@@ -152,7 +159,7 @@ def attention_crop(  # noqa: PLR0913, the recipe's values one by one
     surrogate_scale: Literal["sum", "per_sample"] = "sum",
     border: float = 0.25,
     mask: Literal["none", "boxcar"] = "none",
-    largest: float | None = None,
+    max_half_side: float | None = None,
 ) -> Tensor:
     """Enlarge boxes of images; the backward pass reaches the proposals that the boxes came from.
 
@@ -166,7 +173,7 @@ def attention_crop(  # noqa: PLR0913, the recipe's values one by one
         boxes: [B, 3], decoded from the proposals, in the images' pixels.
         out_size: O, side of the result in pixels.
         surrogate, surrogate_scale, border, mask: values of the recipe.
-        largest: see `resample`.
+        max_half_side: see `resample`.
 
     Returns:
         [B, C, O, O].
@@ -175,7 +182,7 @@ def attention_crop(  # noqa: PLR0913, the recipe's values one by one
 
     # An exported model has no backward pass.
     if surrogate == "exact" or _is_exported():
-        return resample(images, boxes, out_size, mask=mask, largest=largest)
+        return resample(images, boxes, out_size, mask=mask, max_half_side=max_half_side)
 
     cropped: Tensor = AttentionCrop.apply(
         images, proposals, boxes, out_size, surrogate, surrogate_scale, border, mask
@@ -231,6 +238,7 @@ class AttentionCrop(torch.autograd.Function):
         step = -torch.einsum("bhw,phw->bp", energy, masks)
 
         if ctx.surrogate_scale == "per_sample":
+            # A crop's total energy drops out, so all crops of a batch count the same.
             total = energy.sum(dim=(1, 2))[:, None]
             step = step / torch.where(total > 0, total, torch.ones_like(total)) / len(energy)
         return None, step.to(ctx.proposal_dtype), None, None, None, None, None, None
@@ -255,6 +263,7 @@ def surrogate_masks(
     Returns:
         [3, size, size].
     """
+    # tx and ty: 1 at the far border, -1 at the near one, 0 between.
     position = (torch.arange(size, dtype=like.dtype, device=like.device) + 0.5) / size
     positive = (position > 1 - border).to(like.dtype)
     negative = (position < border).to(like.dtype)
@@ -262,6 +271,7 @@ def surrogate_masks(
     tx = axis[None, :].expand(size, size)
     ty = axis[:, None].expand(size, size)
 
+    # tl: energy at the border makes the box grow, energy inside makes it shrink.
     in_border = ((tx != 0) | (ty != 0)).to(like.dtype)
     tl = 2 * in_border - 1
     if surrogate == "balanced":
@@ -306,7 +316,7 @@ def _region_energy(gradient: Tensor, border: float) -> Tensor:
 
 
 def _select_rows(
-    images: Tensor, y: Tensor, half_side: Tensor, largest: float
+    images: Tensor, y: Tensor, half_side: Tensor, max_half_side: float
 ) -> tuple[Tensor, Tensor]:
     """The rows of images that boxes reach, as many of each as the largest box needs, and y in them.
 
@@ -315,12 +325,13 @@ def _select_rows(
     Args:
         images: [B, C, H, W].
         y, half_side: [B], the boxes, in pixels.
-        largest: the greatest half side that a box can have.
+        max_half_side: the greatest half side that a box can have.
     """
     B, C, H, W = images.shape
-    count = math.ceil(2 * largest) + _MARGIN_ROWS
+    count = math.ceil(2 * max_half_side) + _MARGIN_ROWS
     first = (y - half_side - 1).floor().clamp(0, H - count)
 
+    # One gather for the batch: the rows of all images and channels are numbered through.
     row = first.long()[:, None, None] + torch.arange(count, device=images.device)
     channel = torch.arange(C, device=images.device)[:, None] * H
     image = torch.arange(B, device=images.device)[:, None, None] * (C * H)
@@ -330,6 +341,7 @@ def _select_rows(
 
 def _bilinear(images: Tensor, boxes: Tensor, out_size: int) -> Tensor:
     """`resample` where no box is shrunk: bilinear, with the edge pixels' values beyond them."""
+    # `grid_sample` counts from -1 to 1 over the whole image, edge to edge.
     H, W = images.shape[-2:]
     position = _crop_positions(out_size, like=boxes)
     across = (boxes[:, :1] + boxes[:, 2:] * position) * (2 / W) - 1

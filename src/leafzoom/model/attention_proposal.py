@@ -145,6 +145,7 @@ def activation_centres(activations: Tensor, targets: Tensor, view_size: int) -> 
     mass = torch.where(mass.sum(dim=(1, 2), keepdim=True) > 0, mass, torch.ones_like(mass))
     mass = mass / mass.sum(dim=(1, 2), keepdim=True)
 
+    # The centre of mass, in pixels of the view.
     cells = mass.shape[-1]
     centre = torch.arange(cells, dtype=mass.dtype, device=mass.device) + 0.5
     centre = centre * (view_size / cells)

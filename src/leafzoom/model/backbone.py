@@ -106,6 +106,7 @@ class Backbone(nn.Module):
             last: Tensor = self.network.forward_features(views)
             return last, last
 
+        # The stride-16 map is the last whose side is at least a sixteenth of the view's.
         stage_map = self.network.bn1(self.network.conv_stem(views))
         stride_16_map = stage_map
         for stage in self.network.blocks:
@@ -117,13 +118,12 @@ class Backbone(nn.Module):
         return stage_map, apn_map
 
     def classify(self, stage_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The pooled map [B, D, N, N], descriptor [B, D] and logits [B, L] from `features`'s
-        map.
-        """
+        """The pooled map [B, D, N, N], descriptor [B, D] and logits [B, L] of a stage's map."""
         if not self.is_efficientnet:
             descriptor: Tensor = self.network.forward_head(stage_map, pre_logits=True)
             return stage_map, descriptor, self.network.get_classifier()(descriptor)
 
+        # timm's own head step by step, because the map before the pooling is needed too.
         last_map = self.network.bn2(self.network.conv_head(stage_map))
         descriptor = self.network.global_pool(last_map)
         dropped = descriptor
@@ -151,6 +151,7 @@ class Backbone(nn.Module):
             RecipeError: the network does more between the map and the linear layer than pooling
                 (VGG, ConvNeXt).
         """
+        # Try a random picture: the two agree only if nothing but pooling lies between.
         was_training = self.training
         self.eval()
         random = torch.Generator().manual_seed(0)
@@ -179,6 +180,7 @@ class Backbone(nn.Module):
         if not any(isinstance(module, nn.BatchNorm2d) for module in self.network.modules()):
             return
 
+        # The descriptor of a random picture, before and after the folding.
         was_training = self.training
         self.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -240,6 +242,7 @@ class Backbone(nn.Module):
         Raises:
             RecipeError: the network gives no square map.
         """
+        # Zeros will do: only the shape counts.
         was_training = self.training
         self.eval()
         _, apn_map = self.features(torch.zeros(1, 3, input_size, input_size))

@@ -17,8 +17,7 @@ __all__ = ["BoxCoder"]
 
 @dataclass(frozen=True)
 class BoxCoder:
-    """Decodes proposals tx, ty, tl in -1..1 into boxes of a view, and encodes boxes as the targets
-    of proposals.
+    """Decodes proposals tx, ty, tl in -1..1 into boxes of a view, and encodes boxes as proposals.
 
     tl runs linearly from the least to the greatest side. tx and ty run over the centres that keep
     the box inside the view.
@@ -67,6 +66,7 @@ class BoxCoder:
         Returns:
             [B, 3] in -1..1; `decode` maps them to the centres, clamped into the legal range.
         """
+        # How far the centre of a box of this size may lie from the view's centre.
         size = torch.as_tensor(tl, dtype=centres.dtype, device=centres.device)
         size = size.expand(len(centres), 1)
         reach = torch.as_tensor(self._reach(self._half_side(size)), dtype=size.dtype)

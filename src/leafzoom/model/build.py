@@ -99,6 +99,8 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
         raise ModelError(
             f"{checkpoint.path} has a recipe that this leafzoom does not know: {error}"
         ) from error
+
+    # The network that the recipe describes, with random weights until the parts are loaded.
     racnn = build_racnn(recipe, len(manifest.labels.names))
     network = FusedRACNN(
         racnn,

@@ -1,5 +1,4 @@
-"""Fusion (§4.1): what the scales saw, concatenated, through one linear layer; and the whole
-network.
+"""Fusion (§4.1): a linear layer over the scales' outputs side by side; the whole network.
 
 Heads are named `scale1`, `scale2`, … and `fusion12`, `fusion123`, … (the first two scales, the
 first three).
@@ -65,6 +64,7 @@ class Fusion(nn.Module):
 
     def concatenate(self, states: Sequence[ScaleState]) -> Tensor:
         """The first scales' inputs side by side, [B, scales * width]."""
+        # The coarsest scales, as many as this head fuses.
         fused = states[: self.scales]
         if self.inputs == "descriptors":
             parts = [state.descriptor for state in fused]
@@ -85,12 +85,11 @@ class Fusion(nn.Module):
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """All heads' logits, {head: [B, L]}, and each scale's box, [B, 3] in source pixels, coarsest
-    first.
+    """What the whole network computes for B sources.
 
+    `logits`: {head: [B, L]}. `boxes`: of each scale, coarsest first, [B, 3] in source pixels.
     `ood_score`: [B], above 1 for a picture unlike the leaves of the training; None without a
-    detector.
-    `first_ood_score`: the same from the first scale alone.
+    detector. `first_ood_score`: the same from the first scale alone.
     """
 
     logits: dict[str, Tensor]
@@ -105,12 +104,14 @@ def all_descriptors(states: Sequence[ScaleState]) -> Tensor:
 
 
 def tta_images(images: Tensor, tta: int) -> Tensor:
-    """Images [B, 3, S, S] with their mirror images below them, for test-time augmentation: [tta *
-    B, 3, S, S].
+    """Images with their mirror images below them, for test-time augmentation.
 
     Args:
-        images: as they are.
+        images: [B, 3, S, S].
         tta: 1: nothing more; 2: left-right too; 4: also up-down, and both.
+
+    Returns:
+        [tta * B, 3, S, S].
     """
     if tta >= 2:
         images = torch.cat([images, images.flip(3)])

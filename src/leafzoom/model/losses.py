@@ -12,16 +12,12 @@ __all__ = ["classification_loss", "correct_probability", "ranking_loss"]
 
 
 def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """L_cls: binary cross-entropy of logits [B, L] against targets [B, L] in 0..1, mean over
-    both.
-    """
+    """L_cls: the mean binary cross-entropy of logits [B, L] against targets [B, L] in 0..1."""
     return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
 
 
 def correct_probability(logits: Tensor, targets: Tensor) -> Tensor:
-    """p_t of eq. 11, [B]: the mean probability of the labels that are present; 0 where there is
-    none.
-    """
+    """p_t of eq. 11, [B]: the mean probability of the labels that are present; 0 without any."""
     present = targets.float()
     total = (torch.sigmoid(logits.float()) * present).sum(dim=1)
     return total / present.sum(dim=1).clamp(min=1)
@@ -37,8 +33,7 @@ def ranking_loss(
     reduction: Literal["sum", "mean"],
     detach_coarse: bool = True,
 ) -> Tensor:
-    """L_rank of eq. 11: the finer scale has to beat the coarser one's correct probability by a
-    margin.
+    """L_rank of eq. 11: the finer scale has to beat the coarser one's p_t by a margin.
 
     Args:
         coarse, fine: logits [B, L] of scale s and of scale s + 1.
@@ -62,6 +57,7 @@ def ranking_loss(
         fine_probability = correct_probability(fine, targets)
         weight = (targets.sum(dim=1) > 0).to(coarse_probability.dtype)
 
+    # Zero where the finer scale beats the coarser one by the margin.
     finer_first = torch.ones_like(coarse_probability)
     loss = F.margin_ranking_loss(
         fine_probability, coarse_probability, finer_first, margin=margin, reduction="none"

@@ -15,13 +15,11 @@ __all__ = ["MahalanobisDetector"]
 
 
 class MahalanobisDetector(nn.Module):
-    """The squared Mahalanobis distance of descriptors from those of leaves, 1 at the limit of what
-    passes as a leaf.
+    """The squared Mahalanobis distance of descriptors from those of leaves; 1 is the limit.
 
     The buffers are set by `fitting.ood_detector`: `shift` and `scale` [W] standardise the
-        descriptors; `directions`
-    [W, K] are orthonormal after that; `precision` [K] and `rest` [1] are the inverse variances
-    along and outside of them, divided by the limit.
+    descriptors; `directions` [W, K] are orthonormal after that; `precision` [K] and `rest` [1] are
+    the inverse variances along and outside of them, divided by the limit.
 
     Args:
         width: W, of all scales' descriptors side by side.
@@ -43,9 +41,7 @@ class MahalanobisDetector(nn.Module):
         self.register_buffer("rest", torch.zeros(1))
 
     def forward(self, descriptors: Tensor) -> Tensor:
-        """The out-of-distribution score [B] of descriptors [B, W]; above 1 is out of
-        distribution.
-        """
+        """The scores [B] of descriptors [B, W]; above 1 is out of distribution."""
         centred = (descriptors - self.shift) * self.scale
         along = (centred @ self.directions).square()
         outside = centred.square().sum(dim=1) - along.sum(dim=1)

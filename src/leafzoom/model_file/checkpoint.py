@@ -127,6 +127,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f"the checkpoint {path} does not exist: check the path")
 
     stored = _load_onnx(path) if path.suffix == ".onnx" else _load_safetensors(path)
+
+    # Files may hold half precision; networks are built in float32.
     tensors = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in stored.tensors.items()
@@ -145,11 +147,13 @@ def load_part(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> N
     Raises:
         ModelError: a tensor is missing, unknown, or of another shape.
     """
+    # The names have to agree.
     expected = module.state_dict()
     for name in sorted(set(expected) ^ set(tensors)):
         problem = "has no tensor" if name in expected else "has an unknown tensor"
         raise ModelError(f"{where} {problem} {name}: it was made for another network")
 
+    # PyTorch compares shapes too, but cannot say which recipe to choose.
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise ModelError(
@@ -186,6 +190,7 @@ def _check_digest(path: Path, metadata: str, tensors: Mapping[str, Tensor]) -> N
     if not checksum:  # older checkpoints have none
         return
 
+    # The checksum is of the manifest's text as it was before the checksum went in.
     digest = tensors_digest(tensors, text + "}")
     if stored != digest + '"}':
         raise ModelError(
@@ -210,6 +215,7 @@ def _load_onnx(path: Path) -> Checkpoint:
             f"{path} is no ONNX model or is damaged ({error}): copy it again"
         ) from error
 
+    # An export notes where each tensor is only if it left the weights as they were.
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if TENSORS_KEY not in metadata:
         raise ModelError(
@@ -217,6 +223,7 @@ def _load_onnx(path: Path) -> Checkpoint:
             "training can start from it: name the run's model.safetensors"
         )
 
+    # The mapping comes from the file and may hold anything.
     initializers = {initializer.name: initializer for initializer in model.graph.initializer}
     try:
         tensors = _tensors_from_initializers(metadata[TENSORS_KEY], initializers)
@@ -249,6 +256,7 @@ def _tensors_from_initializers(
     """
     from onnx import numpy_helper
 
+    # Zeros are stored by their shape alone, and a damaged one could fill the memory.
     sources = json.loads(mapping)
     shapes = [source for source in sources.values() if not isinstance(source, str)]
     zeros = sum(math.prod(shape) for shape in shapes)

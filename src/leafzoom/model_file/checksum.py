@@ -30,6 +30,7 @@ def seal(content: bytes) -> bytes:
     key = CHECKSUM_KEY.encode()
     value = hashlib.sha256(content).hexdigest().encode()
 
+    # Protobuf's wire format: a tag, the length in one byte, the content.
     key_field = bytes([_KEY_TAG, len(key)]) + key
     value_field = bytes([_VALUE_TAG, len(value)]) + value
     entry = key_field + value_field

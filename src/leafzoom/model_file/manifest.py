@@ -61,6 +61,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
+        # Older files name no head: the last decision's gives the answer.
         if not self.head:
             last_head = next(reversed(self.decisions), "")
             object.__setattr__(self, "head", last_head)
@@ -106,6 +107,7 @@ class Manifest:
                 f"{FORMAT_VERSION}: update leafzoom"
             )
 
+        # Entries of later versions are dropped, and `__post_init__` checks the rest.
         try:
             known = {key: content[key] for key in content if key in cls.__dataclass_fields__}
             known["labels"] = _labels_from_json(content["labels"])
@@ -160,6 +162,7 @@ class Manifest:
                     f"head {head} has {thresholds} thresholds for {label_count} labels"
                 )
 
+            # Older models have no interactions.
             interactions = len(decision.interactions)
             if interactions not in (0, combination_count):
                 raise ModelError(

@@ -119,11 +119,13 @@ def _has_external_data(kind: str, message: memoryview, depth: int = 0) -> bool:
     Raises:
         ValueError: not protobuf's wire format, or messages nested too deep.
     """
+    # A crafted file could nest graphs until the stack overflows.
     if depth > _MAX_DEPTH:
         raise ValueError("graphs nested too deep")
     if kind == "tensor":
         return _tensor_is_external(message)
 
+    # Nodes can hold graphs with tensors of their own, so the search goes all the way down.
     kinds_inside = _MESSAGES_INSIDE[kind]
     for number, inside in messages(message):
         inner_kind = kinds_inside.get(number)

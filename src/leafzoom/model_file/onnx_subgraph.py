@@ -39,6 +39,7 @@ def with_outputs(content: bytes, names: Sequence[str]) -> bytes:
             pieces.append(field.content)
             continue
 
+        # The graph gets shorter, and its length stands before it.
         graph_fields = _needed_fields(field.value, set(names))
         length = sum(len(piece) for piece in graph_fields)
         pieces.append(bytes_field_header(_MODEL_GRAPH, length))
@@ -51,6 +52,7 @@ def _needed_fields(graph: memoryview, outputs: set[str]) -> list[memoryview]:
     graph_fields = [field for field in fields(graph) if isinstance(field.value, memoryview)]
     needed_nodes, needed_values = _trace_back(graph_fields, outputs)
 
+    # Kinds of fields that are not named here, such as the inputs, all stay.
     kept = []
     for position, field in enumerate(graph_fields):
         assert isinstance(field.value, memoryview)

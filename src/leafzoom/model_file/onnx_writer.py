@@ -38,6 +38,7 @@ def finish_model(model: onnx.ModelProto, checkpoint: Checkpoint) -> None:
     """
     _add_metadata(model, METADATA_KEY, checkpoint.manifest.to_json())
 
+    # Training can start from an export that holds every weight unchanged.
     sources = _tensor_sources(model, checkpoint)
     half_names = _store_half_precision(model)
     if sources is not None:
@@ -85,6 +86,7 @@ def _tensor_sources(
         By the tensors' names, without the plain backbone's; zeros, which the exporter leaves out,
         by their shape. None if the exporter has changed some weights.
     """
+    # The exporter renames tensors, so they are found by their content.
     names_by_content = {}
     for initializer in model.graph.initializer:
         array = onnx.numpy_helper.to_array(initializer)
@@ -124,6 +126,7 @@ def _store_half_precision(model: onnx.ModelProto) -> Mapping[str, str]:
         if half is None:
             continue
 
+        # The cast's output has the old name, so the other nodes stay as they are.
         name = initializer.name
         half_names[name] = f"{name}.half"
         initializer.CopyFrom(onnx.numpy_helper.from_array(half, half_names[name]))
@@ -136,6 +139,7 @@ def _store_half_precision(model: onnx.ModelProto) -> Mapping[str, str]:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
 
+    # The casts come first: ONNX wants nodes in the order of computation.
     model.graph.ClearField("node")
     model.graph.node.extend(nodes)
     return half_names
@@ -150,6 +154,7 @@ def _exact_half(initializer: onnx.TensorProto) -> NDArray[np.float16] | None:
     if array.size < _MIN_HALF_SIZE:
         return None
 
+    # A value beyond half precision's range becomes infinite, and so counts as changed.
     with np.errstate(over="ignore"):
         half = array.astype(np.float16)
     return half if np.array_equal(half.astype(np.float32), array) else None

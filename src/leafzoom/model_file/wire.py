@@ -56,6 +56,7 @@ def fields(message: memoryview) -> Iterator[Field]:
             yield Field(number, value, message[start:position])
             continue
 
+        # Texts and messages say their length; numbers of fixed length have 4 or 8 bytes.
         if wire_type == _BYTES:
             length, position = _read_varint(message, position)
         elif wire_type in _FIXED_BYTES:
@@ -63,6 +64,7 @@ def fields(message: memoryview) -> Iterator[Field]:
         else:
             raise ValueError(f"an unknown kind of field, {wire_type}")
 
+        # A slice beyond the end would just be shorter, so check first.
         end = position + length
         if end > len(message):
             raise ValueError("it ends too early")
@@ -117,6 +119,7 @@ def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
         if position >= len(message):
             raise ValueError("it ends too early")
 
+        # Seven bits a byte, lowest first; the top bit says that more follow.
         byte = message[position]
         position += 1
         value |= (byte & 0x7F) << shift

@@ -1,4 +1,4 @@
-"""What recipes are about, and what their settings mean, for people."""
+"""Summaries of the recipes that ship, and the meaning of every setting."""
 
 from __future__ import annotations
 

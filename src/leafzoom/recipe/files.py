@@ -127,6 +127,7 @@ def _read(name_or_file: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any
     # A file that a recipe extends is beside it.
     if base_name not in recipe_names():
         base_name = str(Path(name_or_file).parent / str(base_name))
+
     # The name is the file's own.
     base = _read(base_name, (*extended_by, name_or_file))
     base.pop("name", None)

@@ -70,14 +70,14 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
         response: Response
         if _is_from_other_site(request, service.hosts):
             response = refusal(
-                403, "asked by another site, or by a name that is not this service's"
+                403, "requests from other sites, or to other host names, are refused"
             )
         else:
             try:
                 response = await call_next(request)
             except Exception:
                 _LOG.exception("an answer failed")
-                response = refusal(500, "that failed here: try again")
+                response = refusal(500, "the service failed: try again")
 
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)

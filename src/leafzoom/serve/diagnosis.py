@@ -44,7 +44,7 @@ async def diagnose_form(service: Service, form: FormData) -> list[Prediction | F
         if not task.cancelled():
             task.exception()
 
-    # Each photo goes its own way, so that it is released as soon as it is done.
+    # One task a photo, so that each is released as soon as it is done.
     tasks: list[_Task] = []
     for file in files:
         task = asyncio.ensure_future(_diagnose_file(service, file))

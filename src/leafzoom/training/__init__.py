@@ -1,3 +1,1 @@
-"""The paper's stages: fine-tuning, warm-up, alternation, fusion, decision; and the run that holds
-them.
-"""
+"""A training run and the paper's stages: fine-tuning, APN warm-up, alternation."""

@@ -52,6 +52,7 @@ def plan_alternation(
     )
     apn = Optimization(list(racnn.apns), values.apn, steps_per_epoch * apn_scheduled)
 
+    # Every epoch trains everything.
     if values.objective == "joint":
         joint = JointPhase(
             racnn,

@@ -64,9 +64,7 @@ class FinerLoss:
 
 
 class ApnPhase:
-    """Every APN learns from the loss of its own two scales; the backbones stay frozen, in
-    eval().
-    """
+    """Every APN learns from the loss of its two scales; the backbones stay frozen, in eval()."""
 
     name = "apn"
 
@@ -98,6 +96,7 @@ class ApnPhase:
             self.backward(loss)
             logged[f"{self.loss.name}{zoom + 1}{zoom + 2}"] = loss.detach()
 
+            # The next pair's loss stops here and does not reach this pair's APN.
             coarse = fine.detach()
 
         self.optimization.step()

@@ -39,6 +39,8 @@ def draw_zooms(fabric: Fabric, racnn: RACNN, part: DatasetPart, path: Path, titl
     """
     racnn.eval()
     make_folder(path.parent)
+
+    # A column for each scale, a row for each photograph, the title above.
     size = (_TILE_PX * racnn.scales, _TILE_PX * len(part) + _TITLE_PX)
     sheet = Image.new("RGB", size, "white")
     ImageDraw.Draw(sheet).text((6, 4), title, fill="black")
@@ -53,6 +55,7 @@ def draw_zooms(fabric: Fabric, racnn: RACNN, part: DatasetPart, path: Path, titl
             view = state.view.image.float() * racnn.std + racnn.mean
             views.append(view.clamp(0, 1))
 
+        # All boxes on the photograph, and a frame in its box's colour around each zoom.
         for row in range(len(batch.images)):
             boxes = [state.boxes[row].tolist() for state in states[1:]]
             for scale, view in enumerate(views):
@@ -69,10 +72,9 @@ def draw_zooms(fabric: Fabric, racnn: RACNN, part: DatasetPart, path: Path, titl
 
 
 def write_film(folder: Path, path: Path) -> None:
-    """A GIF of the PNG files of a folder, in the order of their names; nothing where there are
-    none.
+    """Write a GIF of a folder's PNG files in the order of their names; without any, write nothing.
 
-    A damaged image is left out: it is no reason to lose a training at its end.
+    A damaged image is left out, so that it cannot end a training at its last step.
     """
     frames = []
     for file in sorted(folder.glob("*.png")):

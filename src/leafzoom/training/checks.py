@@ -9,7 +9,7 @@ from leafzoom.model_file.checkpoint import Checkpoint
 from leafzoom.recipe import Recipe
 from leafzoom.training.soft_labels import check_teacher
 
-__all__ = ["check_recipe", "other_apn_normalisation"]
+__all__ = ["check_recipe", "conflicting_apn_normalisation"]
 
 
 def check_recipe(recipe: Recipe, labels: LabelSet, init: Checkpoint | None) -> None:
@@ -39,11 +39,11 @@ def check_recipe(recipe: Recipe, labels: LabelSet, init: Checkpoint | None) -> N
         check_teacher(init, labels.names, recipe.data.source_size)
 
 
-def other_apn_normalisation(init: Checkpoint, recipe: Recipe) -> str:
-    """The `apn_normalise` of a checkpoint's APNs where it is not that of this recipe, else ""."""
+def conflicting_apn_normalisation(init: Checkpoint, recipe: Recipe) -> str | None:
+    """The `apn_normalise` of a checkpoint's APNs if it differs from the recipe's, else None."""
     stored = str(init.manifest.recipe.get("model", {}).get("apn_normalise", "none"))
     differs = stored != recipe.model.apn_normalise
-    return stored if "apn1" in init.parts and differs else ""
+    return stored if "apn1" in init.parts and differs else None
 
 
 def _check_backbone(recipe: Recipe, labels: LabelSet) -> None:
@@ -51,6 +51,7 @@ def _check_backbone(recipe: Recipe, labels: LabelSet) -> None:
     backbone = build_backbone(recipe.model, len(labels.names))
     backbone.freeze_stages(recipe.alternation.frozen_stages)
 
+    # Class activation maps can be the targets of the warm-up and of the APN phases.
     warms_up = recipe.warm_up.epochs and recipe.warm_up.target == "activation"
     has_apn_phases = recipe.alternation.rounds
     if warms_up or (has_apn_phases and recipe.alternation.apn_objective == "activation"):
@@ -65,8 +66,8 @@ def _check_initial_apns(recipe: Recipe, init: Checkpoint) -> None:
     if recipe.fine_tuning.epochs or recipe.model.proposals != "apn" or recipe.trains_apns:
         return
 
-    stored = other_apn_normalisation(init, recipe)
-    if stored:
+    stored = conflicting_apn_normalisation(init, recipe)
+    if stored is not None:
         raise RecipeError(
             f"the APNs of {init.path} read maps with model.apn_normalise {stored}, this recipe's "
             f"with {recipe.model.apn_normalise}, and nothing trains new ones: set warm_up.epochs "
@@ -81,6 +82,7 @@ def _check_apns_are_trained(recipe: Recipe, init: Checkpoint | None) -> None:
     if recipe.model.proposals != "apn" or recipe.trains_apns or not uses_boxes:
         return
 
+    # Fine-tuning takes only the backbone from `--init`.
     stored = init.parts if init and not recipe.fine_tuning.epochs else set()
     needed = [f"apn{index}" for index in range(1, recipe.model.scales)]
     missing = [name for name in needed if name not in stored]

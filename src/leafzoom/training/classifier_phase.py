@@ -26,8 +26,8 @@ class ClassifierPhase:
         racnn: whose backbones learn.
         optimization: of the backbones.
         backward: runs the backward pass.
-        frozen_scales: so many first scales stay frozen.
-        frozen_stages: so do the stem and so many first stages of every backbone.
+        frozen_scales: how many scales, from the first, stay frozen.
+        frozen_stages: how many stages of every backbone, from the first, stay frozen with the stem.
         box_jitter: tx, ty and tl are moved at random by up to this much.
         attention_dropping: with this probability, the next scale's box is masked in the view that a
             scale learns from (Hu et al. 2019, "See Better Before Looking Closer"). The mask has the
@@ -80,6 +80,7 @@ class ClassifierPhase:
 
         logged = {}
         for scale in range(racnn.scales):
+            # Where boxes are masked, the whole view serves only the next zoom and the log.
             with torch.set_grad_enabled(self._learns(scale) and not self._drops(scale)):
                 state = racnn.look(sources, view, coarser)
 
@@ -93,6 +94,7 @@ class ClassifierPhase:
                     masked = self._mask_boxes(state.view, proposals.detach())
                     learned_from = racnn.look(sources, masked, coarser)
 
+            # The backward pass frees this scale's graph before the next scale runs.
             loss = classification_loss(learned_from.logits, targets)
             if self._learns(scale):
                 self.backward(loss)
@@ -117,14 +119,16 @@ class ClassifierPhase:
 
     def _mask_boxes(self, view: View, proposals: Tensor) -> View:
         """The view with the proposed boxes masked, with probability `attention_dropping` each."""
+        # Which pixels of the view lie in each photograph's box.
         boxes = self.racnn.box_coder.decode(proposals)
         device = view.image.device
         pixel = torch.arange(self.racnn.input_size, device=device, dtype=boxes.dtype) + 0.5
         inside = (pixel - boxes[:, :2, None]).abs() <= boxes[:, 2:, None]
         inside_box = inside[:, 1, :, None] & inside[:, 0, None, :]
 
-        drawn = torch.rand(len(boxes), 1, 1, device=device) < self.attention_dropping
-        mask = (inside_box & drawn)[:, None]
+        # Views are normalised, so the channels' mean colour is 0.
+        is_dropped = torch.rand(len(boxes), 1, 1, device=device) < self.attention_dropping
+        mask = (inside_box & is_dropped)[:, None]
         return replace(view, image=view.image.masked_fill(mask, 0.0))
 
     def _jitter(self, proposals: Tensor) -> Tensor:

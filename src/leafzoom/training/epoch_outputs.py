@@ -18,9 +18,7 @@ _ZOOM_FILE_ORDER = {"warm_up": 1, "alternation": 2}
 
 
 class EpochOutputs:
-    """What is written after every epoch: the zooms of a fixed sample, log.csv, TensorBoard's
-    log.
-    """
+    """Writes the zooms of a fixed sample, log.csv and TensorBoard's log after every epoch."""
 
     def __init__(self, context: TrainingContext, progress: Progress, *, tensorboard: bool) -> None:
         self.context = context
@@ -29,7 +27,7 @@ class EpochOutputs:
         if tensorboard:
             self.board = TensorBoardLogger(context.out, name="tensorboard", version="")
 
-        # Every so many photographs of the validation part.
+        # A sample spread over the validation part.
         validation = context.validation_part
         step = max(1, len(validation) // _FILM_PHOTOGRAPHS)
         rows = validation.rows[::step][:_FILM_PHOTOGRAPHS]
@@ -45,6 +43,8 @@ class EpochOutputs:
             draw_zooms(context.fabric, context.racnn, self.sample, path, title)
 
         write_log(context.out / "log.csv", self.progress.log)
+
+        # The log has all epochs; TensorBoard gets the rows of this one.
         if self.board is not None:
             for row in self.progress.log:
                 if row.key.startswith(plan.name) and row.epoch == epoch + 1:

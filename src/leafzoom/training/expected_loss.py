@@ -46,10 +46,12 @@ class ExpectedLossPhase:
 
         logged = {}
         for zoom in range(len(racnn.apns)):
+            # What the next scale would lose if it looked at each candidate.
             with torch.no_grad():
                 candidates = candidate_proposals(len(images), like=state.boxes)
                 losses = [self._finer_loss(state, candidate, targets) for candidate in candidates]
 
+            # Those losses are constants: the gradient comes from the distances to the proposal.
             proposals = racnn.propose(state)
             loss = expected_loss(
                 proposals, candidates.transpose(0, 1), torch.stack(losses, dim=1)
@@ -74,11 +76,13 @@ class ExpectedLossPhase:
 
 def candidate_proposals(photographs: int, *, like: Tensor) -> Tensor:
     """Candidates [9, B, 3] in -1..1: one in every cell of a grid of tx and ty, tl anywhere."""
+    # The grid's cells by column and row.
     cells = _GRID_SIDE**2
     number = torch.arange(cells, device=like.device)
     cell = torch.stack([number % _GRID_SIDE, number // _GRID_SIDE], dim=1)
     cell = cell[:, None].to(like.dtype)
 
+    # A random point in each cell, scaled to -1..1.
     random = torch.rand((cells, photographs, 3), device=like.device, dtype=like.dtype)
     centre = (cell + random[..., :2]) * (2 / _GRID_SIDE) - 1
     size = 2 * random[..., 2:] - 1

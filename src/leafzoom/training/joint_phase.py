@@ -62,6 +62,7 @@ class JointPhase:
         }
 
         for zoom in range(len(racnn.apns)):
+            # Nothing is detached, so the finer scale's loss reaches the coarser one too.
             coarse_logits = state.logits
             state = racnn.advance(state, racnn.propose(state))
 
@@ -70,6 +71,7 @@ class JointPhase:
             total = total + loss
             total = total + ranking
 
+            # The log counts scales from 1.
             fine_scale = zoom + 2
             logged[f"loss_scale{fine_scale}"] = loss.detach()
             logged[f"exact_match_scale{fine_scale}"] = exact_match(state.logits, targets)

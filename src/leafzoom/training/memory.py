@@ -91,6 +91,7 @@ class MemoryWatch:
         except OSError:
             return
 
+        # Anonymous pages only: the system can drop those of mapped files at any time.
         for line in lines:
             if line.startswith("RssAnon:"):
                 kib = int(line.split()[1])

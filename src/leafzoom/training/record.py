@@ -96,7 +96,7 @@ def run_status(
         out: the folder.
         facts: of the training that is asked for.
         recipe: its recipe.
-        resume: whether a run in the folder may be gone on with.
+        resume: whether a run in the folder may be continued.
         echo: prints a line about a damaged model.
 
     Raises:
@@ -125,6 +125,7 @@ def run_status(
         )
     _require_same(out, stored, facts, same_recipe=same_recipe)
 
+    # A damaged model is made again from the last state.
     if finished and _model_is_whole(out / "model.safetensors", has_states, echo):
         return "finished"
     return "training"
@@ -156,9 +157,9 @@ def _require_same(
             "to change one, choose another folder"
         )
 
-    asked_for = facts.to_dict()
+    requested = facts.to_dict()
     for key, difference in _MUST_AGREE.items():
-        if stored.get(key) != asked_for[key]:
+        if stored.get(key) != requested[key]:
             raise TrainingError(
                 f"{out} was trained with {difference}: --resume needs the same, or choose another "
                 "folder"

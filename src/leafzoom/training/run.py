@@ -108,6 +108,7 @@ def train(
     keep_freed_memory()
     try:
         with FileLock(out / "lock", timeout=0):
+            # Only under the lock is a partial file surely a leftover.
             for folder in (out, out / "states", out / "zooms"):
                 remove_partial(folder)
             run = _Run(cache, split, recipe, out, init=init, settings=settings, echo=echo)
@@ -152,19 +153,22 @@ class _Run:
         path = self.out / "model.safetensors"
         status = run_status(self.out, self.facts, self.recipe, resume=resume, echo=self.echo)
         context = self._context()
+
+        # A resumed run keeps the digest of the weights that it began with.
         digest = start_digest(context.backbone)
         self.start_weights = digest if status == "new" else stored_start_weights(self.out, digest)
         if status == "finished":
             self.echo(f"{self.out} is finished: its network is {path}")
             return path
 
+        # run.json comes last: without it the folder holds no run.
         if status == "new":
             write_json(self.out / "recipe.json", self.facts.recipe)
             write_json(self.out / "split.json", self.split.to_dict())
             write_json(self.out / "run.json", {**self._record(), "status": "training"})
         self.echo(
             f"{len(context.train_part)} photographs are trained on, "
-            f"{len(context.validation_part)} select, {len(self.split.test)} are kept for the report"
+            f"{len(context.validation_part)} validate, {len(self.split.test)} are kept for the test"
         )
         self._run_stages(context)
         return self._finish(context, path)
@@ -175,6 +179,7 @@ class _Run:
         train_part = self._part(self.split.train, recipe.data.train_limit)
         validation_part = self._part(self.split.validation, recipe.data.validation_limit)
 
+        # New weights depend on the seed alone, not on what was drawn before.
         torch.manual_seed(recipe.seed)
         fabric = _fabric(self.settings)
         backbone = _start_backbone(recipe, self.labels.names, self.init)
@@ -224,10 +229,14 @@ class _Run:
         stages = training_stages(context)
         for number in range(self.progress.cursor.stage, len(stages)):
             stage = stages[number]
+
+            # A stage that is resumed in its middle has been prepared already.
             if self.progress.cursor == Cursor(number):
                 stage.prepare()
 
             plan = stage.plan()
+
+            # Momentum and schedule go on where the state left them.
             if stored and stored.cursor.stage == number:
                 for name, state in stored.optimizations.items():
                     plan.optimizations[name].load_state_dict(state)
@@ -241,9 +250,11 @@ class _Run:
                 self._callbacks(context, plan, outputs),
                 seed=self.recipe.seed,
             )
+
+            # Between stages there is no best epoch, and no optimizer to go on with.
             self.progress.cursor = Cursor(number + 1)
             self.progress.best = None
-            if number == 0:
+            if plan.module is context.backbone:
                 self._save_backbone(context)
             self._save(context, None)
 
@@ -279,6 +290,7 @@ class _Run:
         """Put a state into the networks and the progress."""
         context.backbone.load_state_dict(stored.tensors["backbone"])
 
+        # Batch norms that were folded during the run have no tensors in the state.
         tensors = stored.tensors["racnn"]
         for index, scale in enumerate(context.racnn.backbones):
             assert isinstance(scale, Backbone)
@@ -336,8 +348,8 @@ class _Run:
         write_json(self.out / "run.json", record)
 
         for head, scores in heads.scores.items():
-            shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
-            self.echo(f"{head}: inner-select {shown}")
+            values = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            self.echo(f"{head}: validation {values}")
         return path
 
     def _record(self) -> dict[str, Any]:
@@ -402,7 +414,7 @@ def _fabric(settings: Settings) -> Fabric:
         )
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            f"--accelerator {settings.accelerator} cannot be had here ({error})"
+            f"--accelerator {settings.accelerator} is not available here ({error})"
         ) from error
 
 

@@ -53,6 +53,8 @@ def check_teacher(checkpoint: Checkpoint | None, labels: tuple[str, ...], source
             f"{', '.join(manifest.labels.names)} from {manifest.source_size} px sources, and this "
             f"training is of {', '.join(labels)} at {source_size} px"
         )
+
+    # A backbone alone raises here.
     network_from_checkpoint(checkpoint)
 
 
@@ -75,6 +77,7 @@ def with_soft_labels(
             The hashes of teacher, photographs and content become part of its name.
         echo: prints a line about a file that is damaged.
     """
+    # Another teacher and other photographs have another file.
     origin = f"{sha256_of(teacher.path)} {part.rows.tolist()}"
     origin_digest = hashlib.sha256(origin.encode()).hexdigest()[:16]
     stored = stored.with_stem(f"{stored.stem}-{origin_digest}")

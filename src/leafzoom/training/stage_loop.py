@@ -61,9 +61,9 @@ class Progress:
     memory: dict[str, PeakMemory] = field(default_factory=dict)
 
     def record_memory(self, stage: str, watch: MemoryWatch) -> None:
-        """Raise a stage's peak memory to what a watch saw."""
-        seen = PeakMemory(watch.process_mb, watch.device_mb)
-        self.memory[stage] = self.memory.get(stage, PeakMemory()).maximum(seen)
+        """Raise a stage's peak memory to that of a watch."""
+        peak = PeakMemory(watch.process_mb, watch.device_mb)
+        self.memory[stage] = self.memory.get(stage, PeakMemory()).maximum(peak)
 
     def record_metrics(self, plan: StagePlan, epoch: int, values: Mapping[str, float]) -> None:
         """Append rows with the keys `stage/phase/metric` to the log."""
@@ -134,10 +134,11 @@ def run_stage(
         callbacks.save()
         callbacks.echo(_epoch_line(plan, epoch, trained, validated, seconds))
 
+    # The next stage starts from the best epoch, not from the last.
     best = progress.best
     if best is not None:
         plan.module.load_state_dict(best.tensors)
-        callbacks.echo(f"{plan.name}: kept epoch {best.epoch + 1}, selection loss {best.loss:.4f}")
+        callbacks.echo(f"{plan.name}: kept epoch {best.epoch + 1}, validation loss {best.loss:.4f}")
 
 
 def _run_epoch(
@@ -150,12 +151,14 @@ def _run_epoch(
     seed: int,
 ) -> dict[str, float]:
     """Train one epoch from the cursor's batch on; means over the epoch of what its phase logs."""
+    # A resumed epoch goes on at its next batch, with the sums of those before.
     epoch = progress.cursor.epoch
     first = progress.cursor.batch
     sums = dict(progress.cursor.sums)
     phase = plan.phases[epoch]
     phase.begin()
 
+    # The order and the augmentation come from the seed, so they are as before a stop.
     count = batch_count(len(part), plan.batch_size)
     batches = epoch_batches(
         part,
@@ -174,6 +177,7 @@ def _run_epoch(
             with fabric.autocast():
                 logged = phase.step(batch.images, batch.targets)
 
+            # Stop before a loss that is not finite gets into a saved state.
             for name, value in logged.items():
                 number = float(value)
                 if not math.isfinite(number):
@@ -218,7 +222,7 @@ def _require_finite_loss(plan: StagePlan, epoch: int, loss: float) -> None:
     """Stop before a state is saved whose weights the last steps have spoilt."""
     if not math.isfinite(loss):
         raise TrainingError(
-            f"{plan.name} {epoch + 1}/{len(plan.phases)}: the selection loss is {loss}, so the "
+            f"{plan.name} {epoch + 1}/{len(plan.phases)}: the validation loss is {loss}, so the "
             "weights are spoilt: train in another folder with a lower learning rate"
         )
 
@@ -228,6 +232,7 @@ def _keep_best(plan: StagePlan, epoch: int, loss: float, progress: Progress) -> 
     if plan.phases[epoch].name not in plan.selecting:
         return
     if progress.best is None or loss < progress.best.loss:
+        # Copies on the CPU: the next steps change the module's own tensors.
         state = plan.module.state_dict()
         tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
         progress.best = BestEpoch(loss, epoch, tensors)
@@ -237,6 +242,8 @@ def _stops_early(plan: StagePlan, progress: Progress) -> bool:
     """Whether `patience` validations have passed since the best one."""
     if not plan.patience or progress.best is None:
         return False
+
+    # Epochs that cannot be the best do not count.
     epochs_since = range(progress.best.epoch + 1, progress.cursor.epoch)
     validations = [epoch for epoch in epochs_since if plan.phases[epoch].name in plan.selecting]
     return len(validations) >= plan.patience
@@ -250,13 +257,13 @@ def _epoch_line(
     seconds: float,
 ) -> str:
     """The line that is printed after an epoch."""
-    shown = [f"{name} {value:.4f}" for name, value in trained.items()]
+    values = [f"{name} {value:.4f}" for name, value in trained.items()]
     for name, value in validated.items():
         if name == "loss" or "exact" in name:
-            shown.append(f"select {name} {value:.4f}")
+            values.append(f"validation {name} {value:.4f}")
     phase = plan.phases[epoch].name
     title = f"{plan.name} {epoch + 1}/{len(plan.phases)} {phase} ({seconds:.0f} s)"
-    return f"{title}: {', '.join(shown)}"
+    return f"{title}: {', '.join(values)}"
 
 
 def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:

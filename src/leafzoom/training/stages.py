@@ -22,7 +22,7 @@ from leafzoom.model.racnn import RACNN
 from leafzoom.model_file.checkpoint import Checkpoint, load_part
 from leafzoom.recipe import Recipe
 from leafzoom.training.alternation import plan_alternation
-from leafzoom.training.checks import other_apn_normalisation
+from leafzoom.training.checks import conflicting_apn_normalisation
 from leafzoom.training.phases import FineTuningPhase
 from leafzoom.training.soft_labels import with_soft_labels
 from leafzoom.training.stage_loop import StagePlan
@@ -67,9 +67,7 @@ class Stage(Protocol):
     """One stage of a training."""
 
     def prepare(self) -> None:
-        """Do what comes before the first batch of the stage. Not called when a run is resumed in
-        it.
-        """
+        """Set up the networks before the first batch; not called when a run is resumed here."""
 
     def training_data(self) -> DatasetPart:
         """The photographs, with the targets that the stage learns."""
@@ -131,6 +129,8 @@ class WarmUpStage:
     def prepare(self) -> None:
         """Give every scale its start: a copy of the plain backbone, or the scales of `--init`."""
         context = self.context
+
+        # Without fine-tuning, the scales and APNs of `--init` are trained on.
         takes_over = context.init is not None and not context.recipe.fine_tuning.epochs
         for number, scale in enumerate(context.racnn.backbones, start=1):
             assert isinstance(scale, Backbone)
@@ -142,6 +142,7 @@ class WarmUpStage:
                 scale.match_batch_norm(plain)
                 scale.load_state_dict(plain)
 
+            # After its weights are loaded, because those may come with batch norms.
             if context.recipe.model.batch_norm == "fold":
                 scale.fold_batch_norm()
 
@@ -177,11 +178,11 @@ class WarmUpStage:
     def _take_over_apns(self, init: Checkpoint) -> None:
         """Load the APNs of `--init`, unless they read their maps in another way."""
         context = self.context
-        stored = other_apn_normalisation(init, context.recipe)
-        if stored:
+        stored = conflicting_apn_normalisation(init, context.recipe)
+        if stored is not None:
             context.echo(
                 f"{init.path}: its APNs read maps with model.apn_normalise {stored}: they start "
-                "anew"
+                "from random weights"
             )
             return
 

@@ -106,11 +106,13 @@ def save_state(folder: Path, state: State) -> None:
     torch.save(_to_plain(state), buffer)
     content = buffer.getvalue()
 
+    # The hash in the name tells a whole file from a damaged one.
     earlier = _state_files(folder)
     number = _number(earlier[-1]) + 1 if earlier else 1
     digest = hashlib.sha256(content).hexdigest()[:16]
     write_bytes(folder / f"state-{number:06d}-{digest}.pt", content)
 
+    # Older ones go only when the new one is on the disk.
     superseded = earlier[: len(earlier) + 1 - _KEPT_STATES]
     for path in superseded:
         path.unlink(missing_ok=True)
@@ -157,7 +159,7 @@ def _whole_content(path: Path) -> bytes | None:
         content = path.read_bytes()
     except OSError as error:  # of a disk that may answer later: nothing is set aside for it
         raise TrainingError(
-            f"{path} cannot be read ({error}): see to the disk, then --resume"
+            f"{path} cannot be read ({error}): check the disk, then --resume"
         ) from error
     digest = hashlib.sha256(content).hexdigest()[:16]
     return content if digest in path.name else None

@@ -65,6 +65,7 @@ def _calibrated_loss(logits: NDArray[np.float32], targets: NDArray[np.uint8]) ->
     if not np.isfinite(logits).all():
         return binary_cross_entropy(logits, targets)
 
+    # Over the logarithm: halving and doubling the temperature are steps of one size.
     result = minimize_scalar(
         lambda log: binary_cross_entropy(logits / np.exp(log), targets),
         bounds=_LOG_TEMPERATURE_RANGE,
@@ -79,6 +80,8 @@ def _scores(
     """Exact match and micro F1 at threshold 0.5."""
     predicted = logits > 0
     present = targets > 0
+
+    # F1 over all labels of all photographs together.
     hits = float((predicted & present).sum())
     total = float(predicted.sum() + targets.sum())
     return {
@@ -91,6 +94,7 @@ def _box_statistics(boxes: Sequence[NDArray[np.float32]]) -> dict[str, float]:
     """Means and spreads of the zooms' centres and half sides, as fractions of the source's side."""
     statistics = {}
     for scale, box in enumerate(boxes[1:], start=2):
+        # The first box is the whole source: x, y, half side.
         source_side = float(2 * boxes[0][0, 2])
         for column, name in enumerate(("x", "y", "half_side")):
             mean = float(box[:, column].mean())

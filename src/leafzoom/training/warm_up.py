@@ -49,6 +49,7 @@ class WarmUpPhase:
         self.backward = backward
         self.target = target
 
+        # One size for each zoom.
         zooms = len(racnn.apns)
         if isinstance(size_target, int | float):
             self.sizes = [float(size_target)] * zooms

@@ -9,7 +9,7 @@ const MAX_ATTEMPTS = 5;
 const DEFAULT_RETRY_SECONDS = 1;
 const TOO_MANY_REQUESTS = 429;
 
-// Until the service has told its own.
+// The defaults, until the service has sent its own limits.
 let limits = { photos: 6, photo_bytes: 25 * 2 ** 20 };
 
 // What the page shows.
