@@ -8,10 +8,10 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from leafzoom.fitting.optimization import Optimization, freeze
+from leafzoom.fitting.optimization import Optimization
 from leafzoom.model.losses import classification_loss, ranking_loss
 from leafzoom.model.racnn import RACNN
-from leafzoom.training.phases import Backward
+from leafzoom.training.phases import Backward, train_apns_alone
 
 __all__ = ["ApnPhase", "FinerLoss", "PairLoss", "RankingLoss"]
 
@@ -78,8 +78,7 @@ class ApnPhase:
 
     def begin(self) -> None:
         """Train the APNs alone."""
-        freeze([self.racnn])
-        self.racnn.apns.requires_grad_(True).train()
+        train_apns_alone(self.racnn)
 
     def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on the loss of every pair of neighbouring scales."""

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from leafzoom.fitting.optimization import Optimization, freeze
+from leafzoom.fitting.optimization import Optimization
 from leafzoom.model.racnn import RACNN, ScaleState
-from leafzoom.training.phases import Backward
+from leafzoom.training.phases import Backward, train_apns_alone
 
 __all__ = ["ExpectedLossPhase", "candidate_proposals", "expected_loss"]
 
@@ -35,8 +35,7 @@ class ExpectedLossPhase:
 
     def begin(self) -> None:
         """Train the APNs alone."""
-        freeze([self.racnn])
-        self.racnn.apns.requires_grad_(True).train()
+        train_apns_alone(self.racnn)
 
     def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on the expected loss of every zoom."""

@@ -16,7 +16,7 @@ from leafzoom.model.backbone import Backbone
 from leafzoom.model.losses import classification_loss
 from leafzoom.model.racnn import RACNN
 
-__all__ = ["Backward", "FineTuningPhase", "Phase", "exact_match"]
+__all__ = ["Backward", "FineTuningPhase", "Phase", "exact_match", "train_apns_alone"]
 
 Backward = Callable[[Tensor], None]
 """Runs the backward pass of a loss, in the device's and the precision's way."""
@@ -46,6 +46,12 @@ def exact_match(logits: Tensor, targets: Tensor) -> Tensor:
     """The share of photographs whose labels are all right at threshold 0.5."""
     predicted = logits.detach() > 0
     return (predicted == (targets > 0.5)).all(dim=1).float().mean()
+
+
+def train_apns_alone(racnn: RACNN) -> None:
+    """Put the APNs into train(), with gradients; everything else stays frozen, in eval()."""
+    freeze([racnn])
+    racnn.apns.requires_grad_(True).train()
 
 
 class FineTuningPhase:

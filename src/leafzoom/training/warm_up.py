@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from leafzoom.fitting.optimization import Optimization, freeze
+from leafzoom.fitting.optimization import Optimization
 from leafzoom.model.attention_proposal import activation_centres, response_maxima
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.racnn import RACNN, ScaleState
-from leafzoom.training.phases import Backward
+from leafzoom.training.phases import Backward, train_apns_alone
 
 __all__ = ["WarmUpPhase"]
 
@@ -60,8 +60,7 @@ class WarmUpPhase:
 
     def begin(self) -> None:
         """Train the APNs alone."""
-        freeze([self.racnn])
-        self.racnn.apns.requires_grad_(True).train()
+        train_apns_alone(self.racnn)
 
     def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on the smooth L1 distance to the target places."""
