@@ -47,12 +47,14 @@ class ArmResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, rounded."""
+        # How the arm is trained.
         row: dict[str, Any] = {"changes": list(self.arm.changes)}
         if self.arm.extends is not None:
             row["extends"] = self.arm.extends
         if self.arm.start is not None:
             row["start"] = self.arm.start
 
+        # What its runs scored; boxes and lesions as means over the seeds.
         row |= {
             "commits": sorted(self.commits),
             "seeds": len(self.seeds),
@@ -86,6 +88,7 @@ def arm_result(runs: Path, arm: Arm, head: str = "") -> ArmResult:
     lesions: BySeed = {}
     correct = []
 
+    # The last head is the one that is compared, photograph by photograph.
     for run in measured_runs:
         arrays = run.arrays()
         hits = _hits(arrays, head)
@@ -93,6 +96,7 @@ def arm_result(runs: Path, arm: Arm, head: str = "") -> ArmResult:
             exact_match.setdefault(name, []).append(float(values.mean()))
         correct.append(list(hits.values())[-1])
 
+        # A single head is read for its answers alone.
         if not head:
             _add(boxes, _box_statistics(run, arrays))
             _add(lesions, _lesion_shares(arrays))

@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("arms", nargs="+", metavar="ARM-SEED")
     arguments = parser.parse_args()
 
+    # A row of leaves for each arm, under the arm's name.
     table = read_table(arguments.leaves)
     rows = len(arguments.arms)
     width = _LEAF_INCHES * _LEAF_COUNT
@@ -67,6 +68,7 @@ def main() -> None:
 
 def _draw_arm(row_axes: list[Axes], run: MeasuredRun, leaves: Path, table: Table) -> None:
     """The first leaves with spots that a run was measured on, and its boxes there."""
+    # The leaves that have spots, in the order in which the run was measured.
     cache = cached_sources(leaves, table, run.source_size)
     lesions = read_lesions(leaves, cache)
     arrays = run.arrays()
@@ -74,6 +76,7 @@ def _draw_arm(row_axes: list[Axes], run: MeasuredRun, leaves: Path, table: Table
         position for position, row in enumerate(arrays["rows"]) if table.image_names[row] in lesions
     ]
 
+    # The axes go from 0 to 1, whatever the pictures' size in pixels.
     for axes, position in zip(row_axes, positions[:_LEAF_COUNT], strict=True):
         row = arrays["rows"][position]
         axes.imshow(cache.sources[row], extent=(0, 1, 1, 0))

@@ -92,6 +92,7 @@ def _folders(parser: argparse.ArgumentParser, words: list[str]) -> dict[str, lis
     if len(words) < 2:
         parser.error("name two runs or more")
 
+    # A missing report is found here, before any run is read.
     folders: dict[str, list[Path]] = {}
     for word in words:
         name, equals, runs = word.partition("=")
@@ -119,6 +120,7 @@ def _require_same_photographs(trainings: Trainings) -> None:
 
 def _result(name: str, trainings: Trainings) -> dict[str, Any]:
     """Compare the trainings and draw them; the result in plain values for JSON."""
+    # The first training is the control; those in between are compared with the last one too.
     control, *others = trainings
     last = others[-1]
     between = others[:-1]
@@ -152,6 +154,7 @@ def _result(name: str, trainings: Trainings) -> dict[str, Any]:
 
 def _both_parts(trainings: Trainings) -> dict[str, Any]:
     """The comparison on `inner-test` and `inner-validation` together, for JSON."""
+    # Against the control, then against the last training.
     control, *others = trainings
     pairs = [_pair(trainings, arm, control, both_parts=True) for arm in others]
     pairs += [_pair(trainings, arm, others[-1], both_parts=True) for arm in others[:-1]]

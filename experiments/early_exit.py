@@ -89,6 +89,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
+    # The threshold is fitted on `inner-validation` and judged on other photographs.
     manifest = load_checkpoint(arguments.run / "model.safetensors").manifest
     threshold = _fit_threshold(arguments.run, manifest)
     answers = _read_answers(arguments.predictions, manifest)
@@ -130,6 +131,7 @@ def _read_answers(predictions: Path, manifest: Manifest) -> _Answers:
         for head, values in probabilities.items()
     }
 
+    # How sure the first look is decides whether it is the only one.
     first = probabilities[_FIRST_HEAD]
     assert np.isfinite(log_odds(first)).all()
     decision = manifest.decisions[_FIRST_HEAD]
@@ -140,6 +142,7 @@ def _read_answers(predictions: Path, manifest: Manifest) -> _Answers:
 
 def _point(answers: _Answers, threshold: float) -> _Point:
     """What a threshold costs and saves."""
+    # The first look's answer where it is sure enough, elsewhere that of all looks.
     exits = answers.confidence >= threshold
     full = answers.correct[answers.last_head]
     correct = np.where(exits, answers.correct[_FIRST_HEAD], full)
@@ -163,6 +166,7 @@ def _point(answers: _Answers, threshold: float) -> _Point:
 
 def _time(folder: Path) -> dict[str, Any]:
     """The shipped model from files to diagnoses, with an early exit and without, in turns."""
+    # The same photos in every run, drawn at random from the folder.
     photos = find_photos([folder])
     random.Random(0).shuffle(photos)
     photos = photos[:_TIMED_PHOTOS]
@@ -174,12 +178,14 @@ def _time(folder: Path) -> dict[str, Any]:
     _timed_predictions(full, photos)
     _timed_predictions(early, photos)
 
+    # In turns, so that a busy machine slows both alike; the median ratio counts.
     ratios = []
     for _ in range(_TIMED_ROUNDS):
         full_predictions, full_seconds = _timed_predictions(full, photos)
         early_predictions, early_seconds = _timed_predictions(early, photos)
         ratios.append(early_seconds / full_seconds)
 
+    # How often one look was enough, and how often an early exit keeps the labels.
     pairs = list(zip(early_predictions, full_predictions, strict=True))
     one_look = [len(early_one.scales) == 1 for early_one, _ in pairs]
     same_labels = [early_one.labels == full_one.labels for early_one, full_one in pairs]
@@ -224,6 +230,7 @@ def _draw(curve: list[_Point], fitted: _Point | None, full_exact_match: float) -
     exact_matches = [100 * point.exact_match for point in curve]
     axes.plot(costs, exact_matches, "o-", color="#0072B2", ms=4, lw=1.5)
 
+    # What looking at everything, always, reaches.
     full = 100 * full_exact_match
     axes.axhline(full, color="#444444", lw=0.8, ls="--")
     axes.annotate(
@@ -235,6 +242,7 @@ def _draw(curve: list[_Point], fitted: _Point | None, full_exact_match: float) -
         color="#444444",
     )
 
+    # There is no threshold if no early exit was good enough.
     if fitted is not None:
         position = (fitted.cost, 100 * fitted.exact_match)
         axes.plot(*position, "o", color="#D55E00", ms=9)

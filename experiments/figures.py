@@ -66,6 +66,7 @@ def _draw(curves: Curves) -> None:
         axes.set_title(title, fontsize=9)
         _draw_panel(axes, curves, metric)
 
+    # All panels show the same runs, so one legend serves them all.
     style_axes(panels)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)

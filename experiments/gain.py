@@ -53,6 +53,7 @@ def main() -> None:
 
 def rank_boxes(run: MeasuredRun, data: Path, table: Table) -> None:
     """Run scale 1 once over a run's photographs, fit the regression, write RUN/gain.npz."""
+    # Where the nine boxes lie, as shares of the source's sides.
     arrays = run.arrays()
     sources = cached_sources(data, table, run.source_size).sources
     validation_rows = rows_of(table, run.validation_names)
@@ -66,6 +67,7 @@ def rank_boxes(run: MeasuredRun, data: Path, table: Table) -> None:
     validation_features = _run_features(run, sources, validation_rows, validation_boxes)
     measured_features = _run_features(run, sources, arrays["rows"], measured_boxes)
 
+    # Out of fold on the validation part: a fit does too well on boxes that it has seen.
     out_of_fold, explained = cross_validated(validation_features, losses)
     predicted = fit_ridge(validation_features, losses)(measured_features)
     np.savez_compressed(
@@ -103,6 +105,7 @@ def box_features(maps: FloatArray, logits: FloatArray, boxes: FloatArray) -> NDA
     probabilities = 1 / (1 + np.exp(-logits))
     products = grid_index[..., None] * probabilities[:, None, None, :]
 
+    # Only differences within a photograph can rank its boxes.
     features = np.concatenate([box_means, grid_index, products.reshape(count, 9, -1)], axis=2)
     centred = features - features.mean(axis=1, keepdims=True)
     return np.asarray(centred.astype(np.float32))
@@ -142,6 +145,7 @@ def cross_validated(features: FloatArray, losses: FloatArray) -> tuple[FloatArra
         features: [n, 9, F].
         losses: [n, 9], less their means over the photograph's boxes.
     """
+    # Each photograph's losses are predicted by a fit that has not seen it.
     fold = np.arange(len(features)) % _FOLDS
     predicted = np.empty_like(losses)
     for number in range(_FOLDS):
@@ -149,6 +153,7 @@ def cross_validated(features: FloatArray, losses: FloatArray) -> tuple[FloatArra
         predict = fit_ridge(features[~left_out], losses[~left_out])
         predicted[left_out] = predict(features[left_out])
 
+    # Losses have mean 0 within a photograph, so their squares add up to the variance.
     unexplained = np.square(losses - predicted).sum() / np.square(losses).sum()
     return predicted, float(1 - unexplained)
 
@@ -158,6 +163,7 @@ def _run_features(
     run: MeasuredRun, sources: NDArray[np.uint8], rows: NDArray[np.intp], boxes: FloatArray
 ) -> NDArray[np.float32]:
     """The features [n, 9, F] of a run's scale 1 for some rows; see `box_features`."""
+    # Scale 1 alone: boxes are ranked before any of them is looked at.
     racnn = load_network(run.model_file).racnn
     parts = []
     for start in range(0, len(rows), _BATCH_SIZE):
@@ -171,11 +177,13 @@ def _run_features(
 
 def _cell_weights(boxes: FloatArray, map_side: int) -> tuple[FloatArray, FloatArray]:
     """Weights of a map's columns and rows inside the boxes, [n, 9, M] each, with sum 1."""
+    # The edges of the map's cells and of the boxes, as shares of the source's sides.
     cell_starts = np.arange(map_side)[None, None, None] / map_side
     cell_ends = cell_starts + 1 / map_side
     low = (boxes[..., :2] - boxes[..., 2:])[..., None]
     high = (boxes[..., :2] + boxes[..., 2:])[..., None]
 
+    # A cell that does not meet the box has a negative overlap, and weight 0.
     overlap = np.minimum(high, cell_ends) - np.maximum(low, cell_starts)  # [n, 9, 2, M]
     inside = overlap.clip(min=0)
     weights = inside / inside.sum(axis=3, keepdims=True)

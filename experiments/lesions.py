@@ -33,6 +33,7 @@ def lesion_hits(
         "_chance" at the end the means over random boxes of the same sizes, the second inside the
         first.
     """
+    # Photographs without known lesions say nothing about where boxes should lie.
     rows = [row for row, photo_lesions in enumerate(lesions) if len(photo_lesions)]
     known_lesions = [lesions[row] for row in rows]
     measured = [scale_boxes[rows] for scale_boxes in boxes]

@@ -189,5 +189,6 @@ def _nine_box_arrays(
         arrays[f"nine_{part}"] = logits
         arrays[f"nine_{part}_boxes"] = boxes
 
+    # The targets of the measured photographs are stored already, as `targets`.
     arrays["nine_select_targets"] = cache.table.targets(manifest.labels)[validation_rows]
     return arrays

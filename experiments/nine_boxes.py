@@ -63,6 +63,7 @@ def with_boxes(runs: Path, boxes: str, result: ArmResult) -> ArmResult:
         labels = load_checkpoint(run.model_file).manifest.labels
         validation, measured = _read(run)
 
+        # These kinds take the boxes in the order that experiments.gain predicts.
         if boxes.startswith("gain"):
             gain = _read_gain(run)
             validation = replace(validation, order=gain["select"])
@@ -71,6 +72,7 @@ def with_boxes(runs: Path, boxes: str, result: ArmResult) -> ArmResult:
 
         correct.append(_correct(validation, measured, boxes, labels))
 
+    # Only scale 2 was run at the nine boxes, so only its fusion with scale 1 has a score.
     exact_match = {fusion_head(2): [float(hits.mean()) for hits in correct]}
     return replace(
         result, correct=np.stack(correct), exact_match=exact_match, boxes={}, explained=explained
@@ -95,6 +97,7 @@ def fusion_inputs(
     box_logits = logits[:, 1:]
     photographs = np.arange(len(logits))
 
+    # Scale 2's logits at the chosen box; the mean where several are chosen.
     if boxes == "oracle":
         best = binary_cross_entropies(logits, targets).argmin(axis=1)
         fine_logits = box_logits[photographs, best]

@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
 
+    # One split trains the arms, the other the checkpoint that they start from.
     parts = _divide(arguments.data)
     shared_file = arguments.out.with_name(f"{arguments.out.stem}-shared.json")
     make_folder(arguments.out.parent)

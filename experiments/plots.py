@@ -66,6 +66,7 @@ def draw_comparison(
     figure = new_figure(8.6, 1.1 + 0.38 * len(arms))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
 
+    # The exact match of every seed, the first arm at the top.
     heads_drawn = _draw_arms(left, arms, exact_matches)
     left.set_yticks(range(len(arms)), arms)
     left.invert_yaxis()
@@ -94,6 +95,7 @@ def _draw_arms(axes: Axes, arms: Sequence[str], exact_matches: ExactMatches) -> 
         if fusions:
             drawn["last fusion"] = by_seed[fusions[-1]]
 
+        # Each head is in the legend once, however many arms have it.
         for head, values in drawn.items():
             axes.plot(
                 values,

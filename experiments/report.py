@@ -67,6 +67,7 @@ class ComparisonResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
+        # The command that trains these arms again; capitals stand for folders and files.
         comparison = self.comparison
         data = "LEAVES LEAVES/parts.json" if comparison.data == "leaves" else "DATA PARTS.json"
         names = " ".join(f"--arm {arm}" for arm in comparison.trained_arms)
@@ -146,6 +147,7 @@ def zoom_values(runs: Path, arms: Iterable[str]) -> dict[str, dict[str, HeadZoom
             if kind != "learned":
                 continue
 
+            # How often the learned boxes' answers are right, and how much more often than others'.
             learned = np.stack(by_seed)
             differences = {
                 other: paired_difference(learned, np.stack(hits[f"{other} {head}"]))
@@ -158,10 +160,12 @@ def zoom_values(runs: Path, arms: Iterable[str]) -> dict[str, dict[str, HeadZoom
 
 def _result(name: str, arms: dict[str, Arm], runs: Path) -> ArmResult:
     """The result of an ARM, or of an ARM:KIND, where the kind is a head or a kind of boxes."""
+    # ARM:scale1 is that head of the arm, as it was trained.
     trained_arm, _, kind = name.partition(":")
     if kind.startswith("scale"):
         return arm_result(runs, arms[trained_arm], head=kind)
 
+    # Any other kind is of boxes, which the trained networks are given instead of their own.
     result = arm_result(runs, arms[trained_arm])
     return with_boxes(runs, kind, result) if kind else result
 

@@ -90,6 +90,7 @@ class Experiment:
         )
         training_seconds = time.perf_counter() - started
 
+        # On photographs that neither the training nor any choice has used.
         exact_matches = measure(
             folder,
             cache,

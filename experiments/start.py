@@ -29,12 +29,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
 
+    # Every finer scale starts as the run's scale 2.
     checkpoint = load_checkpoint(arguments.anybox / "model.safetensors")
     tensors = {}
     for part, origin in _ORIGINS.items():
         for name, tensor in checkpoint.part(origin).items():
             tensors[f"{part}.{name}"] = tensor.clone()
 
+    # Decisions and scores were fitted to the run's own network, not to this one.
     manifest = replace(checkpoint.manifest, decisions={}, head="", metrics={})
     save_checkpoint(arguments.out, tensors, manifest)
     print(f"{arguments.out}: {', '.join(load_checkpoint(arguments.out).parts)}")

@@ -51,6 +51,7 @@ def paired_difference(arm: NDArray[np.bool_], control: NDArray[np.bool_]) -> Pai
         arm: [seeds, n], whether each photograph is answered exactly.
         control: the same; where one of the two has fewer seeds, the other's first ones are taken.
     """
+    # Runs are paired in their order; where one side has more, its last ones are left out.
     seeds = min(len(arm), len(control))
     differences = arm[:seeds].astype(np.float64) - control[:seeds]
     photograph_means = differences.mean(axis=0)

@@ -105,6 +105,7 @@ def read_predictions(path: Path) -> list[CsvRow]:
 
 def read_answers(table: Sequence[CsvRow]) -> Answers:
     """Compare the answers of a predictions.csv with its labels."""
+    # As sets, because the order of labels does not matter.
     targets = [set(row["labels"].split()) for row in table]
     answer_column = next(key for key in table[0] if key.startswith("predicted_"))
     answers = [set(row[answer_column].split()) for row in table]

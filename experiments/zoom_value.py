@@ -52,6 +52,7 @@ def measure_zoom_value(run: MeasuredRun, data: Path, table: Table) -> None:
     Raises:
         SystemExit: the run was measured on other data.
     """
+    # The run's rows are indices into the table, which therefore has to be the same one.
     arrays = run.arrays()
     rows = arrays["rows"]
     checkpoint = load_checkpoint(run.model_file)

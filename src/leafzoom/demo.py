@@ -70,6 +70,7 @@ def run_demo(
         raise TrainingError(f"{out} holds a demo already: choose another folder with --out")
     make_folder(out)
 
+    # All paths in one place: the lines that are printed name them.
     recipe = load_recipe("demo", [f"seed={seed}", *changes])
     leaves = out / "leaves"
     cache_folder = out / "cache"
@@ -127,6 +128,7 @@ def _evaluate(
     lesions = read_lesions(leaves, cache)
     zoom = measure_zoom_value(network.network, evaluation, cache, lesions=lesions)
 
+    # The report says that these are rendered leaves, not photographs.
     dataset = DatasetDescription(
         csv="rendered leaves",
         split="inner-report",
@@ -196,9 +198,11 @@ def _echo_figures(evaluation: Evaluation, zoom: ZoomValue, echo: Callable[[str],
         f"all looks fused ({fused_head}): {exact_match[fused_head]:.0%}."
     )
 
+    # What looking closer somewhere else would have given.
     by_boxes = [f"{kind} {scores[fused_head]:.0%}" for kind, scores in zoom.exact_match.items()]
     echo(f"The same classifiers with other boxes: {', '.join(by_boxes)}.")
 
+    # Empty if no scored leaf has a known lesion.
     hit_rates = zoom.pointing.hit_rates
     if hit_rates:
         last_scale = next(reversed(hit_rates["learned"]))

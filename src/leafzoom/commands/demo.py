@@ -26,6 +26,7 @@ def demo(out: Path, seed: int) -> None:
     \b
     Example: leafzoom demo --out demo
     """
+    # Imported late, so that other commands start without PyTorch.
     from leafzoom.demo import run_demo
 
     run_demo(out, seed=seed, echo=click.echo)

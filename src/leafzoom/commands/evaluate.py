@@ -79,6 +79,7 @@ def evaluate(
     manifest = network.manifest
     make_folder(out)
 
+    # The photographs, their known lesions, and the part that is scored.
     cache = labelled_cache(data, csv_file, cache_folder, manifest.source_size)
     cache.table.require_clean()
     lesions = read_lesions(data, cache)
@@ -94,6 +95,7 @@ def evaluate(
             zooming, evaluation, cache, photographs=zooms, lesions=lesions
         )
 
+    # Only a run folder has the film of its training.
     run = run_folder(model)
     write_report_files(
         out,
@@ -105,6 +107,7 @@ def evaluate(
         film=run / "attention.gif" if run else None,
     )
 
+    # The warning comes last, where it is seen.
     _echo_scores(evaluation)
     click.echo(f"{len(part.image_names)} photographs ({split_name}); see {out / 'index.html'}")
     part.warn_of_overlap()
@@ -141,6 +144,7 @@ class _EvaluatedPart:
 
     def warn_of_overlap(self) -> None:
         """Print a line for every use of these photographs in the model's training."""
+        # The weights are fitted to the training part.
         if self.trained_on:
             echo_to_stderr(
                 f"leafzoom: {self.trained_on} of these photographs were trained on, so these "
@@ -162,6 +166,7 @@ def _evaluated_part(
     from leafzoom.dataset.split import evaluation_image_names, read_split, split_of_model
     from leafzoom.model_file.paths import run_folder
 
+    # A run folder holds its split; any other model knows its split's digest at most.
     run = run_folder(model)
     stored_split = read_split(run / "split.json") if run else None
     split_digest = manifest.data.get("split_digest")

@@ -46,6 +46,7 @@ def export(run: str, out: Path, data: Path | None, half: bool) -> None:
         from leafzoom.model_file.checkpoint import load_checkpoint
         from leafzoom.model_file.paths import checkpoint_path
 
+    # A name that cannot be written is refused before the checkpoint is read.
     if out.suffix != ".onnx" or out.is_dir():
         raise UsageError(f"--out {out} has to be a file that ends in .onnx")
 
@@ -81,6 +82,7 @@ def export_checkpoint(path: Path, out: Path, cache: Cache | None, *, half: bool 
     if half:
         checkpoint = checkpoint.in_half_precision()
 
+    # With --half, it is the rounded weights that are compared.
     sources = _compared_sources(checkpoint, cache)
     parity = export_onnx(checkpoint, out, sources)
 

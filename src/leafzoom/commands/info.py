@@ -38,6 +38,7 @@ def _manifest_lines(manifest: Manifest) -> Iterator[str]:
     )
     yield from _decision_lines(manifest)
 
+    # How the model was made, and how well it scored.
     yield f"data: {json.dumps(manifest.data)}"
     yield f"recipe: {json.dumps(manifest.recipe)}"
     yield from _metric_lines(manifest)

@@ -74,6 +74,7 @@ def labelled_cache(
         from leafzoom.dataset.cache import build_cache, default_cache_folder
         from leafzoom.dataset.table import read_table
 
+    # The default folder depends on the size, so that caches of several sizes can coexist.
     table = read_table(data, csv_file)
     folder = cache_folder or default_cache_folder(data, table.csv, source_size)
     return build_cache(table, folder, source_size, echo=echo_to_stderr)

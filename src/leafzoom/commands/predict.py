@@ -71,6 +71,7 @@ def predict(
         make_folder(out)
     _escape_unknown_characters()
 
+    # Counted for the bar; a folder without photos is an error before the model is read.
     photo_count = sum(1 for _ in iter_photos(photos, but_not=out))
     network = open_network(model)
     labels = network.manifest.labels.names
@@ -98,6 +99,7 @@ def predict(
                 results = (entry.result for entry in journal.results())
                 write_records(failures.count_in(results), output_format, sys.stdout, labels)
 
+    # A photo that cannot be read stops no other, but the exit status tells of it.
     if failures.count:
         sys.exit(1)
 

@@ -49,6 +49,7 @@ class PrepareReport:
         for combination, count in self.combinations.items():
             click.echo(f"  {count:6} {combination or '(no label)'}")
 
+        # Where near-duplicates have different labels, one of the two is likely wrong.
         conflicts = sum(pair.conflicting(self.table) for pair in self.pairs)
         click.echo(
             f"{len(self.pairs)} pairs of near-duplicates, {conflicts} of them with different labels"

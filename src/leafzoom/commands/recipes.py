@@ -51,6 +51,7 @@ def _setting_lines(recipe: Recipe) -> Iterator[str]:
     """Every setting with its value, its meaning, its type and its range."""
     from leafzoom.recipe import describe_recipe
 
+    # An empty line before each section.
     section = ""
     for setting in describe_recipe(recipe):
         if setting.section != section:

@@ -27,6 +27,7 @@ def serve(host: str, port: int, model: str) -> None:
     \b
     Example: leafzoom serve --port 8000
     """
+    # Imported late, so that other commands start without the web framework.
     from leafzoom.serve.server import run_server
 
     run_server(model, host=host, port=port, echo=click.echo)

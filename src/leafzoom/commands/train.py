@@ -84,6 +84,7 @@ def train(
     cache.table.require_clean()
     split = training_split(cache, split_name)
 
+    # How it runs on this machine; what is trained is up to the recipe.
     settings = Settings(accelerator=accelerator, precision=precision, tensorboard=tensorboard)
     checkpoint = train_run(
         cache,
@@ -96,4 +97,5 @@ def train(
         echo=echo_to_stderr,
     )
 
+    # The exported model predicts without PyTorch.
     export_checkpoint(checkpoint, out / "model.onnx", cache)

@@ -71,6 +71,7 @@ def outputs_by_box_kind(
     generator = torch.Generator().manual_seed(seed)
     batches: dict[BoxKind, list[_BatchOutputs]] = {kind: [] for kind in BOX_KINDS}
 
+    # A batch at a time bounds the memory, and all kinds of boxes share its first look.
     starts = range(0, len(sources), _BATCH_SIZE)
     for start in tqdm(starts, "zoom value", unit="batch", disable=None, leave=False):
         batch = np.array(sources[start : start + _BATCH_SIZE])
@@ -127,6 +128,7 @@ def _zoom_in(
     states = [first]
     used_sizes = []
 
+    # Zoom in as the network does, but to boxes of this kind.
     for zoom in range(len(racnn.apns)):
         if kind == "learned":
             proposals = racnn.propose(state)
@@ -156,16 +158,19 @@ def _zoom_in(
 
 def _concatenate(batches: Sequence[_BatchOutputs]) -> BoxKindOutputs:
     """The outputs of all photographs, from those of batches."""
+    # A label is in the answer where its logit is above 0, its probability above one half.
     answers = {}
     for head in batches[0].logits:
         logits = torch.cat([batch.logits[head] for batch in batches])
         answers[head] = (logits > 0).cpu().numpy()
 
+    # Centres as shares of the source's sides.
     centres = {}
     for scale in batches[0].centres:
         points = torch.cat([batch.centres[scale] for batch in batches])
         centres[scale] = points.double().cpu().numpy()
 
+    # Batches hold the sizes of every zoom; they are joined zoom by zoom.
     sizes_by_zoom = zip(*(batch.sizes for batch in batches), strict=True)
     sizes = tuple(torch.cat(parts) for parts in sizes_by_zoom)
     return BoxKindOutputs(answers, centres, sizes)

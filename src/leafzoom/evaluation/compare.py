@@ -96,13 +96,16 @@ def compare_runs(folders: list[Path], out: Path) -> Path:
         DataError: a folder is no run, or is damaged.
         LeafzoomError: `out` cannot be written.
     """
+    # A damaged run, or a folder that cannot be written to, is found before any work.
     runs = [read_run(folder) for folder in folders]
     names = _distinct_names([run.name for run in runs])
     make_folder(out)
 
+    # The scores, for programs.
     rows = _score_rows(runs, names)
     write_json(out / "compare.json", {"runs": names, "scores": [row.to_dict() for row in rows]})
 
+    # The same scores with the paper's figures, for people.
     page = _template().render(
         runs=list(zip(names, runs, strict=True)),
         sections=_sections(runs, names),
@@ -176,6 +179,7 @@ def _figure_lines(scales: int) -> dict[str, list[_Line]]:
         title = f"Classifier loss of scale {scale} (figure 11)"
         figures[title] = _validation_and_training(f"loss_scale{scale}")
 
+    # Figure 12: the loss that asks every scale to do better than the one before.
     for scale in range(1, scales):
         title = f"Ranking loss of scales {scale} and {scale + 1} (figure 12)"
         figures[title] = _validation_and_training(f"ranking_loss{scale}{scale + 1}")
@@ -221,6 +225,7 @@ def _score_row(
     run: RunRecord, name: str, head: str, reference_logits: NDArray[np.float64] | None
 ) -> _ScoreRow:
     """A head's scores, and the difference to a reference with logits [N, L], if there is one."""
+    # A logit above 0 is a probability above one half.
     answers = {"run": run.logits[head] > 0}
     if reference_logits is not None:
         answers["reference"] = reference_logits > 0

@@ -74,6 +74,7 @@ def write_dataset_page(cache: Cache, pairs: Sequence[NearDuplicate], path: Path)
     Raises:
         LeafzoomError: the page cannot be written.
     """
+    # How often each label, and each combination of labels, occurs.
     table = cache.table
     label_counts = Counter(chain.from_iterable(row.labels for row in table.rows))
     combinations = combination_counts([row.labels for row in table.rows])
@@ -122,6 +123,7 @@ def _combination_figure(counts: dict[str, int]) -> str | None:
 
 def _mixed_batch(cache: Cache) -> list[int]:
     """Rows drawn at random, the combinations of labels in turn, the most frequent first."""
+    # In random order, so that the page shows more than the top of the table.
     shuffled = np.random.default_rng(0).permutation(len(cache.table.rows))
     rows_by_combination: dict[tuple[str, ...], list[int]] = {}
     for row in shuffled:

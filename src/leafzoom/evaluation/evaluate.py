@@ -83,11 +83,13 @@ def evaluate(
         DataError: the photographs have labels that the model does not have, or the cache is of
             another size.
     """
+    # Photographs that do not fit the model are refused before the network runs.
     manifest = network.manifest
     heads = tuple(dict.fromkeys(heads))
     _check_source_size(cache, manifest)
     targets = cache.table.take(image_names).targets(manifest.labels)
 
+    # The network runs once; all scores are computed from these outputs.
     outputs = _run_network(network, cache, image_names, heads)
     probabilities = outputs.probabilities
 
@@ -122,6 +124,7 @@ def verdict_counts(evaluation: Evaluation) -> dict[Verdict, VerdictCount]:
     for row, prediction in enumerate(predictions):
         is_correct[row] = (prediction.label_vector == evaluation.targets[row]).all()
 
+    # A verdict that no photograph got has no share of right answers.
     counts: dict[Verdict, VerdictCount] = {}
     for verdict in get_args(Verdict):
         has_verdict = np.array([prediction.verdict == verdict for prediction in predictions], bool)
@@ -144,10 +147,12 @@ def _run_network(
     network: Network, cache: Cache, image_names: Sequence[str], heads: Sequence[str]
 ) -> _Outputs:
     """Run the network over photographs of the cache, batch by batch."""
+    # The photographs' rows in the cache.
     manifest = network.manifest
     row_by_name = {name: row for row, name in enumerate(cache.table.image_names)}
     rows = np.array([row_by_name[name] for name in image_names], np.int64)
 
+    # The outputs of all batches, joined at the end.
     probabilities: dict[str, list[NDArray[np.float32]]] = {}
     boxes: list[list[NDArray[np.float64]]] = [[] for _ in range(manifest.scales)]
     predictions: list[SelectivePrediction] = []

@@ -112,6 +112,7 @@ def calibration(bins: CalibrationBins) -> str:
     below = np.minimum(half_width, accuracy)
     above = np.minimum(half_width, 1 - accuracy)
 
+    # The dashed diagonal is where a well calibrated model's points lie.
     with _figure(4.2, 3.8) as figure:
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color="#aaa", linewidth=1, linestyle="--")
@@ -151,6 +152,7 @@ def bars(counts: Mapping[str, int], title: str) -> str:
         texts = [f"{count:,}" for count in counts.values()]
         axes.bar_label(bar_patches, texts, padding=4, fontsize=9, color="#333")
 
+        # The first name at the top; no axis of counts, which stand at the bars.
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.margins(x=0.14)
@@ -191,6 +193,7 @@ def confusion(targets: NDArray[np.integer], answers: NDArray[np.integer], labels
     Combinations that do not occur are left out, the others sorted by their frequency. Targets that
     are no known combination are in a row of their own.
     """
+    # Labels and answers that are no known combination come last.
     counts = _confusion_counts(targets, answers, labels)
     names = [_combination_name(labels, combination) for combination in labels.combinations]
     names.append("another")
@@ -207,6 +210,7 @@ def confusion(targets: NDArray[np.integer], answers: NDArray[np.integer], labels
         axes = figure.add_subplot()
         _draw_confusion(axes, counts)
 
+        # Each row says how many photographs it stands for.
         ticks = range(len(order))
         row_totals = counts.sum(axis=1)
         row_names = [f"{name} ({total})" for name, total in zip(names, row_totals, strict=True)]
@@ -229,6 +233,7 @@ def zoom_value_bars(
         intervals: {kind: {head: interval}}.
         value: the name of the scores.
     """
+    # A group takes 0.8 of the distance between two heads, the rest is the gap.
     kinds = list(scores)
     heads = list(scores[kinds[0]])
     width = 0.8 / len(kinds)
@@ -291,6 +296,7 @@ def _draw_precision_recall(
     axes: Axes, targets: NDArray[np.integer], probabilities: Mapping[str, NDArray[np.floating]]
 ) -> None:
     """One label's curves: targets [N], {head: probabilities [N]}."""
+    # Without a photograph that has the label, there is no recall.
     if not targets.any():
         axes.text(0.5, 0.5, "no photograph has it", ha="center", color="#777")
         return
@@ -327,6 +333,7 @@ def _combination_name(labels: LabelSet, combination: Sequence[int]) -> str:
 
 def _draw_confusion(axes: Axes, counts: NDArray[np.int64]) -> None:
     """Shares of each row as shades, with the counts."""
+    # Shades are shares of a row, so that rare combinations can be read too.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
 
@@ -351,6 +358,7 @@ def _figure(width: float, height: float) -> Iterator[Figure]:
 
 def _svg(figure: Figure, title: str) -> str:
     """A figure as an SVG element, with its title for screen readers."""
+    # Without the date, so that files do not differ, and without the XML header, to stand in HTML.
     content = io.StringIO()
     metadata = {"Date": None, "Title": title}
     figure.savefig(content, format="svg", metadata=metadata, transparent=True)

@@ -217,6 +217,7 @@ def _evaluated_item(
 
 def _scale_probabilities(evaluation: Evaluation, row: int) -> list[dict[str, float]]:
     """Every scale's {label: probability}; empty ones unless all scales were scored."""
+    # Only some of the heads may have been asked for.
     scales = evaluation.manifest.scales
     heads = [head for head in evaluation.probabilities if head.startswith("scale")]
     if len(heads) != scales:
@@ -231,6 +232,7 @@ def _scale_probabilities(evaluation: Evaluation, row: int) -> list[dict[str, flo
 
 def _in_turns(rows: Sequence[int], targets: NDArray[np.integer], labels: LabelSet) -> list[int]:
     """Rows in another order: one of each combination of labels, then a second one of each, …"""
+    # Rows whose labels are no known combination are left out.
     rows_by_combination: dict[tuple[int, ...], list[int]] = {
         combination: [] for combination in labels.combinations
     }

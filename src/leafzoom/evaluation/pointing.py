@@ -64,6 +64,7 @@ def play_pointing_game(
         lesions: of each photograph, [m, 4]; none at all for an empty game.
         seed: of the random boxes and of the bootstrap.
     """
+    # Photographs without a known lesion cannot be hit and do not count.
     rows = [row for row, boxes in enumerate(lesions) if len(boxes)]
     if not rows:
         return PointingGame()
@@ -94,6 +95,7 @@ def _score_hits(hits: Hits, seed: int) -> PointingGame:
             flat_hits[f"{kind} {scale}"] = values
     means = resample_means(flat_hits, seed=seed)
 
+    # How often each kind of box hits, and how much more often the learned ones do.
     hit_rates: dict[BoxKind, dict[str, float]] = {}
     intervals: dict[BoxKind, dict[str, Interval]] = {}
     gain: dict[BoxKind, dict[str, Difference]] = {}
@@ -132,6 +134,7 @@ def _mean_random_hits(
         for zoom, centres in enumerate(centres_by_zoom):
             hits_by_zoom[zoom].append(_hits(centres, lesions))
 
+    # For every photograph, the share of the draws that hit.
     return [np.mean(hits, axis=0) for hits in hits_by_zoom]
 
 
@@ -139,6 +142,7 @@ def _random_centres(
     racnn: RACNN, sizes: Sequence[Tensor], generator: torch.Generator
 ) -> list[NDArray[np.float64]]:
     """Centres [N, 2] of random boxes of each zoom's sizes [N, 1], each inside the box before."""
+    # The first zoom's boxes lie anywhere in the source.
     boxes = whole_box(len(sizes[0]), racnn.source_size, like=sizes[0])
     centres_by_zoom = []
 

@@ -48,6 +48,7 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         DataError: the folder is no run, or one of its files is damaged.
     """
+    # Without logits for now: only a finished run has a selection.csv.
     try:
         content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         labels = sorted(content["labels"])

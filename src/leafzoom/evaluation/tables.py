@@ -223,6 +223,7 @@ def label_tables(evaluation: Evaluation, uncertainty: Uncertainty) -> list[Label
 
 def zoom_tables(zoom_value: ZoomValue) -> ZoomTables:
     """The gains of learned boxes, and the pointing game where lesions are known."""
+    # A row a kind of box: how much better the learned boxes score, head by head.
     heads = tuple(zoom_value.exact_match["learned"])
     rows = []
     for kind, gain in zoom_value.gain.items():

@@ -93,6 +93,7 @@ def measure_zoom_value(
     cache_row_by_name = {name: row for row, name in enumerate(cache.table.image_names)}
     cache_rows = [cache_row_by_name[evaluation.image_names[row]] for row in evaluation_rows]
 
+    # Lesions as shares of the photo's sides, to compare with centres as shares of the source's.
     return zoom_value(
         network,
         cache.sources[cache_rows],
@@ -119,6 +120,7 @@ def zoom_value(
             lesion is known.
         seed: of the random boxes and of the bootstrap.
     """
+    # The scores of all kinds are from the same resamples, so that differences are paired.
     outputs = outputs_by_box_kind(network, sources, seed=seed)
     answers = {kind: outputs[kind].answers for kind in BOX_KINDS}
     resampled = _resample(targets, answers, seed)
@@ -148,6 +150,7 @@ def zoom_value(
             for head in exact_match[kind]
         }
 
+    # Whether boxes lie on lesions, which better answers alone do not show.
     pointing = play_pointing_game(network.racnn, outputs, lesions, seed=seed)
     return ZoomValue(exact_match, micro_f1, intervals, gain, len(targets), pointing)
 
@@ -163,6 +166,7 @@ def _resample(
             flat_answers[f"{kind} {head}"] = values
     flat_scores = resample_scores(targets, flat_answers, seed=seed)
 
+    # Back to a dictionary for each kind.
     scores: dict[BoxKind, dict[str, ResampledScores]] = {}
     for kind, kind_answers in answers.items():
         scores[kind] = {head: flat_scores[f"{kind} {head}"] for head in kind_answers}

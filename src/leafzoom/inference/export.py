@@ -99,10 +99,12 @@ def export_onnx(checkpoint: Checkpoint, path: Path, sources: NDArray[np.uint8]) 
     model = _exported_graph(network, sources)
     finish_model(model, checkpoint)
 
+    # The file gets its name only once the comparison has passed.
     with replacing(path) as temporary:
         save_model(model, temporary)
         result = parity(network, OnnxNetwork(temporary), sources)
 
+        # Some networks amplify float32's rounding, on the worst photographs above the tolerance.
         allowed = _PROBABILITY_TOLERANCE
         if result.probability > allowed:
             rounding = _float32_rounding(checkpoint, network, sources[list(result.worst)])
@@ -128,6 +130,7 @@ def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parit
             differences = differences.maximum(_first_look_differences(first, second, batch))
         parts.append(differences)
 
+    # The worst photographs are named, so that rounding can be measured on them.
     probability = np.concatenate([part.probability for part in parts])
     box_px = np.concatenate([part.box_px for part in parts])
     ood_score = np.concatenate([part.ood_score for part in parts])
@@ -146,6 +149,7 @@ def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parit
 
 def _exported_graph(network: TorchNetwork, sources: NDArray[np.uint8]) -> onnx.ModelProto:
     """A network's graph as PyTorch exports it, for any number of sources [N, S, S, 3]."""
+    # Detectors are optional, and so are their scores among the outputs.
     fused = network.network
     manifest = network.manifest
     output_names = probability_outputs(manifest.network_heads) + box_outputs(manifest.scales)
@@ -212,11 +216,13 @@ def _differences(first: NetworkArrays, second: NetworkArrays) -> _Differences:
     """The differences between two networks' outputs; heads that only one has are left out."""
     count = len(first.boxes[0])
 
+    # Each photograph's worst label, over all heads.
     probability = np.zeros(count)
     for head in first.probabilities.keys() & second.probabilities.keys():
         difference = np.abs(first.probabilities[head] - second.probabilities[head])
         probability = np.maximum(probability, difference.max(axis=1))
 
+    # Its worst edge of any box, in pixels of the source.
     box_px = np.zeros(count)
     for first_boxes, second_boxes in zip(first.boxes, second.boxes, strict=True):
         box_px = np.maximum(box_px, np.abs(first_boxes - second_boxes).max(axis=1))

@@ -66,6 +66,7 @@ def _write_csv(
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["photo", "verdict", "labels", "confidence", *labels, "error"])
 
+    # A photo that cannot be read has a row too, with its error in the last column.
     for result in results:
         photo = _cell(result.photo)
         if isinstance(result, FailedPhoto):
@@ -98,6 +99,7 @@ def _write_table(results: Iterable[Prediction | FailedPhoto], out: TextIO) -> No
 def _write_prediction(prediction: Prediction, out: TextIO) -> None:
     out.write(f"{prediction.photo}\n  {prediction.summary}\n")
 
+    # After an early exit there is one look, and one column says it all.
     scales = prediction.scales
     first_column = "fused"
     if len(scales) == 1:

@@ -52,6 +52,7 @@ def _failed_row(failed: FailedPhoto) -> str:
 
 
 def _prediction_row(prediction: Prediction, picture: str | None) -> str:
+    # Names and labels are escaped: a file's name may hold HTML.
     name = escape(_printable(prediction.photo))
     labels = " + ".join(prediction.labels).replace("_", " ")
     diagnosis = escape(labels or _NO_DIAGNOSIS[prediction.verdict])

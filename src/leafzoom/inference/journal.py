@@ -78,6 +78,7 @@ class Journal:
         self._run = (last_run or 0) + 1
 
     def _create_tables(self) -> None:
+        # The version is 0 in a new file.
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version not in (0, _FORMAT_VERSION):
             raise LeafzoomError(
@@ -151,6 +152,7 @@ class Journal:
 
         It is never the name of another picture or of a file in the folder.
         """
+        # A photo that was diagnosed before keeps the name of its picture.
         row = self._execute(
             "SELECT picture FROM results WHERE photo = ?", (os.fsencode(photo),)
         ).fetchone()

@@ -35,6 +35,7 @@ def open_network(model: str, *, prefer: str = "onnx") -> Network:
             f"{path} is no run folder, .onnx or .safetensors file: name one of these, or bundled"
         )
 
+    # Only checkpoints need PyTorch, so it is imported as late as this.
     with needs_extra("train", "reading a checkpoint"):
         from leafzoom.inference.torch_network import TorchNetwork
         from leafzoom.model_file.checkpoint import load_checkpoint

@@ -57,6 +57,7 @@ class NetworkArrays:
     ood_score: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
+        # Each array by itself.
         for head, probabilities in self.probabilities.items():
             if probabilities.ndim != 2:
                 shape = probabilities.shape
@@ -70,6 +71,7 @@ class NetworkArrays:
         if score is not None and score.ndim != 1:
             raise ModelError(f"out-of-distribution scores have to be [N], not {score.shape}")
 
+        # All of them together: one row for each source.
         lengths = {len(array) for array in (*self.probabilities.values(), *self.boxes)}
         if score is not None:
             lengths.add(len(score))
@@ -167,6 +169,7 @@ class OnnxNetwork:
         feed = {SOURCE_INPUT: sources}
         results: Sequence[NDArray[np.float32]] = self._session.run(self._outputs, feed)
 
+        # Results are in the order of the names asked for: heads, boxes, perhaps the score.
         first_box = len(self._heads)
         after_boxes = first_box + self.manifest.scales
         probabilities = dict(zip(self._heads, results[:first_box], strict=True))
@@ -201,6 +204,7 @@ class OnnxNetwork:
         """A session of ONNX Runtime for a model's bytes."""
         import onnxruntime
 
+        # Errors are raised below with their reason, so ONNX Runtime need not log them too.
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = _LOG_FATAL_ONLY
@@ -226,6 +230,7 @@ class OnnxNetwork:
 
     def _check_shapes(self) -> None:
         """Check the graph's inputs and outputs against the metadata."""
+        # The input: pictures of the size that the metadata names.
         inputs = self._session.get_inputs()
         side = self.manifest.source_size
         specifications = [(entry.name, entry.type, entry.shape[1:]) for entry in inputs]

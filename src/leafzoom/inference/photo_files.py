@@ -38,6 +38,7 @@ def iter_photos(paths: Iterable[Path], *, but_not: Path | None = None) -> Iterat
             yield path
             continue
 
+        # Large folders are listed while their photos are used, so an empty one shows at its end.
         is_empty = True
         for photo in _photos_below(path, skipped):
             is_empty = False

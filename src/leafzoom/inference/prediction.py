@@ -227,6 +227,7 @@ def photo_box(
     >>> photo_box(np.array([64.0, 64.0, 192.0, 192.0]), 256, (4000, 2672))
     (1000.0, 668.0, 3000.0, 2004.0)
     """
+    # The source is square whatever the photo's proportions, so x and y have other factors.
     width, height = photo_size
     x_factor = width / source_size
     y_factor = height / source_size

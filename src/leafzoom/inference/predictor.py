@@ -106,6 +106,7 @@ class Predictor:
         photo = Path(photo) if isinstance(photo, str) else photo
         _require_one_photo(photo)
 
+        # The photo itself is kept as well, so that the prediction can draw it later.
         name = _name_of(photo, number=1)
         original = _plain_photo(photo)
         source = read_source(original, self.network.manifest.source_size)
@@ -213,6 +214,7 @@ class Predictor:
                 if len(pending) >= max_pending:
                     yield pending.popleft().result()
 
+            # No more photos come in; hand out the rest.
             while pending:
                 yield pending.popleft().result()
 
@@ -245,6 +247,7 @@ class Predictor:
             probabilities = self._by_label(arrays.probabilities[scale_head(scale)][row])
             scales.append(ScalePrediction(scale, box, probabilities))
 
+        # `labels` is empty unless the verdict is a diagnosis; `likely` has the answer all the same.
         return Prediction(
             photo=photo.name,
             labels=likely if answer.verdict == "diagnosis" else (),
@@ -269,6 +272,7 @@ class Predictor:
 
 def _with_thresholds(manifest: Manifest, thresholds: Mapping[str, float]) -> dict[str, Decision]:
     """Every head's decision, with some thresholds replaced."""
+    # A misspelt label would otherwise change nothing, without a word.
     labels = manifest.labels.names
     for label, threshold in thresholds.items():
         if label not in labels:
@@ -280,6 +284,7 @@ def _with_thresholds(manifest: Manifest, thresholds: Mapping[str, float]) -> dic
                 f"the threshold of {label} has to lie between 0 and 1, not at {threshold:g}"
             )
 
+    # Labels that are not named keep their fitted thresholds.
     decisions = {}
     for head, decision in manifest.decisions.items():
         fitted = dict(zip(labels, decision.thresholds, strict=True))

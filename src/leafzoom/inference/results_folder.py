@@ -84,12 +84,14 @@ def _diagnose_new_photos(
             if path.parent.resolve() == results_folder and journal.is_picture(path.name):
                 continue
 
+            # A photo that was diagnosed in an earlier run is not run again.
             if journal.reuse(path, position):
                 progress(1)
             else:
                 in_progress.append(_PhotoAtPosition(path, position))
                 yield path
 
+    # Results come in the order of the photos, so the oldest in progress is this one's.
     for result in predictor.predict_many(new_photos()):
         photo = in_progress.popleft()
         entry = _with_picture(result, photo.path, folder, journal)

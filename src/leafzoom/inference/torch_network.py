@@ -68,6 +68,7 @@ class TorchNetwork:
         self.device = torch.device(device)
         self.network = network_from_checkpoint(checkpoint).to(self.device, dtype)
 
+        # Some checkpoints hold the plain fine-tuned backbone too, as a head of its own.
         self._backbone: Backbone | None = None
         if BACKBONE_HEAD in checkpoint.parts:
             backbone = _backbone_from_checkpoint(checkpoint)
@@ -79,6 +80,7 @@ class TorchNetwork:
         """Predict all heads for uint8 sources [N, S, S, 3]."""
         batch = self._batch(sources)
 
+        # The plain backbone sees the whole source, as scale 1 does.
         probabilities = {}
         if self._backbone is not None:
             view = self.network.racnn.whole_view(self._tta_images(batch)).image
@@ -88,6 +90,7 @@ class TorchNetwork:
         for head, logits in output.logits.items():
             probabilities[head] = _as_array(torch.sigmoid(logits))
 
+        # The network's boxes are centres with half sides; callers get corners.
         boxes = tuple(_as_array(_corners(box)) for box in output.boxes)
         ood_score = None if output.ood_score is None else _as_array(output.ood_score)
         return NetworkArrays(probabilities, boxes, ood_score)

@@ -67,6 +67,7 @@ def selective_predictions(
     head = head or manifest.head
     labels = manifest.labels
 
+    # The best combination of labels, and how likely it is to be right.
     probabilities = arrays.probabilities[head]
     label_vectors = decide(probabilities, decisions[head], labels)
     confidences = answer_confidence(probabilities, label_vectors, decisions[head], labels)

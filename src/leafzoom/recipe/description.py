@@ -80,6 +80,7 @@ def _section_settings(section: str, values: Any) -> Iterator[Setting]:
     # The JSON schema has each setting's type, range and description.
     properties = TypeAdapter(type(values)).json_schema()["properties"]
 
+    # Sections come after the plain settings, as they have to in TOML.
     subsections = {}
     for field in dataclasses.fields(values):
         value = getattr(values, field.name)
@@ -97,6 +98,7 @@ def _section_settings(section: str, values: Any) -> Iterator[Setting]:
 
 def _type_text(schema: Mapping[str, Any]) -> str:
     """Type and range, or the choices, of a setting's JSON schema."""
+    # Only plain values have a range; lists and choices are described by what is in them.
     if "anyOf" in schema:
         return " or ".join(_type_text(alternative) for alternative in schema["anyOf"])
     if "enum" in schema:

@@ -95,6 +95,7 @@ def _first_message(error: ValidationError) -> str:
     if first["type"] == "unexpected_keyword_argument":
         return f"unknown key {key}; the keys there are {', '.join(_keys(path[:-1]))}"
 
+    # The value is quoted, but a whole section would be too long.
     message = first["msg"].removeprefix("Value error, ")
     value = first["input"]
     is_section = isinstance(value, Mapping) or dataclasses.is_dataclass(value)
@@ -115,6 +116,7 @@ def _shipped_folder() -> Traversable:
 
 def _read(name_or_file: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
     """The plain values of a recipe, merged into those of the recipe that it extends."""
+    # Recipes that extend each other would be read for ever.
     if name_or_file in extended_by:
         chain = ", ".join(extended_by)
         raise RecipeError(f"the recipe {name_or_file} extends itself (by way of {chain})")

@@ -41,6 +41,7 @@ def create_app(service: Service) -> FastAPI:
         yield
         await service.stop()
 
+    # FastAPI's own documentation pages are off: they load scripts from another site.
     app = FastAPI(
         title="leafzoom",
         version=__version__,
@@ -82,6 +83,7 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
 
+        # Counted by route, not by path, so that made-up paths cannot fill the memory.
         route = request.scope.get("route")
         service.monitoring.count_request(getattr(route, "path", "other"), response.status_code)
         return response
@@ -96,9 +98,11 @@ def _is_from_other_site(request: Request, hosts: frozenset[str] | None) -> bool:
     if hosts is not None and host_name not in hosts:
         return True
 
+    # Browsers name the site of the page that sends the request.
     origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2].lower() != host:
         return True
 
+    # Links on other sites may lead here, but their pages may not send photos.
     is_cross_site = request.headers.get("sec-fetch-site") == "cross-site"
     return is_cross_site and request.method != "GET"

@@ -90,6 +90,7 @@ class Batcher:
         if not running:
             return
 
+        # An error must not end the thread, or all later photos would wait for ever.
         try:
             predictions = self._predictor.predict_decoded([pending.photo for pending in running])
         except BaseException as error:

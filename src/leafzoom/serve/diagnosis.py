@@ -30,6 +30,7 @@ async def diagnose_form(service: Service, form: FormData) -> list[Prediction | F
         BusyError: the photos are not admitted.
         TooSlowError: the results took longer than the limit.
     """
+    # All photos of the form are admitted, or none.
     files = uploaded_photos(form)
     try:
         await service.photos.acquire_many(len(files), service.limits.admission_timeout_s)
@@ -52,6 +53,7 @@ async def diagnose_form(service: Service, form: FormData) -> list[Prediction | F
         tasks.append(task)
     service.run_in_background(_close_after(tasks, form))
 
+    # Tasks that are too slow go on, because their threads cannot be stopped.
     _, unfinished = await asyncio.wait(tasks, timeout=service.limits.answer_timeout_s)
     if unfinished:
         raise TooSlowError("it took too long: try again")

@@ -115,6 +115,7 @@ class Admission:
             finally:
                 self._reserved = False
 
+        # This refuses them if the room did not become free in time.
         self.acquire(count)
 
     def release(self, count: int = 1) -> None:

@@ -19,6 +19,7 @@ class Monitoring:
     """
 
     def __init__(self, photos_in_progress: Callable[[], int]) -> None:
+        # A registry of its own, so that a process can have several services.
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "leafzoom_requests",

@@ -58,6 +58,7 @@ def add_api_routes(app: FastAPI, service: Service) -> None:
         except _REFUSED_ERRORS as error:
             return _refusal_of(error, service.limits)
 
+        # Without the upload, whose time depends on the client's connection.
         service.monitoring.observe_predictions(results, time.perf_counter() - started)
         return _results_response(results)
 

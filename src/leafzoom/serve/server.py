@@ -51,6 +51,7 @@ def run_server(
         ModelError: the model cannot be read or run.
         LeafzoomError: the address cannot be listened on.
     """
+    # The model is tried and the address taken before anything is announced.
     predictor = _tested_predictor(model)
     hosts = _LOOPBACK_HOSTS if host in _LOOPBACK_HOSTS else None
     service = Service(predictor, hosts=hosts)
@@ -81,6 +82,7 @@ class _DrainingServer(uvicorn.Server):
             self.force_exit = self.force_exit or sig == signal.SIGTERM
             return
 
+        # From now on /ready answers 503, so that a load balancer sends its requests elsewhere.
         self._service.ready = False
         asyncio.get_event_loop().call_later(_DRAIN_SECONDS, self._close)
 

@@ -48,10 +48,12 @@ class Service:
         self.limits = limits or Limits()
         self.ready = False
 
+        # How much is in progress, how much may be, and the counts that operators see.
         self.photos = Admission(self.limits.concurrent_photos)
         self.uploads = Admission(self.limits.concurrent_uploads)
         self.monitoring = Monitoring(lambda: self.photos.in_progress)
 
+        # Decoding and predicting run in threads, so that the event loop stays free.
         self.batcher = Batcher(predictor)
         self.decoders = ThreadPoolExecutor(_DECODER_THREADS, thread_name_prefix="leafzoom-decode")
         self._background_tasks: set[asyncio.Task[None]] = set()
@@ -60,6 +62,7 @@ class Service:
         """Start the batches, and be ready after the prediction of a grey picture."""
         self.batcher.start()
 
+        # The first prediction shows that the model runs, and warms it up.
         size = self.predictor.network.manifest.source_size
         pixels = np.full((size, size, 3), _GREY, np.uint8)
         self_test = DecodedPhoto("self-test", Source(pixels, (size, size)))

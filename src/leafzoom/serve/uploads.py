@@ -66,6 +66,7 @@ def photo_name(file: UploadFile) -> str:
 
 def _check_headers(request: Request, limits: Limits) -> None:
     """Refuse a request by its headers, before its body is read."""
+    # A body without this header is cut off by `BodyLimit` while it is read.
     content_length = request.headers.get("content-length", "")
     if content_length.isdigit() and int(content_length) > limits.body_bytes:
         raise TooLargeError("the request is too large")
