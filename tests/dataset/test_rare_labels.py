@@ -92,9 +92,7 @@ def test_near_duplicates_alone_cannot_be_divided() -> None:
 def test_the_order_of_the_rows_plays_no_part() -> None:
     table = table_of({"healthy": 22, "scab": 22, "mildew": 3})
     reversed_table = Table(table.csv, table.rows[::-1], ())
-    splits = {
-        grouped_split(each, single_groups(each)).digest() for each in (table, reversed_table)
-    }
+    splits = {grouped_split(each, single_groups(each)).digest() for each in (table, reversed_table)}
     assert len(splits) == 1
 
 

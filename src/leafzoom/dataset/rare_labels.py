@@ -65,9 +65,7 @@ class _Board:
         self._part_of = list(part_of)
 
     @classmethod
-    def of(
-        cls, table: Table, groups: NDArray[np.int64], parts: Sequence[Sequence[int]]
-    ) -> _Board:
+    def of(cls, table: Table, groups: NDArray[np.int64], parts: Sequence[Sequence[int]]) -> _Board:
         """The groups of a table, by name, where a split has them."""
         part_of_row = {row: part for part, rows in enumerate(parts) for row in rows}
 
