@@ -1,4 +1,4 @@
-"""Rare labels are trained on and validated before they are tested; other tables stay as they are."""
+"""Rare labels are trained on and validated first; other tables stay as they are."""
 
 from __future__ import annotations
 

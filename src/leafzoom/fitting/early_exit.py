@@ -27,6 +27,7 @@ def fit_early_exit(
     last: NDArray[np.floating],
     targets: NDArray[np.uint8],
     labels: LabelSet,
+    priors: Array | None = None,
 ) -> float | None:
     """The lowest confidence, of .50, .51, … .99, from which on an early exit costs little enough.
 
@@ -40,11 +41,13 @@ def fit_early_exit(
         first: logits [n, L] of scale 1.
         last: logits [n, L] of the last fusion, of photographs that neither was trained on.
         targets: [n, L].
-        labels: with the combinations that occur.
+        labels: with the combinations that are possible.
+        priors: of their interactions (see `combination_priors`).
 
     Returns:
-        None where no confidence that photographs reach does, and from fewer than 1,500 photographs: even without a single
-        loss among so few, a loss of 0.2 points could not be ruled out (the rule of three: 3 / n).
+        None where no confidence that photographs reach does, and from fewer than 1,500
+        photographs: even without a single loss among so few, a loss of 0.2 points could not be
+        ruled out (the rule of three: 3 / n).
     """
     count = len(targets)
     if count * _MAX_LOSS < 3:
@@ -60,13 +63,13 @@ def fit_early_exit(
         fitted = ~held_out
 
         # Scale 1 alone.
-        decision = fit_decision(first[fitted], targets[fitted], labels)
+        decision = fit_decision(first[fitted], targets[fitted], labels, priors)
         probabilities, answers = _answers(first[held_out], decision, labels)
         first_right[held_out] = (answers == targets[held_out]).all(axis=1)
         confidence[held_out] = answer_confidence(probabilities, answers, decision, labels)
 
         # All scales.
-        decision = fit_decision(last[fitted], targets[fitted], labels)
+        decision = fit_decision(last[fitted], targets[fitted], labels, priors)
         _, answers = _answers(last[held_out], decision, labels)
         last_right[held_out] = (answers == targets[held_out]).all(axis=1)
 
@@ -97,7 +100,7 @@ def _greatest_loss(change: Array) -> float:
     losses = int((change < 0).sum())
     interval = binomtest(losses, count).proportion_ci(_TWO_SIDED_90, method="exact")
     exact = float(interval.high) - float((change > 0).mean())
-    return max(normal, exact)
+    return float(max(normal, exact))
 
 
 def _answers(

@@ -9,7 +9,7 @@ __all__ = ["stratified_folds"]
 
 
 def stratified_folds(
-    targets: NDArray[np.generic],
+    targets: NDArray[np.uint8] | NDArray[np.float64],
     folds: int,
     seed: int,
     groups: NDArray[np.int64] | None = None,
@@ -35,7 +35,7 @@ def stratified_folds(
 
     # How many photographs of each group have each label, and how many it has.
     labels_of_group = np.zeros((len(names), width), np.int64)
-    np.add.at(labels_of_group, group_of, np.asarray(targets > 0, np.int64))
+    np.add.at(labels_of_group, group_of, (targets > 0).astype(np.int64))
     sizes = np.bincount(group_of, minlength=len(names))
 
     fold_of_group = np.full(len(names), -1, np.int64)

@@ -91,6 +91,8 @@ def fit_lbfgs(
     targets: NDArray[np.uint8],
     prior: LinearLayer,
     seed: int,
+    *,
+    min_gain: float = _MIN_GAIN,
 ) -> FusionFit:
     """The convex problem to its end: mean binary cross-entropy + penalty/2 · |W - W₀|², by L-BFGS.
 
@@ -108,6 +110,7 @@ def fit_lbfgs(
         targets: [n, L].
         prior: on inputs as they are, before rescaling.
         seed: of the folds.
+        min_gain: standard errors by which a penalty has to be better than the strongest.
     """
     if fusion.normalise == "rescale":
         _set_rescaling(fusion, inputs)
@@ -126,7 +129,7 @@ def fit_lbfgs(
     start = LinearLayer(np.zeros((len(start_bias), basis.shape[1])), start_bias)
 
     # The penalty is chosen by cross-validation, the weights are fitted on all photographs.
-    fit = _cross_validate(problem, start, seed)
+    fit = _cross_validate(problem, start, seed, min_gain)
     everything = np.ones(len(x), bool)
     solution = problem.solve(everything, fit.penalty, start)
     with torch.no_grad():
@@ -135,7 +138,7 @@ def fit_lbfgs(
     return fit
 
 
-def _cross_validate(problem: _Problem, start: LinearLayer, seed: int) -> FusionFit:
+def _cross_validate(problem: _Problem, start: LinearLayer, seed: int, min_gain: float) -> FusionFit:
     """The penalty whose out-of-fold logits have the lowest loss, or else the strongest."""
     targets = problem.targets
     fold = stratified_folds(targets, _FOLDS, seed_for(seed, "folds"))
@@ -154,16 +157,17 @@ def _cross_validate(problem: _Problem, start: LinearLayer, seed: int) -> FusionF
         losses[penalty] = (np.logaddexp(0, logits) - logits * targets).mean(axis=1)
         logits_by_penalty[penalty] = logits
 
-    best = _choose_penalty(losses)
+    best = _choose_penalty(losses, min_gain)
     named_losses = {str(penalty): float(loss.mean()) for penalty, loss in losses.items()}
     return FusionFit(best, named_losses, logits_by_penalty[best])
 
 
-def _choose_penalty(losses: Mapping[float, Array]) -> float:
+def _choose_penalty(losses: Mapping[float, Array], min_gain: float = _MIN_GAIN) -> float:
     """The penalty of the lowest mean loss, unless the strongest might be as good.
 
     Args:
         losses: {penalty: out-of-fold loss of each photograph, [n]}.
+        min_gain: standard errors by which a penalty has to be better than the strongest.
     """
     strongest = max(losses)
     best = min(losses, key=lambda penalty: float(losses[penalty].mean()))
@@ -173,15 +177,15 @@ def _choose_penalty(losses: Mapping[float, Array]) -> float:
     if len(gain) < 2:
         return strongest
     standard_error = float(gain.std(ddof=1)) / np.sqrt(len(gain))
-    return best if gain.mean() > _MIN_GAIN * standard_error else strongest
+    return best if gain.mean() > min_gain * standard_error else strongest
 
 
 @dataclass(frozen=True)
 class _Problem:
     """Penalised regression around a prior, a label at a time in one vector.
 
-    `inputs`: [n, R]. `prior_logits`: [n, L], of the prior's weight alone. `prior_bias`: [L]. `targets`:
-    [n, L].
+    `inputs`: [n, R]. `prior_logits`: [n, L], of the prior's weight alone. `prior_bias`: [L].
+    `targets`: [n, L].
     """
 
     inputs: Array
