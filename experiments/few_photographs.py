@@ -1,6 +1,6 @@
 """How many photographs are enough to train on one's own leaves?
 
-    python -m experiments.few_photographs DATA RUNS [--new DATA] [--sizes 2 5 …] [--seeds 0 1 2]
+    python -m experiments.few_photographs DATA RUNS [--new DATA] [--most N] [--seeds 0 1 2]
 
 Trains the recipe `own-leaves` on 2, 5, 10, 20, 50 and 200 photographs a label and judges it on
 others, drawn alike. Finished trainings below RUNS are skipped, so it can be called again. Writes
@@ -12,7 +12,8 @@ known       photographs of `inner-train` of DATA, from the bundled model, which 
 imagenet    the same photographs, from ImageNet weights and zooms at the centre: no part of the
             network has learned from a leaf
 new         photographs of --new, another data set, from the bundled model, which has learned
-            neither from them nor from any of their kind
+            neither from them nor from any of their kind; from 3 a label on, because a split needs
+            10 photographs
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ __all__ = ["draw", "main"]
 _NAME = "few-photographs"
 _SOURCE_SIZE_PX = 256
 _SIZES = (2, 5, 10, 20, 50, 200)
-_NEW_SIZES = (2, 5, 10, 20)
+_NEW_SIZES = (3, 5, 10, 20)
 _SEEDS = (0, 1, 2)
 _JUDGED_SEED = 100
 _JUDGED_A_LABEL = {"known": 67, "imagenet": 67, "new": 30}
@@ -101,7 +102,7 @@ def main() -> None:
     for arm in _arms(arguments.data, arguments.new):
         if arm.name not in arguments.arms:
             continue
-        sizes = [size for size in arm.sizes if size in arguments.sizes]
+        sizes = [size for size in arm.sizes if size <= arguments.most]
         judged = _judged_runs(arm, arguments.runs, sizes, arguments.seeds)
         rows[arm.name] = arm_rows(judged)
         for row in rows[arm.name]:
@@ -146,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--new", type=Path, help="another data set")
     parser.add_argument("--arms", nargs="+", default=list(_JUDGED_A_LABEL))
-    parser.add_argument("--sizes", nargs="+", type=int, default=list(_SIZES))
+    parser.add_argument("--most", type=int, default=max(_SIZES), help="photographs a label")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(_SEEDS))
     return parser
 
