@@ -1,10 +1,11 @@
 """How many photographs are enough to train on one's own leaves?
 
-    python -m experiments.few_photographs DATA RUNS [--new DATA] [--most N] [--seeds 0 1 2]
+    python -m experiments.few_photographs DATA RUNS [--new DATA] [--seeds 0 1 2]
 
-Trains the recipe `own-leaves` on 2, 5, 10, 20, 50 and 200 photographs a label and judges it on
-others, drawn alike. Finished trainings below RUNS are skipped, so it can be called again. Writes
-results/experiments/few-photographs.json and docs/experiments/few-photographs.svg. Three arms:
+What the recipe `own-leaves` fits to 2, 5, 10, 20, 50 and 200 photographs a label, judged on others,
+drawn alike. Its scales are frozen, so their descriptors are computed once, for all trainings, and
+kept below RUNS: it can be called again after a stop. One training is run as a whole, and timed.
+Writes results/experiments/few-photographs.json and docs/experiments/few-photographs.svg. Arms:
 
 known       photographs of `inner-train` of DATA, from the bundled model, which has learned these
             labels with these photographs, so it is surer of them than of a user's; judged on a
@@ -12,16 +13,15 @@ known       photographs of `inner-train` of DATA, from the bundled model, which 
 imagenet    the same photographs, from ImageNet weights and zooms at the centre: no part of the
             network has learned from a leaf
 new         photographs of --new, another data set, from the bundled model, which has learned
-            neither from them nor from any of their kind; from 3 a label on, because a split needs
-            10 photographs
+            neither from them nor from any of their kind; 3 to 20 a label
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,16 +38,21 @@ from experiments.publishing import write_result
 from leafzoom.dataset.audit import duplicate_groups, near_duplicates_of
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.dataset.cache import Cache
-from leafzoom.dataset.split import Split, grouped_split, training_split
+from leafzoom.dataset.split import grouped_split, training_split
 from leafzoom.dataset.table import Table, read_table
+from leafzoom.fitting.decision import combination_priors, fit_decision
+from leafzoom.fitting.heads import fit_frozen_layers
 from leafzoom.fitting.scale_outputs import scale_outputs
 from leafzoom.labels import LabelSet, answer_confidence, decide
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.build import network_from_checkpoint
+from leafzoom.model.build import build_fusions, build_racnn
 from leafzoom.model.fusion import Fusion, fusion_head
-from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint
-from leafzoom.recipe import load_recipe
+from leafzoom.model.pretrained import initial_checkpoint, pretrained_backbone, start_backbone
+from leafzoom.model.racnn import RACNN
+from leafzoom.recipe import Recipe, load_recipe
+from leafzoom.storage import make_folder
 from leafzoom.training.run import train
+from leafzoom.training.stages import TrainingContext, WarmUpStage
 from tools.provenance import commit, machine
 
 __all__ = ["draw", "main"]
@@ -55,11 +60,11 @@ __all__ = ["draw", "main"]
 _NAME = "few-photographs"
 _SOURCE_SIZE_PX = 256
 _SIZES = (2, 5, 10, 20, 50, 200)
-_NEW_SIZES = (3, 5, 10, 20)
 _SEEDS = (0, 1, 2)
 _JUDGED_SEED = 100
-_JUDGED_A_LABEL = {"known": 67, "imagenet": 67, "new": 30}
-_CENTRE_OF_IMAGENET = (
+_ROWS_AT_ONCE = 128
+_TIMED_A_LABEL = 8  # some 50 photographs in all
+_FROM_IMAGENET = (
     "model.pretrained=package",
     "model.proposals=centre",
     "model.apn_normalise=none",
@@ -70,7 +75,7 @@ _CENTRE_OF_IMAGENET = (
 class _Arm:
     """An arm: which photographs it may draw, and what judges it.
 
-    `init`: as `--init`. `changes`: of the recipe.
+    `pool`, `judged`: names of photographs. `init`: as `--init`. `changes`: of the recipe.
     """
 
     name: str
@@ -81,29 +86,24 @@ class _Arm:
     init: str | None
     changes: tuple[str, ...] = ()
 
+    @property
+    def recipe(self) -> Recipe:
+        """What is trained."""
+        return load_recipe("own-leaves", self.changes)
 
-@dataclass(frozen=True)
-class _Outputs:
-    """What the frozen scales compute of the judged photographs.
-
-    `descriptors`: [n, scales * D]. `targets`: [n, L]. `labels`: in the order of the targets.
-    """
-
-    descriptors: NDArray[np.float32]
-    targets: NDArray[np.uint8]
-    labels: tuple[str, ...]
+    def draw(self, size: int, seed: int) -> tuple[str, ...]:
+        """Photographs to train on."""
+        return draw(self.cache.table.take(self.pool), size, seed)
 
 
 def main() -> None:
-    """Train what is missing, judge, write, draw."""
+    """Compute descriptors, fit, judge, write, draw."""
     arguments = _parser().parse_args()
+    arms = list(_arms(arguments.data, arguments.new))
 
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for arm in _arms(arguments.data, arguments.new):
-        if arm.name not in arguments.arms:
-            continue
-        sizes = [size for size in arm.sizes if size <= arguments.most]
-        judged = _judged_runs(arm, arguments.runs, sizes, arguments.seeds)
+    rows = {}
+    for arm in arms:
+        judged = _judge_arm(arm, arguments.runs / arm.name, arguments.seeds)
         rows[arm.name] = arm_rows(judged)
         for row in rows[arm.name]:
             print(arm.name, row, flush=True)
@@ -115,6 +115,7 @@ def main() -> None:
         "commit": commit("src", "experiments"),
         "machine": machine(),
         "recipe": "own-leaves",
+        "whole_training": _time_training(arms[0], arguments.runs / "timed"),
         "arms": rows,
     }
     write_result(_NAME, result)
@@ -122,20 +123,17 @@ def main() -> None:
 
 
 def draw(table: Table, size: int, seed: int) -> tuple[str, ...]:
-    """Photographs of a table at random until every label is on `size` of them, or on all it has.
+    """Photographs of a table at random, until every label is on `size` of them, or on all it has.
 
-    The rarest label is drawn first. More photographs of the same seed hold all those of fewer.
+    More photographs of the same seed hold all those of fewer.
     """
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(table))
+    order = np.random.default_rng(seed).permutation(len(table))
     labels = sorted({label for row in table.rows for label in row.labels})
-    having = {
-        label: [int(row) for row in order if label in table.rows[row].labels] for label in labels
-    }
 
     chosen: set[int] = set()
-    for label in sorted(labels, key=lambda label: (len(having[label]), label)):
-        chosen.update(having[label][:size])
+    for label in labels:
+        having = [int(row) for row in order if label in table.rows[row].labels]
+        chosen.update(having[:size])
     return tuple(sorted(table.rows[row].image_name for row in chosen))
 
 
@@ -146,8 +144,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--new", type=Path, help="another data set")
-    parser.add_argument("--arms", nargs="+", default=list(_JUDGED_A_LABEL))
-    parser.add_argument("--most", type=int, default=max(_SIZES), help="photographs a label")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(_SEEDS))
     return parser
 
@@ -156,126 +152,182 @@ def _arms(data: Path, new: Path | None) -> Iterator[_Arm]:
     """The arms whose data are given."""
     cache = cached_sources(data, read_table(data), _SOURCE_SIZE_PX)
     inner = training_split(cache, "inner-train")
-    judged = draw(cache.table.take(inner.validation), _JUDGED_A_LABEL["known"], _JUDGED_SEED)
+    judged = draw(cache.table.take(inner.validation), 67, _JUDGED_SEED)
     yield _Arm("known", cache, inner.train, judged, _SIZES, "bundled")
-    yield _Arm("imagenet", cache, inner.train, judged, _SIZES, None, _CENTRE_OF_IMAGENET)
-
     if new is not None:
-        cache = cached_sources(new, read_table(new), _SOURCE_SIZE_PX)
-        judged = draw(cache.table, _JUDGED_A_LABEL["new"], _JUDGED_SEED)
-
-        # What is judged, and its near-duplicates, is not drawn.
-        groups = duplicate_groups(len(cache.table), near_duplicates_of(cache))
-        judged_groups = set(groups[rows_of(cache.table, judged)].tolist())
-        pool = tuple(
-            name
-            for name, group in zip(cache.table.image_names, groups.tolist(), strict=True)
-            if group not in judged_groups
-        )
-        yield _Arm("new", cache, pool, judged, _NEW_SIZES, "bundled")
+        yield _new_arm(cached_sources(new, read_table(new), _SOURCE_SIZE_PX))
+    yield _Arm("imagenet", cache, inner.train, judged, _SIZES, None, _FROM_IMAGENET)
 
 
-def _judged_runs(
-    arm: _Arm, runs: Path, sizes: Sequence[int], seeds: Sequence[int]
-) -> Mapping[int, list[Judged]]:
+def _new_arm(cache: Cache) -> _Arm:
+    """The arm of another data set, of whose photographs 30 a label and more judge."""
+    judged = draw(cache.table, 30, _JUDGED_SEED)
+
+    # What is judged, and its near-duplicates, is not drawn.
+    groups = duplicate_groups(len(cache.table), near_duplicates_of(cache))
+    judged_groups = set(groups[rows_of(cache.table, judged)].tolist())
+    pool = tuple(
+        name
+        for name, group in zip(cache.table.image_names, groups.tolist(), strict=True)
+        if group not in judged_groups
+    )
+    return _Arm("new", cache, pool, judged, (3, 5, 10, 20), "bundled")
+
+
+def _judge_arm(arm: _Arm, folder: Path, seeds: Sequence[int]) -> dict[int, list[Judged]]:
     """All trainings of an arm, judged: {photographs a label: one a seed}."""
-    outputs: _Outputs | None = None
-    judged: dict[int, list[Judged]] = {}
-    for size in sizes:
-        judged[size] = []
-        for seed in seeds:
-            image_names = draw(arm.cache.table.take(arm.pool), size, seed)
-            checkpoint = _trained(arm, image_names, runs / arm.name / f"{size}-{seed}", seed)
+    context = _context(arm, folder)
+    drawn = {(size, seed): arm.draw(size, seed) for size in arm.sizes for seed in seeds}
+    needed = sorted({*arm.judged, *(name for names in drawn.values() for name in names)})
+    descriptors = _descriptors(context, needed, folder)
 
-            # The scales are frozen: what they compute is the same after every training.
-            if outputs is None:
-                outputs = _outputs(arm, checkpoint)
-            seconds = _seconds(checkpoint)
-            judged[size].append(_judge(checkpoint, outputs, seed, len(image_names), seconds))
+    judged: dict[int, list[Judged]] = {size: [] for size in arm.sizes}
+    for (size, seed), names in drawn.items():
+        judged[size].append(_judge(arm, context, descriptors, names, seed))
+        print(arm.name, size, seed, flush=True)
     return judged
 
 
-def _trained(arm: _Arm, image_names: tuple[str, ...], out: Path, seed: int) -> Checkpoint:
-    """The training of an arm on some photographs, gone on with where it was stopped."""
-    table = arm.cache.table
-    groups = duplicate_groups(len(table), near_duplicates_of(arm.cache))
-    rows = rows_of(table, image_names)
-    drawn = table.take(tuple(table.image_names[row] for row in rows))
-    inner = grouped_split(drawn, groups[rows], seed=seed)
+def _context(arm: _Arm, folder: Path) -> TrainingContext:
+    """The networks as `leafzoom train` has them before it fits the linear layers."""
+    recipe = arm.recipe
+    labels = arm.cache.table.label_set()
+    init = initial_checkpoint(arm.init) if arm.init else None
+    torch.manual_seed(recipe.seed)
+    if init is None:
+        backbone = start_backbone(recipe, labels.names)
+    else:
+        backbone = pretrained_backbone(recipe, labels.names, init)
 
-    # As `--split all`: others judge it.
-    split = Split("few", inner.train + inner.test, inner.validation, ())
-    recipe = load_recipe("own-leaves", (*arm.changes, f"seed={seed}"))
-    path = train(arm.cache, split, recipe, out, init=arm.init, resume=True, echo=lambda line: None)
-    shutil.rmtree(out / "states", ignore_errors=True)
-    return load_checkpoint(path)
-
-
-def _seconds(checkpoint: Checkpoint) -> float:
-    """What the training took, from its record."""
-    record = json.loads((checkpoint.path.parent / "run.json").read_text(encoding="utf-8"))
-    return float(sum(record["seconds"].values()))
-
-
-def _outputs(arm: _Arm, checkpoint: Checkpoint) -> _Outputs:
-    """What an arm's scales compute of the photographs that judge it."""
-    if not checkpoint.manifest.data["cross_validated"]:
-        raise SystemExit(f"{checkpoint.path}: its scales are not frozen, so they differ by run")
-
-    labels = checkpoint.manifest.labels
-    table = arm.cache.table
-    part = DatasetPart(
-        sources=arm.cache.sources,
-        targets=table.targets(labels),
-        image_names=table.image_names,
-        rows=rows_of(table, arm.judged).astype(np.int64),
+    part = _part(arm.cache, labels, ())
+    context = TrainingContext(
+        fabric=Fabric(accelerator="cpu"),
+        recipe=recipe,
+        labels=labels,
+        racnn=build_racnn(recipe, len(labels.names)),
+        backbone=backbone,
+        train_part=part,
+        validation_part=part,
+        init=init,
+        out=folder,
+        echo=print,
+        frozen=True,
     )
-    network = network_from_checkpoint(checkpoint)
-    outputs = scale_outputs(Fabric(accelerator="cpu"), network.racnn, part, tta=network.tta)
-    return _Outputs(outputs.descriptors, part.part_targets, labels.names)
+    WarmUpStage(context).prepare()
+    return context
+
+
+def _part(cache: Cache, labels: LabelSet, image_names: Sequence[str]) -> DatasetPart:
+    """Some photographs of a cache, in its order."""
+    table = cache.table
+    rows = rows_of(table, image_names).astype(np.int64)
+    return DatasetPart(cache.sources, table.targets(labels), table.image_names, rows)
+
+
+def _descriptors(
+    context: TrainingContext, image_names: Sequence[str], folder: Path
+) -> dict[str, NDArray[np.float32]]:
+    """All scales' descriptors, [scales * D] a photograph; those in the folder are read."""
+    make_folder(folder)
+    known: dict[str, NDArray[np.float32]] = {}
+    files = sorted(folder.glob("descriptors-*.npz"))
+    for file in files:
+        with np.load(file) as stored:
+            known |= dict(zip(stored["names"].tolist(), stored["descriptors"], strict=True))
+
+    missing = [name for name in image_names if name not in known]
+    whole = context.train_part
+    for number, start in enumerate(range(0, len(missing), _ROWS_AT_ONCE), start=len(files)):
+        chosen = set(missing[start : start + _ROWS_AT_ONCE])
+        rows = [row for row, name in enumerate(whole.image_names) if name in chosen]
+        part = DatasetPart(
+            whole.sources, whole.targets, whole.image_names, np.array(rows, np.int64)
+        )
+        tta = context.recipe.prediction.tta
+        outputs = scale_outputs(context.fabric, context.racnn, part, tta=tta)
+        names = [whole.image_names[row] for row in rows]
+        np.savez(
+            folder / f"descriptors-{number:04d}.npz", names=names, descriptors=outputs.descriptors
+        )
+        known |= dict(zip(names, outputs.descriptors, strict=True))
+        print(f"{folder.name}: {start + len(rows)} of {len(missing)} photographs", flush=True)
+    return known
 
 
 def _judge(
-    checkpoint: Checkpoint, outputs: _Outputs, seed: int, photographs: int, seconds: float
+    arm: _Arm,
+    context: TrainingContext,
+    descriptors: dict[str, NDArray[np.float32]],
+    image_names: tuple[str, ...],
+    seed: int,
 ) -> Judged:
-    """What a trained network answers to the judged photographs."""
-    manifest = checkpoint.manifest
-    labels: LabelSet = manifest.labels
-    if labels.names != outputs.labels:
-        raise SystemExit(f"{checkpoint.path} has other labels than the first training of its arm")
+    """Fit what `own-leaves` fits to some photographs, and judge it."""
+    recipe = context.recipe
+    table = arm.cache.table.take(image_names)
+    labels = table.label_set(context.labels.names).with_possible_combinations(
+        recipe.decision.exclusive
+    )
+    targets = table.targets(labels)
 
+    # Fit.
+    started = time.process_time()
+    fusion = build_fusions(recipe.fusion, context.racnn)[-1]
+    own = np.stack([descriptors[name] for name in image_names])
+    layers = fit_frozen_layers(context.racnn, [fusion], own, targets, seed)
+    seconds = time.process_time() - started
+
+    # Judge.
+    others = np.stack([descriptors[name] for name in arm.judged])
+    others_targets = arm.cache.table.take(arm.judged).targets(labels)
     correct = {}
     confidence = {}
-    for head, logits in _logits(checkpoint, outputs.descriptors).items():
-        probabilities = expit(logits.astype(np.float64))
-        answers = decide(probabilities, manifest.decisions[head], labels)
-        correct[head] = (answers == outputs.targets).all(axis=1)
-        confidence[head] = answer_confidence(
-            probabilities, answers, manifest.decisions[head], labels
+    for head, logits in _logits(context.racnn, fusion, others).items():
+        decision = fit_decision(
+            layers.logits[head], targets, labels, combination_priors(labels, targets)
         )
-    return Judged(seed, photographs, seconds, manifest.head, correct, confidence)
+        probabilities = expit(logits.astype(np.float64))
+        answers = decide(probabilities, decision, labels)
+        correct[head] = (answers == others_targets).all(axis=1)
+        confidence[head] = answer_confidence(probabilities, answers, decision, labels)
+    head = fusion_head(fusion.scales)
+    return Judged(seed, len(image_names), seconds, head, correct, confidence)
 
 
 @torch.no_grad()
 def _logits(
-    checkpoint: Checkpoint, descriptors: NDArray[np.float32]
+    racnn: RACNN, fusion: Fusion, descriptors: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float32]]:
-    """The logits [n, L] of every scale and of the last fusion, from all descriptors."""
-    network = network_from_checkpoint(checkpoint)
+    """The logits [n, L] of every scale and of a fusion, from all scales' descriptors."""
     inputs = torch.from_numpy(descriptors)
+    by_scale = inputs.chunk(racnn.scales, dim=1)
 
     logits = {}
-    by_scale = inputs.chunk(network.racnn.scales, dim=1)
-    for number, (scale, part) in enumerate(
-        zip(network.racnn.backbones, by_scale, strict=True), start=1
-    ):
+    for number, part in enumerate(by_scale, start=1):
+        scale = racnn.backbones[number - 1]
         assert isinstance(scale, Backbone)
         logits[f"scale{number}"] = scale.classifier_layer()(part).numpy()
-
-    fusion = network.fusions[-1]
-    assert isinstance(fusion, Fusion)
     logits[fusion_head(fusion.scales)] = fusion(inputs).numpy()
     return logits
+
+
+def _time_training(arm: _Arm, out: Path) -> dict[str, Any]:
+    """A whole training of some 50 photographs: minutes of the clock and of the processor."""
+    shutil.rmtree(out, ignore_errors=True)
+    table = arm.cache.table
+    rows = rows_of(table, arm.draw(_TIMED_A_LABEL, 0))
+    drawn = table.take([table.image_names[row] for row in rows])
+    groups = duplicate_groups(len(table), near_duplicates_of(arm.cache))
+    split = grouped_split(drawn, groups[rows])
+
+    started = time.perf_counter()
+    processor_started = time.process_time()
+    train(arm.cache, split, arm.recipe, out, init=arm.init, echo=lambda line: None)
+    return {
+        "photographs": len(split.train) + len(split.validation),
+        "minutes": round((time.perf_counter() - started) / 60, 2),
+        "processor_minutes": round((time.process_time() - processor_started) / 60, 2),
+        "threads": torch.get_num_threads(),
+    }
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ Rows = list[dict[str, Any]]
 class Judged:
     """One training, judged on n photographs.
 
-    `photographs`: that it was trained on. `seconds`: it took. `head`: whose answer `predict` gives.
-    `correct`: {head: [n]}, whether each answer is exact. `confidence`: {head: [n]}.
+    `photographs`: that it was trained on. `seconds`: of the processor, for its fit. `head`: whose
+    answer `predict` gives. `correct`: {head: [n]}, whether each answer is exact. `confidence`: {head: [n]}.
     """
 
     seed: int
@@ -73,7 +73,7 @@ def _size_row(size: int, runs: Sequence[Judged]) -> dict[str, Any]:
             rounded(calibration_bins(values, hit).mean_gap)
             for values, hit in zip(confidence, hits[head], strict=True)
         ],
-        "minutes": [round(run.seconds / 60, 2) for run in runs],
+        "fit_seconds": [round(run.seconds, 1) for run in runs],
     }
 
 

@@ -31,9 +31,9 @@ def table_warnings(table: Table, names: Sequence[str] = ()) -> list[str]:
     if len(combinations) == 1 and total:
         labels_of_all = " ".join(sorted(next(iter(combinations)))) or "no label"
         return [
-            f"every photograph has the same labels ({labels_of_all}): nothing can be told apart, "
-            "and every answer will be this one; add photographs of something else (healthy leaves, "
-            "say)"
+            f"every photograph has the same labels, {labels_of_all}: nothing can be told apart, "
+            "and every answer will be this one; add photographs of something else, healthy leaves "
+            "for example"
         ]
 
     warnings = []
@@ -87,11 +87,11 @@ def split_warnings(table: Table, split: Split, *, cross_validated: bool = False)
         warnings.append(
             f"the validation part has no photograph of {_listed(missing)}: nothing is chosen by it"
         )
-    few = [f"{label} ({test[label]})" for label in labels if test[label] < _ENOUGH_TO_JUDGE]
-    if few:
+    few = [f"{test[label]} of {label}" for label in labels if test[label] < _ENOUGH_TO_JUDGE]
+    if few and split.test:
         warnings.append(
-            f"the test part has fewer than {_ENOUGH_TO_JUDGE} photographs of {_listed(few)}: its "
-            "figures for them say little"
+            f"the test part has {_listed(few)}: with fewer than {_ENOUGH_TO_JUDGE} photographs its "
+            "figures for a label say little"
         )
     return warnings
 

@@ -36,7 +36,14 @@ from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import FusionRecipe
 from leafzoom.storage import write_text
 
-__all__ = ["FittedHeads", "fit_frozen_heads", "fit_heads", "write_selection"]
+__all__ = [
+    "FittedHeads",
+    "FrozenLayers",
+    "fit_frozen_heads",
+    "fit_frozen_layers",
+    "fit_heads",
+    "write_selection",
+]
 
 Logits = dict[str, NDArray[np.float32]]
 
@@ -160,29 +167,62 @@ def fit_frozen_heads(  # noqa: PLR0913, the networks, the data and the recipe of
     outputs = scale_outputs(fabric, racnn, part, tta=tta)
     targets = part.part_targets
 
-    # The linear layers of the plain backbone and of every scale.
+    layers = fit_frozen_layers(racnn, fusions, outputs.descriptors, targets, seed)
     plain = backbone_descriptors(fabric, racnn, backbone, part, tta=tta)
-    fits = {"backbone": fit_linear_layer(backbone, plain, targets, seed)}
-    by_scale = np.split(outputs.descriptors, racnn.scales, axis=1)
-    for number, descriptors in enumerate(by_scale, start=1):
-        scale = racnn.backbones[number - 1]
-        assert isinstance(scale, Backbone)
-        fits[f"scale{number}"] = fit_linear_layer(scale, descriptors, targets, seed)
-    logits = {head: fit.out_of_fold.astype(np.float32) for head, fit in fits.items()}
+    plain_fit = fit_linear_layer(backbone, plain, targets, seed)
+    logits = {"backbone": plain_fit.out_of_fold.astype(np.float32), **layers.logits}
 
-    # The fusions: how much each scale counts.
+    network = _network(fabric, racnn, fusions, outputs, tta=tta, seed=seed)
+    return _decide_and_score(
+        network, logits, targets, labels, priors, scale_weights=layers.scale_weights
+    )
+
+
+@dataclass(frozen=True)
+class FrozenLayers:
+    """What was fitted on top of frozen scales.
+
+    `logits`: {head: [n, L]} of scales and fusions, out of fold. `scale_weights`: see `FittedHeads`.
+    """
+
+    logits: Logits
+    scale_weights: dict[str, tuple[float, ...]]
+
+
+def fit_frozen_layers(
+    racnn: RACNN,
+    fusions: Sequence[Fusion],
+    descriptors: NDArray[np.float32],
+    targets: NDArray[np.uint8],
+    seed: int,
+) -> FrozenLayers:
+    """Fit every scale's linear layer, then how much each scale counts in each fusion.
+
+    Args:
+        racnn: of whose scales the linear layers are set.
+        fusions: which become weighted sums of the scales' logits.
+        descriptors: [n, scales * D], all scales' side by side.
+        targets: [n, L].
+        seed: of the folds.
+    """
+    by_scale = np.split(descriptors, racnn.scales, axis=1)
+    out_of_fold = []
+    for scale, part in zip(racnn.backbones, by_scale, strict=True):
+        assert isinstance(scale, Backbone)
+        out_of_fold.append(fit_linear_layer(scale, part, targets, seed).out_of_fold)
+    logits = {
+        f"scale{number}": z.astype(np.float32) for number, z in enumerate(out_of_fold, start=1)
+    }
+
     scale_weights = {}
     for fusion in fusions:
         head = fusion_head(fusion.scales)
-        fused = tuple(fits[f"scale{number}"].out_of_fold for number in range(1, fusion.scales + 1))
         shares = (1 / fusion.scales,) * fusion.scales
-        fit = fit_scale_weights(fused, shares, targets, seed)
+        fit = fit_scale_weights(tuple(out_of_fold[: fusion.scales]), shares, targets, seed)
         _set_linear_layer(fusion, _weighted_classifiers(racnn, fusion, fit.weights))
         scale_weights[head] = fit.weights
         logits[head] = fit.out_of_fold.astype(np.float32)
-
-    network = _network(fabric, racnn, fusions, outputs, tta=tta, seed=seed)
-    return _decide_and_score(network, logits, targets, labels, priors, scale_weights=scale_weights)
+    return FrozenLayers(logits, scale_weights)
 
 
 def write_selection(path: Path, heads: FittedHeads, part: DatasetPart, labels: LabelSet) -> None:
