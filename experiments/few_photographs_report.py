@@ -31,7 +31,8 @@ class Judged:
     """One training, judged on n photographs.
 
     `photographs`: that it was trained on. `seconds`: of the processor, for its fit. `head`: whose
-    answer `predict` gives. `correct`: {head: [n]}, whether each answer is exact. `confidence`: {head: [n]}.
+    answer `predict` gives. `correct`: {head: [n]}, whether each answer is exact. `confidence`:
+    {head: [n]}.
     """
 
     seed: int

@@ -143,27 +143,27 @@ def few_photographs(result: Result) -> Lines:
             "mean confidence",
             "greatest",
             "calibration error, by seed",
-            "minutes",
         )
     )
     for arm, title in _FEW_PHOTOGRAPHS_ARMS.items():
         for values in result["arms"].get(arm, []):
             lines.append(row([title, *_few_photographs_cells(values)]))
 
-    judged = {title: result["arms"][arm][0]["judged"] for arm, title in _shown_arms(result)}
-    judged_by = ", ".join(f"{title} {count}" for title, count in judged.items())
+    judged = [
+        f"{title} {result['arms'][arm][0]['judged']}"
+        for arm, title in _FEW_PHOTOGRAPHS_ARMS.items()
+        if arm in result["arms"]
+    ]
+    timed = result["whole_training"]
     footnote = (
-        f"`{command_of(result)}`. Exact match and calibration error on photographs drawn alike "
-        f"that nothing was trained on ({judged_by}); means over seeds where not by seed; minutes "
-        f"of one training on a busy machine of {result['machine']['cores']} cores, without the "
-        "export."
+        f"`{command_of(result)}`. Fitted decisions, on photographs drawn alike that nothing was "
+        f"trained on ({', '.join(judged)}); means over seeds where not by seed. The best scale is "
+        "chosen on these photographs. A whole training on "
+        f"{timed['photographs']} photographs took {timed['processor_minutes']:.1f} minutes of the "
+        f"processor, {timed['minutes']:.1f} by the clock while others used its "
+        f"{result['machine']['cores']} cores too."
     )
     return [*lines, "", footnote]
-
-
-def _shown_arms(result: Result) -> list[tuple[str, str]]:
-    """The arms that a result has, with their titles."""
-    return [(arm, title) for arm, title in _FEW_PHOTOGRAPHS_ARMS.items() if result["arms"].get(arm)]
 
 
 def _few_photographs_cells(values: dict[str, Any]) -> Lines:
@@ -172,14 +172,13 @@ def _few_photographs_cells(values: dict[str, Any]) -> Lines:
     best_scale = values["best_scale"]
     return [
         str(values["photographs_a_label"]),
-        _range(values["photographs"], "d"),
+        _range(values["photographs"]),
         _by_seed(values["exact_match_by_seed"]),
         f"`{best_scale}` {values['exact_match'][best_scale]:.3f}",
         format_points(against["difference"], against["interval"], digits=1),
         f"{_mean(values['mean_confidence']):.3f}",
         f"{max(values['greatest_confidence']):.3f}",
         _by_seed(values["calibration_error"]),
-        _range(values["minutes"], ".1f"),
     ]
 
 
@@ -187,10 +186,11 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _range(values: list[float], format_spec: str) -> str:
+def _range(values: list[int]) -> str:
     """The least and the greatest value, or the only one."""
-    least, greatest = (format(value, format_spec) for value in (min(values), max(values)))
-    return least if least == greatest else f"{least} to {greatest}"
+    least = min(values)
+    greatest = max(values)
+    return str(least) if least == greatest else f"{least} to {greatest}"
 
 
 def early_exit(result: Result) -> Lines:
