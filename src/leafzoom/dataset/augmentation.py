@@ -14,9 +14,14 @@ from leafzoom.dataset.sources import sources_to_images
 
 __all__ = ["Augmentation"]
 
+_GAMMA = (0.7, 1.4)
+_BLUR_SIGMA_PX = (0.3, 2.0)
+_BLUR_KERNEL_PX = (9, 9)
+_ZOOMED_OUT_SIZE = (0.5, 1.0)
+
 
 class Augmentation:
-    """Flips, transposes, random crops enlarged to the source's size, colour jitter.
+    """Flips, transposes, random crops enlarged to the source's size, colour, light, sharpness.
 
     Args:
         source_size: S, the side of a source in pixels.
@@ -28,6 +33,11 @@ class Augmentation:
         contrast: likewise.
         saturation: likewise.
         hue: turns of the colour wheel, ± this; 0 for none.
+        white_balance: probability of light of another colour temperature (a black body's).
+        gamma: probability of another exposure.
+        grey: probability of a grey photograph.
+        blur: probability of a Gaussian blur.
+        zoom_out: probability that the photograph shrinks, with its mirror images around it.
     """
 
     def __init__(  # noqa: PLR0913, a recipe's values one by one
@@ -42,6 +52,11 @@ class Augmentation:
         contrast: float,
         saturation: float,
         hue: float,
+        white_balance: float = 0.0,
+        gamma: float = 0.0,
+        grey: float = 0.0,
+        blur: float = 0.0,
+        zoom_out: float = 0.0,
     ) -> None:
         # Geometry.
         steps: list[nn.Module] = []
@@ -51,6 +66,12 @@ class Augmentation:
 
         if transpose:
             steps.append(kornia_augmentation.RandomRotation90((0, 3), p=1.0))
+
+        if zoom_out:
+            shrink = kornia_augmentation.RandomAffine(
+                degrees=0.0, scale=_ZOOMED_OUT_SIZE, padding_mode="reflection", p=zoom_out
+            )
+            steps.append(shrink)
 
         if crop_scale < 1:
             crop = kornia_augmentation.RandomResizedCrop(
@@ -65,6 +86,19 @@ class Augmentation:
         if brightness or contrast or saturation or hue:
             jitter = kornia_augmentation.ColorJiggle(brightness, contrast, saturation, hue, p=1.0)
             steps.append(jitter)
+
+        if white_balance:
+            planck = kornia_augmentation.RandomPlanckianJitter(mode="blackbody", p=white_balance)
+            steps.append(planck)
+        if gamma:
+            steps.append(kornia_augmentation.RandomGamma(_GAMMA, (1.0, 1.0), p=gamma))
+        if grey:
+            steps.append(kornia_augmentation.RandomGrayscale(p=grey))
+
+        # Sharpness.
+        if blur:
+            gauss = kornia_augmentation.RandomGaussianBlur(_BLUR_KERNEL_PX, _BLUR_SIGMA_PX, p=blur)
+            steps.append(gauss)
 
         self._sequence: nn.Module | None = None
         if steps:
