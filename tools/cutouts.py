@@ -20,6 +20,7 @@ _WORKING_SIDE_PX = 128  # GrabCut is slow on more pixels and no better
 _ITERATIONS = 3
 _MIN_LEAF_SHARE = 0.06
 _MAX_LEAF_SHARE = 0.75
+_MIN_CONTRAST = 2.0  # deviation of 0..255
 _LANDSCAPE = 1.5  # the photographs were 3:2 before they were squashed
 _SHAPES = (1.0, 1.0, 1.5, 4 / 3, 0.75)
 
@@ -41,28 +42,33 @@ def cut_out(picture: Picture) -> CutOut | None:
         None where no leaf stands out: less than 6 % or more than 75 % of the picture.
     """
     small = cv2.resize(picture, (_WORKING_SIDE_PX,) * 2, interpolation=cv2.INTER_AREA)
+    if float(np.std(small)) < _MIN_CONTRAST:
+        return None
     mask = _first_guess(_WORKING_SIDE_PX)
     try:
         cv2.setRNGSeed(0)
-        models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(small, mask, None, *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
-    except cv2.error:  # a picture of one colour
+        ground_model = np.zeros((1, 65))
+        leaf_model = np.zeros((1, 65))
+        cv2.grabCut(  # type: ignore[call-overload]
+            small, mask, None, ground_model, leaf_model, _ITERATIONS, cv2.GC_INIT_WITH_MASK
+        )
+    except cv2.error:  # too few colours for its models
         return None
 
     # The largest piece, without thin threads and small holes.
     is_leaf = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    is_leaf = cv2.morphologyEx(is_leaf, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    is_leaf = cv2.morphologyEx(is_leaf, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    pieces, piece_of, statistics, _ = cv2.connectedComponentsWithStats(is_leaf)
+    opened = cv2.morphologyEx(is_leaf, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    pieces, piece_of, statistics, _ = cv2.connectedComponentsWithStats(closed)
     if pieces < 2:
         return None
     largest = 1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax())
-    is_leaf = (piece_of == largest).astype(np.uint8)
+    leaf = (piece_of == largest).astype(np.uint8)
 
-    if not _MIN_LEAF_SHARE <= float(is_leaf.mean()) <= _MAX_LEAF_SHARE:
+    if not _MIN_LEAF_SHARE <= float(leaf.mean()) <= _MAX_LEAF_SHARE:
         return None
     side = picture.shape[0]
-    return CutOut(picture, cv2.resize(is_leaf * 255, (side, side)))
+    return CutOut(picture, np.asarray(cv2.resize(leaf * 255, (side, side)), np.uint8))
 
 
 def table_top(random: np.random.Generator, side: int) -> Picture:
@@ -79,7 +85,7 @@ def table_top(random: np.random.Generator, side: int) -> Picture:
     ground += _noise(random, side, random.uniform(0.4, 3)) * random.uniform(1, 14)
     if random.random() < 0.25:
         ground += _noise(random, side, random.uniform(8, 30)) * random.uniform(3, 20)
-    return np.clip(ground, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(ground, 0, 255), np.uint8)
 
 
 def lay_on(random: np.random.Generator, leaf: CutOut, ground: Picture) -> Picture:
@@ -98,16 +104,16 @@ def lay_on(random: np.random.Generator, leaf: CutOut, ground: Picture) -> Pictur
     if random.random() < 0.6:
         under *= 1 - _shadow(random, mask)[..., None]
     laid = picture * mask[..., None] + under * (1 - mask[..., None])
-    return np.clip(laid, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(laid, 0, 255), np.uint8)
 
 
 def photometric_change(random: np.random.Generator, picture: Picture) -> Picture:
     """Other white balance, exposure, contrast, saturation, sharpness, noise and compression."""
-    changed = picture.astype(np.float32)
+    changed = picture.astype(np.float64)
 
     # Colour and light.
     if random.random() < 0.5:
-        changed *= (1 + random.normal(0, 0.10, 3)).astype(np.float32)
+        changed *= 1 + random.normal(0, 0.10, 3)
     if random.random() < 0.5:
         gamma = np.exp(random.normal(0, 0.25))
         changed = 255 * (np.clip(changed, 0, 255) / 255) ** gamma
@@ -121,9 +127,9 @@ def photometric_change(random: np.random.Generator, picture: Picture) -> Picture
     # Sharpness, noise, compression.
     kind = random.random()
     if kind < 0.3:
-        changed = cv2.GaussianBlur(changed, (0, 0), random.uniform(0.4, 1.6))
+        changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), random.uniform(0.4, 1.6)))
     elif kind < 0.5:
-        blurred = cv2.GaussianBlur(changed, (0, 0), 1.0)
+        blurred = np.asarray(cv2.GaussianBlur(changed, (0, 0), 1.0))
         changed = changed + (changed - blurred) * random.uniform(0.3, 1.2)
     if random.random() < 0.3:
         changed = changed + random.normal(0, random.uniform(1, 7), changed.shape)
@@ -152,7 +158,7 @@ def varied_leaves(
             continue
         ground = table_top(random, picture.shape[0])
         if len(grounds) and random.random() < 0.5:
-            ground = grounds[random.integers(len(grounds))]
+            ground = grounds[int(random.integers(len(grounds)))]
         yield photometric_change(random, lay_on(random, leaf, ground))
 
 
@@ -175,15 +181,15 @@ def _first_guess(side: int) -> Picture:
 
 def _noise(random: np.random.Generator, side: int, sigma_px: float) -> NDArray[np.float64]:
     """Smoothed grey noise of deviation 1, [side, side, 1]."""
-    noise = cv2.GaussianBlur(random.normal(0, 1, (side, side)), (0, 0), sigma_px)
-    return (noise / noise.std())[..., None]
+    noise = np.asarray(cv2.GaussianBlur(random.normal(0, 1, (side, side)), (0, 0), sigma_px))
+    return np.asarray(noise / noise.std())[..., None]
 
 
 def _placement(random: np.random.Generator, mask: Picture, side: int) -> NDArray[np.float64]:
     """The affine transform [2, 3] that turns, scales and moves the leaf, for `cv2.warpAffine`."""
     rows, columns = np.nonzero(mask > 127)
     centre = np.array([columns.min() + columns.max(), rows.min() + rows.max()]) / 2
-    extent = max(np.ptp(columns), np.ptp(rows), 1)
+    extent = max(int(np.ptp(columns)), int(np.ptp(rows)), 1)
     factor = random.uniform(0.55, 1.0) * side / extent
 
     # Back to the photograph's shape, turned, then squashed from another shape.

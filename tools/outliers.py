@@ -133,7 +133,7 @@ def _varied_sources(cache: Cache, checkpoint: Checkpoint, others: Sequence[Sourc
     part = read_part(cache, "inner-train", checkpoint.manifest)
     rows = np.linspace(0, len(part) - 1, min(_VARIED_PHOTOGRAPHS, len(part))).astype(int)
     grounds = np.concatenate(others)
-    return np.stack(list(varied_leaves(part.sources[rows], grounds, _SEED)))
+    return np.stack(list(varied_leaves(list(part.sources[rows]), list(grounds), _SEED)))
 
 
 @torch.inference_mode()

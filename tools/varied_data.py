@@ -1,8 +1,8 @@
 """A data set with cut-out leaves on other grounds beside the photographs:
 python -m tools.varied_data DATA OUT [--grounds FOLDER...] [--varied N] [--plain N]
 
-Writes OUT/train.csv, OUT/train_images and OUT/split.json. The validation and test parts are those of
-DATA; the training part has N of its photographs as they are, spread over all, and N cut out and
+Writes OUT/train.csv, OUT/train_images and OUT/split.json. The validation and test parts are those
+of DATA; the training part has N of its photographs as they are, spread over all, and N cut out and
 laid on table tops or pictures of the folders (see `tools.cutouts`), with their labels. To train:
 leafzoom train --data OUT --split OUT/split.json …
 """
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from leafzoom.dataset.cache import Cache
-from leafzoom.dataset.split import Split, training_split
+from leafzoom.dataset.split import training_split
 from leafzoom.dataset.table import read_table
 from leafzoom.storage import make_folder, write_json
 from tools.cutouts import cut_out, lay_on, photometric_change, table_top
@@ -108,24 +108,22 @@ def _write_varied(
         if leaf is None:
             continue
 
-        other = np.asarray(cache.sources[row_of[names[random.integers(len(names))]]])
+        other = np.asarray(cache.sources[row_of[names[int(random.integers(len(names)))]]])
         picture = photometric_change(random, lay_on(random, leaf, _ground(random, other, grounds)))
         Image.fromarray(picture).save(folder / (_PREFIX + name), quality=_JPEG_QUALITY)
         written.append(name)
     return written
 
 
-def _ground(
-    random: np.random.Generator, other: Picture, grounds: Sequence[Picture]
-) -> Picture:
+def _ground(random: np.random.Generator, other: Picture, grounds: Sequence[Picture]) -> Picture:
     """A table top, a picture without a leaf, or another photograph far out of focus."""
     kind = random.random()
     if kind < _TABLE_TOP_SHARE:
         return table_top(random, _SOURCE_SIZE)
     if grounds and kind < (1 + _TABLE_TOP_SHARE) / 2:
-        return grounds[random.integers(len(grounds))]
+        return grounds[int(random.integers(len(grounds)))]
     blurred = Image.fromarray(other).filter(ImageFilter.GaussianBlur(_OUT_OF_FOCUS_PX))
-    return np.asarray(blurred)
+    return np.asarray(blurred, np.uint8)
 
 
 def _link(path: Path, target: Path) -> None:

@@ -20,7 +20,8 @@ _MIN_OTHERS = 20
 _MIN_STD = 1e-6
 
 # Strengths of the logistic regression's penalty (scikit-learn's C), the strongest first.
-_STRENGTHS = (1e-4, 1e-3, 1e-2)
+_STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2)
+_TOLERATED_SHARE = 0.01  # of other pictures that may pass more than with the best penalty
 
 Array = NDArray[np.float64]
 
@@ -59,9 +60,10 @@ def fit_outlier_detector(
 ) -> OutlierFit | None:
     """Fit the logistic regression, and the limit within which 99 % of leaves lie.
 
-    Leaves and other pictures weigh the same, and so does every kind among the other pictures. The
-    penalty is the one that lets the fewest pictures of kinds pass which were left out of the fit: a
-    new kind of picture is what a user brings. The limit is a quantile of leaves out of fold.
+    Leaves and other pictures weigh the same, and so does every kind among the other pictures. Each
+    penalty is judged by kinds that were left out of the fit, since a new kind of picture is what a
+    user brings. The strongest penalty that lets hardly more of them pass than the best is taken: a
+    weaker one refuses more leaves from elsewhere. The limit is a quantile of leaves out of fold.
 
     Args:
         leaves: features [n, W] of photographs of leaves that the scales were not trained on.
@@ -81,7 +83,9 @@ def fit_outlier_detector(
 
     # The penalty, by the kinds that each fit has not seen.
     figures = {strength: _figures_by_kind(data, strength, fold) for strength in _STRENGTHS}
-    strength = min(_STRENGTHS, key=lambda candidate: _mean_accepted(figures[candidate]))
+    accepted = {strength: _mean_accepted(figures[strength]) for strength in _STRENGTHS}
+    most = min(accepted.values()) + _TOLERATED_SHARE
+    strength = min(strength for strength in _STRENGTHS if accepted[strength] <= most)
 
     # The limit, from leaves that each fit has not seen.
     log_odds = _out_of_fold(data, strength, fold)
