@@ -19,8 +19,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.sources import sources_to_images
@@ -44,7 +46,8 @@ __all__ = ["main", "parser"]
 
 _VARIED_PHOTOGRAPHS = 1200
 _PARITY_PHOTOGRAPHS = 200
-_BATCH_SIZE = 32
+_BATCH_SIZE = 16
+_COMPETITION_STEP = 3  # every third leaf of the validation part shows its verdicts
 _SEED = 0
 
 Sources = NDArray[np.uint8]
@@ -66,9 +69,10 @@ def main() -> None:
     varied = _varied_sources(cache, checkpoint, list(others.values()))
 
     # The detector.
-    features = {kind: _features(network, sources) for kind, sources in others.items()}
-    leaf_features = _features(network, leaves.sources)
-    varied_features = _features(network, varied)
+    read_features = _FeatureReader(network, source_size)
+    features = {kind: read_features(sources) for kind, sources in others.items()}
+    leaf_features = read_features(leaves.sources)
+    varied_features = read_features(varied)
     fit = _fit(leaf_features, varied_features, features)
 
     # Every kind's verdicts from a detector without it, with the model as it was otherwise.
@@ -80,8 +84,12 @@ def main() -> None:
             rest = {name: values for name, values in features.items() if name != kind}
             detector = _fit(leaf_features, varied_features, rest).detector
         figures[kind] = asdict(_verdicts(old_network, detector, sources, features[kind]))
-    for kind, sources in {"competition": leaves.sources, **apart}.items():
-        own_features = _features(network, sources)
+    every_few = slice(None, None, _COMPETITION_STEP)
+    figures["competition"] = asdict(
+        _verdicts(old_network, fit.detector, leaves.sources[every_few], leaf_features[every_few])
+    )
+    for kind, sources in apart.items():
+        own_features = read_features(sources)
         figures[kind] = asdict(_verdicts(old_network, fit.detector, sources, own_features))
 
     # The model with its new detector.
@@ -136,17 +144,44 @@ def _varied_sources(cache: Cache, checkpoint: Checkpoint, others: Sequence[Sourc
     return np.stack(list(varied_leaves(list(part.sources[rows]), list(grounds), _SEED)))
 
 
-@torch.inference_mode()
-def _features(network: FusedRACNN, sources: Sources) -> Features:
-    """What the outlier detector reads of sources uint8 [n, S, S, 3]: [n, W]."""
-    racnn = network.racnn
-    features = []
-    for start in range(0, len(sources), _BATCH_SIZE):
-        batch = torch.from_numpy(np.array(sources[start : start + _BATCH_SIZE]))
-        images = racnn.normalise(sources_to_images(batch, racnn.mean.dtype))
-        state = racnn.start(tta_images(images, network.tta))
-        features.append(tta_mean(outlier_features(state), network.tta).numpy())
-    return np.concatenate(features)
+class _FirstScale(nn.Module):
+    """From uint8 sources [N, S, S, 3] to what the outlier detector reads, [N, W]."""
+
+    def __init__(self, network: FusedRACNN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, source: Tensor) -> Tensor:
+        """Features of the first scale, means over the mirror images."""
+        racnn = self.network.racnn
+        images = racnn.normalise(sources_to_images(source, racnn.mean.dtype))
+        state = racnn.start(tta_images(images, self.network.tta))
+        return tta_mean(outlier_features(state), self.network.tta)
+
+
+class _FeatureReader:
+    """The first scale in ONNX Runtime, several times as fast on a CPU as in PyTorch."""
+
+    def __init__(self, network: FusedRACNN, source_size: int) -> None:
+        example = torch.zeros(2, source_size, source_size, 3, dtype=torch.uint8)
+        program = torch.onnx.export(
+            _FirstScale(network).eval(),
+            (example,),
+            dynamo=True,
+            input_names=["source"],
+            dynamic_shapes=({0: torch.export.Dim("photographs", min=1, max=4096)},),
+        )
+        assert program is not None
+        content = program.model_proto.SerializeToString()
+        self._session = onnxruntime.InferenceSession(content)
+
+    def __call__(self, sources: Sources) -> Features:
+        """The features [n, W] of sources uint8 [n, S, S, 3]."""
+        features = []
+        for start in range(0, len(sources), _BATCH_SIZE):
+            batch = np.ascontiguousarray(sources[start : start + _BATCH_SIZE])
+            features.append(self._session.run(None, {"source": batch})[0])
+        return np.concatenate(features)
 
 
 def _fit(leaves: Features, varied: Features, others: Mapping[str, Features]) -> OutlierFit:
@@ -163,13 +198,12 @@ def _verdicts(
 ) -> _Verdicts:
     """The verdicts that the network gives with this outlier detector beside its density."""
     outlier_scores = detector(torch.from_numpy(features)).numpy()
-    verdicts = []
-    for start in range(0, len(sources), _BATCH_SIZE):
-        batch = slice(start, start + _BATCH_SIZE)
-        arrays = network(np.ascontiguousarray(sources[batch]))
-        if arrays.ood_score is not None:
-            scores = np.maximum(arrays.ood_score, outlier_scores[batch])
-            arrays = replace(arrays, ood_score=scores)
+
+    # A picture that this detector refuses needs no more looks.
+    accepted = sources[outlier_scores <= 1]
+    verdicts: list[str] = ["not_a_leaf"] * (len(sources) - len(accepted))
+    for start in range(0, len(accepted), _BATCH_SIZE):
+        arrays = network(np.ascontiguousarray(accepted[start : start + _BATCH_SIZE]))
         predictions = selective_predictions(arrays, network.manifest)
         verdicts += [prediction.verdict for prediction in predictions]
 
