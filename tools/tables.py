@@ -21,6 +21,8 @@ or, with NAME below results/experiments,
     experiment    an arm a row
     zoom_value    what an arm's boxes are worth
     early_exit    what stopping after the first scale costs and saves
+    few_photographs
+                  what trainings on few photographs reach
     price         what a diagnosis costs
 """
 
@@ -44,6 +46,7 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "experiment": experiment_tables.experiment,
     "zoom_value": experiment_tables.zoom_value,
     "early_exit": experiment_tables.early_exit,
+    "few_photographs": experiment_tables.few_photographs,
     "price": experiment_tables.price,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {
