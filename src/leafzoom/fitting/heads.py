@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from leafzoom.dataset.batches import DatasetPart
+from leafzoom.fitting.conformal import fit_conformal
 from leafzoom.fitting.decision import fit_decision
 from leafzoom.fitting.early_exit import fit_early_exit
 from leafzoom.fitting.fusion import FusionFit, LinearLayer, fit_lbfgs, fit_sgd
 from leafzoom.fitting.ood_detector import fit_ood_detector
+from leafzoom.fitting.out_of_fold import out_of_fold_answers
+from leafzoom.fitting.reference import fit_reference
 from leafzoom.fitting.scale_outputs import ScaleOutputs, backbone_logits, scale_outputs
 from leafzoom.labels import Decision, LabelSet
 from leafzoom.metrics import score
@@ -26,10 +29,11 @@ from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_fusions
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
 from leafzoom.model.racnn import RACNN
+from leafzoom.model_file.calibration import ConformalCalibration, Reference
 from leafzoom.recipe import FusionRecipe
 from leafzoom.storage import write_text
 
-__all__ = ["FittedHeads", "fit_heads", "write_selection"]
+__all__ = ["FittedHeads", "fit_heads", "mean_classifier", "ood_scores", "write_selection"]
 
 Logits = dict[str, NDArray[np.float32]]
 
@@ -40,7 +44,8 @@ class FittedHeads:
 
     `decisions`: one for each head. `scores`: each head's exact match, micro and macro F1 there.
     `fusion_fits`: of the fusions that were fitted there. `logits`: {head: [n, L]}; those of a
-    fusion that was fitted there are out of fold. `early_exit`: see `fit_early_exit`.
+    fusion that was fitted there are out of fold. `early_exit`: see `fit_early_exit`. `conformal`,
+    `reference`: of the last head, which answers; None without a photograph.
     """
 
     network: FusedRACNN
@@ -49,6 +54,8 @@ class FittedHeads:
     fusion_fits: dict[str, FusionFit]
     logits: Logits
     early_exit: float | None
+    conformal: ConformalCalibration | None
+    reference: Reference | None
 
     def metrics(self) -> dict[str, Any]:
         """The scores and fits as a model file keeps them."""
@@ -106,7 +113,7 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
             logits[fusion_head(fusion.scales)] = _fused(fusion, outputs.fusion_inputs[index])
     else:
         for index, fusion in enumerate(fusions):
-            prior = _mean_classifier(racnn, fusion)
+            prior = mean_classifier(racnn, fusion)
             fit = fit_lbfgs(fusion, outputs.fusion_inputs[index], targets, prior, seed)
             fusion_fits[fusion_head(fusion.scales)] = fit
             logits[fusion_head(fusion.scales)] = fit.out_of_fold.astype(np.float32)
@@ -122,7 +129,31 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
     if network.first_ood_detector is not None:
         last = logits[fusion_head(racnn.scales)]
         early_exit = fit_early_exit(logits["scale1"], last, targets, labels)
-    return FittedHeads(network, decisions, scores, fusion_fits, logits, early_exit)
+
+    # What the answering head's later answers are compared with.
+    answers = out_of_fold_answers(next(reversed(logits.values())), targets, labels)
+    return FittedHeads(
+        network=network,
+        decisions=decisions,
+        scores=scores,
+        fusion_fits=fusion_fits,
+        logits=logits,
+        early_exit=early_exit,
+        conformal=fit_conformal(answers, targets, labels),
+        reference=fit_reference(answers, ood_scores(network, outputs.descriptors), labels),
+    )
+
+
+@torch.no_grad()
+def ood_scores(network: FusedRACNN, descriptors: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """The out-of-distribution scores [n] of descriptors [n, W]; None without a detector."""
+    if network.ood_detector is None:
+        return None
+    device = network.racnn.mean.device
+    scores: NDArray[np.float32] = (
+        network.ood_detector(torch.from_numpy(descriptors).to(device)).cpu().numpy()
+    )
+    return scores
 
 
 def write_selection(path: Path, heads: FittedHeads, part: DatasetPart, labels: LabelSet) -> None:
@@ -176,7 +207,7 @@ def _network(
     return FusedRACNN(racnn, fusions, tta, detector, first_detector).to(fabric.device).eval()
 
 
-def _mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:
+def mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:
     """The layer with which a fusion is the mean of its scales' logits.
 
     With `residual` it is the finest scale's logits, which the coarser ones' are part of.
