@@ -30,7 +30,7 @@ _PICTURE_SUFFIXES = (".png", ".svg")
     help="Exit with 1 where the model is not to be trusted.",
 )
 def drift(results: tuple[Path, ...], model: str, out: Path | None, fail_on_drift: bool) -> None:
-    """Compare answers with those that the model was judged by, and say whether to trust it.
+    """Compare answers with those that the model was judged by: is it to be trusted?
 
     RESULTS are files that `leafzoom predict` wrote (json, jsonl or csv) or folders of its --out.
     The exit status is 0 whatever the comparison says, except with --fail-on-drift.

@@ -68,10 +68,9 @@ def _draw_shift(axes: Axes, shift: Shift) -> None:
 
     # Where the distance is greatest.
     place = shift.edges.index(shift.edge)
-    bounds = sorted(
-        (100 * sum(shift.expected[: place + 1]), 100 * sum(shift.observed[: place + 1]))
-    )
-    axes.vlines(shift.edge, *bounds, color=colour, lw=4, alpha=0.4)
+    expected = 100 * sum(shift.expected[: place + 1])
+    observed = 100 * sum(shift.observed[: place + 1])
+    axes.vlines(shift.edge, expected, observed, color=colour, lw=4, alpha=0.4)
 
     axes.set_ylim(-3, 103)
     axes.set_xlabel(_AXIS_NAMES[shift.name])
