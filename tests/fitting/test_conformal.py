@@ -78,7 +78,7 @@ def test_sets_are_those_of_mapie(count: int, coverage: float) -> None:
     np.testing.assert_array_equal(new_probabilities >= least, expected[:, :, 0])
 
 
-@pytest.mark.parametrize("coverage", (*COVERAGES, 0.6, 0.8))
+@pytest.mark.parametrize("coverage", [*COVERAGES, 0.6, 0.8])
 def test_the_quantile_is_that_of_mapie_for_any_score(coverage: float) -> None:
     """As residuals of a regression, where right answers score 0."""
     probabilities, classes = draw(300, seed=2)

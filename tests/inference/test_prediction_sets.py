@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,9 @@ def calibrated(network: Network, photographs: int, *probabilities: float) -> Net
 class _Changed:
     """A network with another manifest, and perhaps another score."""
 
-    def __init__(self, network: Network, manifest: Manifest, ood_score: float | None = None) -> None:
+    def __init__(
+        self, network: Network, manifest: Manifest, ood_score: float | None = None
+    ) -> None:
         self.network = network
         self.manifest = manifest
         self.ood_score = ood_score
@@ -92,7 +95,7 @@ def test_a_greater_coverage_never_has_a_smaller_set(network: Network, leaf: Path
         for coverage in (0.5, 0.99, 0.995, 0.997, 0.998, 0.999)
     ]
 
-    for smaller, larger in zip(sets, sets[1:], strict=False):
+    for smaller, larger in pairwise(sets):
         assert smaller <= larger
     assert len(sets[0]) == 1
     assert len(sets[-1]) > 1
@@ -140,7 +143,7 @@ def test_photos_of_one_batch_may_have_other_coverages(network: Network) -> None:
 def test_a_model_without_a_calibration_says_what_to_do(network: Network, leaf: Path) -> None:
     older = _Changed(network, replace(network.manifest, conformal=None))
 
-    with pytest.raises(ModelError, match="has no calibration for a coverage.*train the model"):
+    with pytest.raises(ModelError, match=r"has no calibration for a coverage.*train the model"):
         Predictor(older).predict(leaf, coverage=0.9)
     with pytest.raises(ModelError, match="has no calibration"):
         Predictor(older).predict_many([leaf], coverage=0.9)

@@ -111,11 +111,9 @@ def _shift_line(shift: Shift) -> str:
 def _shares_beyond(shift: Shift) -> tuple[float, float]:
     """The expected and the observed share of answers beyond the shift's edge."""
     bins = shift.edges.index(shift.edge) + 1
-    expected = sum(shift.expected[:bins])
-    observed = sum(shift.observed[:bins])
     if shift.name == "ood_score":
-        return 1 - expected, 1 - observed
-    return expected, observed
+        return sum(shift.expected[bins:]), sum(shift.observed[bins:])
+    return sum(shift.expected[:bins]), sum(shift.observed[:bins])
 
 
 def _share_line(share: LabelShare) -> str:
