@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from tools.cutouts import cut_out, lay_on, photometric_change, table_top, varied_leaves
 
 SIDE = 128
