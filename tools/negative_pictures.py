@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ["Picture", "difference_hash", "is_worth_keeping", "on_backgrounds", "read_picture", "save"]
+__all__ = [
+    "Picture",
+    "difference_hash",
+    "is_worth_keeping",
+    "on_backgrounds",
+    "read_picture",
+    "save",
+]
 
 MAX_SIDE = 512
 MIN_SIDE = 128
