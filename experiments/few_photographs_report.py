@@ -48,11 +48,16 @@ def arm_rows(judged: Mapping[int, Sequence[Judged]]) -> Rows:
     return [_size_row(size, runs) for size, runs in judged.items() if runs]
 
 
+def _stacked_hits(runs: Sequence[Judged], name: str) -> NDArray[np.bool_]:
+    """Whether a head's answers are exact, a row a run."""
+    return np.stack([run.correct[name] for run in runs])
+
+
 def _size_row(size: int, runs: Sequence[Judged]) -> dict[str, Any]:
     """The figures of one number of photographs a label."""
     head = runs[0].head
     scales = [name for name in runs[0].correct if name.startswith("scale")]
-    hits = {name: np.stack([run.correct[name] for run in runs]) for name in (*scales, head)}
+    hits = {name: _stacked_hits(runs, name) for name in (*scales, head)}
 
     # The best scale is chosen by these photographs, in its favour.
     best_scale = max(scales, key=lambda name: float(hits[name].mean()))

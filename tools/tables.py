@@ -12,6 +12,7 @@ KIND is one of
     cost          time and memory of a training's stages
     demo          what zooming is worth on rendered leaves, a column a seed
     verdicts      what the model answers to leaves and to other pictures
+    outliers      the same by kind of picture, each kind left out of the detector's fit
     targets, profile, twelve_hours
                   of benchmarks
 
@@ -55,6 +56,7 @@ TABLES: dict[str, Callable[[Result], Lines]] = {
     "cost": evaluation_tables.cost,
     "demo": evaluation_tables.demo,
     "verdicts": evaluation_tables.verdicts,
+    "outliers": evaluation_tables.outliers,
     "targets": benchmark_tables.targets,
     "profile": benchmark_tables.profile,
     "twelve_hours": benchmark_tables.twelve_hours,

@@ -90,7 +90,7 @@ class LabelSet:
 
         # Every label alone, then as many together as are few enough.
         width = len(self.names)
-        rows = {tuple(int(index == other) for other in range(width)) for index in range(width)}
+        rows = {tuple(row) for row in np.eye(width, dtype=int).tolist()}
         rows |= set(self.combinations)
         for size in range(2, _MAX_LABELS_AT_ONCE + 1):
             if len(rows) + comb(len(together), size) > _MAX_POSSIBLE_COMBINATIONS:

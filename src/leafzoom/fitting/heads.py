@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from leafzoom.dataset.batches import DatasetPart
+from leafzoom.fitting.conformal import fit_conformal
 from leafzoom.fitting.decision import fit_decision
 from leafzoom.fitting.early_exit import fit_early_exit
 from leafzoom.fitting.fusion import FusionFit, LinearLayer, fit_lbfgs, fit_sgd
 from leafzoom.fitting.linear_layers import fit_linear_layer, fit_scale_weights
 from leafzoom.fitting.ood_detector import fit_ood_detector
+from leafzoom.fitting.out_of_fold import out_of_fold_answers
+from leafzoom.fitting.reference import fit_reference
 from leafzoom.fitting.scale_outputs import (
     ScaleOutputs,
     backbone_descriptors,
@@ -33,6 +37,7 @@ from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_fusions
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
 from leafzoom.model.racnn import RACNN
+from leafzoom.model_file.calibration import ConformalCalibration, Reference
 from leafzoom.recipe import FusionRecipe
 from leafzoom.storage import write_text
 
@@ -42,6 +47,8 @@ __all__ = [
     "fit_frozen_heads",
     "fit_frozen_layers",
     "fit_heads",
+    "mean_classifier",
+    "ood_scores",
     "write_selection",
 ]
 
@@ -54,8 +61,9 @@ class FittedHeads:
 
     `decisions`: one for each head. `scores`: each head's exact match, micro and macro F1 there.
     `fusion_fits`: of the fusions that were fitted there. `logits`: {head: [n, L]}; those of a
-    head that was fitted there are out of fold. `early_exit`: see `fit_early_exit`. `scale_weights`:
-    how much each scale counts, of fusions that are a weighted sum of the scales' classifiers.
+    head that was fitted there are out of fold. `early_exit`: see `fit_early_exit`. `conformal`,
+    `reference`: of the last head, which answers; None without a photograph. `scale_weights`: how
+    much each scale counts, of fusions that are a weighted sum of the scales' classifiers.
     """
 
     network: FusedRACNN
@@ -64,6 +72,8 @@ class FittedHeads:
     fusion_fits: dict[str, FusionFit]
     logits: Logits
     early_exit: float | None
+    conformal: ConformalCalibration | None
+    reference: Reference | None
     scale_weights: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, Any]:
@@ -126,13 +136,16 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
             logits[fusion_head(fusion.scales)] = _fused(fusion, outputs.fusion_inputs[index])
     else:
         for index, fusion in enumerate(fusions):
-            prior = _mean_classifier(racnn, fusion)
+            prior = mean_classifier(racnn, fusion)
             fit = fit_lbfgs(fusion, outputs.fusion_inputs[index], targets, prior, seed)
             fusion_fits[fusion_head(fusion.scales)] = fit
             logits[fusion_head(fusion.scales)] = fit.out_of_fold.astype(np.float32)
 
     network = _network(fabric, racnn, fusions, outputs, tta=tta, seed=seed)
-    return _decide_and_score(network, logits, targets, labels, priors, fusion_fits=fusion_fits)
+    scores = ood_scores(network, outputs.descriptors)
+    return _decide_and_score(
+        network, logits, targets, labels, priors, fusion_fits=fusion_fits, leaf_scores=scores
+    )
 
 
 def fit_frozen_heads(  # noqa: PLR0913, the networks, the data and the recipe of one training
@@ -174,7 +187,13 @@ def fit_frozen_heads(  # noqa: PLR0913, the networks, the data and the recipe of
 
     network = _network(fabric, racnn, fusions, outputs, tta=tta, seed=seed)
     return _decide_and_score(
-        network, logits, targets, labels, priors, scale_weights=layers.scale_weights
+        network,
+        logits,
+        targets,
+        labels,
+        priors,
+        scale_weights=layers.scale_weights,
+        leaf_scores=ood_scores(network, outputs.descriptors),
     )
 
 
@@ -225,6 +244,18 @@ def fit_frozen_layers(
     return FrozenLayers(logits, scale_weights)
 
 
+@torch.no_grad()
+def ood_scores(network: FusedRACNN, descriptors: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """The out-of-distribution scores [n] of descriptors [n, W]; None without a detector."""
+    if network.ood_detector is None:
+        return None
+    device = network.racnn.mean.device
+    scores: NDArray[np.float32] = (
+        network.ood_detector(torch.from_numpy(descriptors).to(device)).cpu().numpy()
+    )
+    return scores
+
+
 def write_selection(path: Path, heads: FittedHeads, part: DatasetPart, labels: LabelSet) -> None:
     """Write a row for each photograph of the validation part: labels and every head's logits."""
     columns = [f"{head}_{label}" for head in heads.logits for label in labels.names]
@@ -248,8 +279,12 @@ def _decide_and_score(
     *,
     fusion_fits: dict[str, FusionFit] | None = None,
     scale_weights: dict[str, tuple[float, ...]] | None = None,
+    leaf_scores: NDArray[np.float32] | None,
 ) -> FittedHeads:
-    """Every head's decision, and what it reaches."""
+    """Every head's decision, what it reaches, and what later answers are compared with.
+
+    `leaf_scores`: [n], the photographs' out-of-distribution scores; None without a detector.
+    """
     decisions = {head: fit_decision(z, targets, labels, priors) for head, z in logits.items()}
     scores = {head: _scores(z, targets, labels) for head, z in logits.items()}
 
@@ -258,8 +293,22 @@ def _decide_and_score(
     if network.first_ood_detector is not None:
         last = logits[fusion_head(network.racnn.scales)]
         early_exit = fit_early_exit(logits["scale1"], last, targets, labels, priors)
+
+    # What the answering head's later answers are compared with.
+    last_logits = next(reversed(logits.values()))
+    answers = out_of_fold_answers(
+        last_logits, targets, labels, partial(fit_decision, priors=priors)
+    )
     return FittedHeads(
-        network, decisions, scores, fusion_fits or {}, logits, early_exit, scale_weights or {}
+        network=network,
+        decisions=decisions,
+        scores=scores,
+        fusion_fits=fusion_fits or {},
+        logits=logits,
+        early_exit=early_exit,
+        conformal=fit_conformal(answers, targets, labels),
+        reference=fit_reference(answers, leaf_scores, labels),
+        scale_weights=scale_weights or {},
     )
 
 
@@ -300,7 +349,7 @@ def _network(
     return FusedRACNN(racnn, fusions, tta, detector, first_detector).to(fabric.device).eval()
 
 
-def _mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:
+def mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:
     """The layer with which a fusion is the mean of its scales' logits.
 
     With `residual` it is the finest scale's logits, which the coarser ones' are part of.

@@ -376,6 +376,8 @@ class _Run:
             data=data,
             metrics=heads.metrics() if heads else {},
             early_exit=heads.early_exit if heads else None,
+            conformal=heads.conformal if heads else None,
+            reference=heads.reference if heads else None,
             name=self.out.resolve().name,
             leafzoom_version=__version__,
         )
