@@ -162,8 +162,8 @@ def read_packages(table: Path) -> list[Package]:
                     f"expected one of {', '.join(KINDS)} or {_SKIP}"
                 )
 
-        values = [entry[key] for key in ("registry", "name", "version", "licence", "sha256")]
-        packages.append(Package(*values, rules=rules))
+        keys = ("registry", "name", "version", "licence", "sha256")
+        packages.append(Package(**{key: entry[key] for key in keys}, rules=rules))
     return packages
 
 
