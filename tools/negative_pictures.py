@@ -50,9 +50,9 @@ def read_picture(content: bytes) -> Picture | None:
     A cut-out counts by its visible part's longer side, since it gets a background around it.
     """
     try:
-        opened = Image.open(io.BytesIO(content))
-        opened.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))
-        image: Image.Image = ImageOps.exif_transpose(opened)
+        file = Image.open(io.BytesIO(content))
+        file.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))
+        image: Image.Image = ImageOps.exif_transpose(file)
         has_alpha = image.has_transparency_data
         image = image.convert("RGBA" if has_alpha else "RGB")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):

@@ -162,8 +162,15 @@ def read_packages(table: Path) -> list[Package]:
                     f"expected one of {', '.join(KINDS)} or {_SKIP}"
                 )
 
-        keys = ("registry", "name", "version", "licence", "sha256")
-        packages.append(Package(**{key: entry[key] for key in keys}, rules=rules))
+        package = Package(
+            registry=entry["registry"],
+            name=entry["name"],
+            version=entry["version"],
+            licence=entry["licence"],
+            sha256=entry["sha256"],
+            rules=rules,
+        )
+        packages.append(package)
     return packages
 
 

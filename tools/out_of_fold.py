@@ -13,24 +13,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from leafzoom.dataset.batches import DatasetPart
 from leafzoom.dataset.cache import Cache
 from leafzoom.evaluation.bootstrap import paired_difference, resample_scores
 from leafzoom.evaluation.evaluate import Evaluation, evaluate
 from leafzoom.evaluation.uncertainty import estimate_uncertainty
 from leafzoom.fitting.decision import fit_decision
+from leafzoom.fitting.fusion import fit_lbfgs
+from leafzoom.fitting.heads import mean_classifier
+from leafzoom.fitting.scale_outputs import scale_outputs
 from leafzoom.inference.network import OnnxNetwork
 from leafzoom.labels import decide
 from leafzoom.metrics import score
+from leafzoom.model.build import build_fusions, network_from_checkpoint
 from leafzoom.model_file.checkpoint import load_checkpoint
 from leafzoom.model_file.manifest import Manifest
+from leafzoom.recipe import recipe_from_dict
 
 __all__ = [
     "Selection",
     "compare_with_earlier",
     "decide_out_of_fold",
+    "fused_logits_out_of_fold",
     "read_selection",
     "score_out_of_fold",
 ]
@@ -174,6 +182,39 @@ def compare_with_earlier(run: Path, earlier: Path, cache: Cache) -> dict[str, An
         "exact_match": exact_match,
         **difference.to_dict(),
     }
+
+
+def fused_logits_out_of_fold(
+    model: Path, cache: Cache, rows: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """The answering fusion's logits [n, L] of photographs that it was fitted on, out of fold.
+
+    The fusion is cross-validated as in a training, on the outputs of the file's own scales.
+
+    Args:
+        model: a checkpoint, or an `.onnx` file that can be read as one.
+        cache: of the data set.
+        rows: of the photographs in it, all that the fusion was fitted on.
+
+    Returns:
+        None where the answering head was not fitted there, so that it needs no cross-validation.
+    """
+    checkpoint = load_checkpoint(model)
+    manifest = checkpoint.manifest
+    recipe = recipe_from_dict(manifest.recipe, str(model))
+    if recipe.fusion.fit != "lbfgs" or manifest.scales == 1:
+        return None
+
+    racnn = network_from_checkpoint(checkpoint).racnn
+    fusion = build_fusions(recipe.fusion, racnn)[-1]
+    targets = cache.table.targets(manifest.labels)
+    part = DatasetPart(cache.sources, targets, cache.table.image_names, rows)
+
+    fabric = Fabric(accelerator="cpu", devices=1)
+    outputs = scale_outputs(fabric, racnn, part, (fusion,), tta=recipe.prediction.tta)
+    prior = mean_classifier(racnn, fusion)
+    fit = fit_lbfgs(fusion, outputs.fusion_inputs[0], part.part_targets, prior, recipe.seed)
+    return fit.out_of_fold
 
 
 def _numbers(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> NDArray[np.float64]:

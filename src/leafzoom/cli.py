@@ -20,6 +20,7 @@ __all__ = ["SUMMARIES", "cli", "main"]
 SUMMARIES = {
     "compare": "Draw the paper's figures 7-12 over RUNS, with scores and paired differences.",
     "demo": "Tour the whole system on rendered leaves: train, evaluate, export, predict.",
+    "drift": "Compare answers with those that the model was judged by: is it to be trusted?",
     "evaluate": "Score every head of MODEL on labelled photographs.",
     "export": "Write RUN's network as one .onnx file, compared with the checkpoint.",
     "info": "Show what MODEL is: labels, thresholds, recipe, figures, licence.",

@@ -345,3 +345,64 @@ def test_camera_photographs(trained: Path, tmp_path: Path) -> None:
         with Image.open(result["photo"]) as image:
             assert result["scales"][0]["box"] == [0, 0, image.width, image.height]
         assert (tmp_path / f"{Path(result['photo']).stem}-diagnosis.png").is_file()
+
+
+# Coverage.
+
+
+def test_a_coverage_adds_the_possible_answers(trained: Path, leaf: Path) -> None:
+    (prediction,) = predict_json(leaf, "--model", trained, "--coverage", "0.75")
+
+    assert prediction["likely"] in prediction["possible"]
+    assert all(set(labels) <= LABELS for labels in prediction["possible"])
+
+    table = run_command("predict", leaf, "--model", trained, "--coverage", "0.75")
+    assert "\n  possible: " in table.stdout
+
+
+def test_more_than_can_be_guaranteed_is_every_answer_with_a_note(trained: Path, leaf: Path) -> None:
+    result = run_command(
+        "predict", leaf, "--model", trained, "--coverage", "0.99", "--format", "csv"
+    )
+
+    assert result.exit_code == 0
+    assert "a coverage of 0.99 is more than 6 calibration photographs can guarantee" in (
+        result.stderr
+    )
+    (row,) = csv.DictReader(io.StringIO(result.stdout))
+    assert set(row) == {"photo", "verdict", "labels", "confidence", *LABELS, "possible", "error"}
+    answers = row["possible"].split(" | ")
+    assert len(answers) >= 3
+    assert "ring_spot solid_spot" in answers
+
+
+@pytest.mark.parametrize("coverage", ["0.4", "1", "nan", "x", "-0.9"])
+def test_impossible_coverages_are_refused(trained: Path, leaf: Path, coverage: str) -> None:
+    result = run_command("predict", leaf, "--model", trained, "--coverage", coverage)
+
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_a_model_without_a_calibration_is_named(leaf: Path) -> None:
+    older = Path(__file__).parents[1] / "golden" / "model-format-1.onnx"
+
+    result = run_command("predict", leaf, "--model", older, "--coverage", "0.9")
+
+    assert result.exit_code == 1
+    assert "has no calibration for a coverage" in result.stderr
+
+
+def test_a_folder_is_diagnosed_again_for_another_coverage(
+    trained: Path, leaf: Path, tmp_path: Path
+) -> None:
+    arguments = (leaf, "--model", trained, "--out", tmp_path)
+    (without,) = predict_json(*arguments)
+    (with_sets,) = predict_json(*arguments, "--coverage", "0.75")
+
+    assert "possible" not in without
+    assert with_sets["possible"]
+    header = (tmp_path / "predictions.csv").read_text().splitlines()[0]
+    assert header.endswith(",possible,error")
+    content = json.loads((tmp_path / "predictions.jsonl").read_text())
+    assert content["possible"] == with_sets["possible"]

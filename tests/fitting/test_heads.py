@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import TINY
-from leafzoom.fitting.heads import _mean_classifier
+from leafzoom.fitting.heads import mean_classifier
 from leafzoom.model.build import build_fusions
 from leafzoom.recipe import load_recipe
 from network_helpers import RESIDUAL, random_batch, small_racnn
@@ -20,7 +20,7 @@ def test_a_fusion_starts_from_the_scales_classifiers(inputs: str, changes: tuple
     racnn = small_racnn(*changes).eval()
     fusion = build_fusions(recipe.fusion, racnn)[1]
     images, _ = random_batch()
-    prior = _mean_classifier(racnn, fusion)
+    prior = mean_classifier(racnn, fusion)
     weight = torch.from_numpy(prior.weight).float()
     bias = torch.from_numpy(prior.bias).float()
 

@@ -46,7 +46,7 @@ def _manifest_lines(manifest: Manifest) -> Iterator[str]:
 
 
 def _decision_lines(manifest: Manifest) -> Iterator[str]:
-    """Labels with their thresholds, and from which confidence on a model stops early."""
+    """Labels with their thresholds, and what else was fitted for answers."""
     decision = manifest.decisions[manifest.head]
     yield f"labels, with the thresholds of {manifest.head}:"
     for name, threshold in zip(manifest.labels.names, decision.thresholds, strict=True):
@@ -61,6 +61,13 @@ def _decision_lines(manifest: Manifest) -> Iterator[str]:
             "--early-exit: the first look alone answers from a confidence of "
             f"{manifest.early_exit:.2f} on"
         )
+    if manifest.conformal is not None:
+        yield (
+            f"--coverage: from {manifest.conformal.photographs} photographs, up to "
+            f"{manifest.conformal.greatest_coverage:.4f}"
+        )
+    if manifest.reference is not None:
+        yield f"leafzoom drift: compares with {manifest.reference.photographs} photographs"
 
 
 def _metric_lines(manifest: Manifest) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,8 +17,11 @@ from leafzoom.inference.formats import write_records
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.photo_files import iter_photos
 from leafzoom.inference.prediction import FailedPhoto, Prediction
+from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
 from leafzoom.inference.results_folder import diagnose_into
+from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
+from leafzoom.model_file.manifest import Manifest
 from leafzoom.model_file.paths import model_path
 from leafzoom.storage import make_folder, sha256_of
 
@@ -47,6 +51,12 @@ __all__ = ["predict"]
     help="Look closer only where the first look is not sure: faster.",
 )
 @click.option(
+    "--coverage",
+    type=click.FloatRange(MIN_COVERAGE, MAX_COVERAGE),
+    metavar="C",
+    help="Name all answers that are possible: the true one is among them for this share of leaves.",
+)
+@click.option(
     "--out",
     type=PATH,
     help="Folder for pictures, a page, predictions.csv and .jsonl; resumable.",
@@ -57,6 +67,7 @@ def predict(
     output_format: str,
     threshold_options: tuple[str, ...],
     early_exit: bool,
+    coverage: float | None,
     out: Path | None,
 ) -> None:
     """Diagnose photos, or all photos in folders.
@@ -65,6 +76,7 @@ def predict(
     Examples:
       leafzoom predict leaf.jpg --out diagnosis
       leafzoom predict orchard/ --model model.onnx --format csv > diagnoses.csv
+      leafzoom predict leaf.jpg --coverage 0.95
     """
     # A folder that cannot be written to is an error before the model is read.
     if out:
@@ -77,6 +89,15 @@ def predict(
     labels = network.manifest.labels.names
     thresholds = _parse_thresholds(threshold_options, labels)
     predictor = Predictor(network, thresholds=thresholds, early_exit=early_exit)
+    if coverage is not None:
+        _note_coverage(network.manifest, coverage)
+    write = partial(
+        write_records,
+        output_format=output_format,
+        out=sys.stdout,
+        labels=labels,
+        possible=coverage is not None,
+    )
     failures = _FailureCount(echo_errors=output_format == "table")
 
     # No bar among the results on a terminal.
@@ -88,16 +109,20 @@ def predict(
         disable=None if show_bar else True,
     ) as bar:
         if out is None:
-            bar.iterable = predictor.predict_many(iter_photos(photos))
-            write_records(failures.count_in(bar), output_format, sys.stdout, labels)
+            bar.iterable = predictor.predict_many(iter_photos(photos), coverage=coverage)
+            write(failures.count_in(bar))
         else:
-            digest = _predictor_digest(model, threshold_options, early_exit)
-            new_photos = iter_photos(photos, but_not=out)
-            journal = diagnose_into(out, new_photos, predictor, model=digest, progress=bar.update)
+            journal = diagnose_into(
+                out,
+                iter_photos(photos, but_not=out),
+                predictor,
+                model=_predictor_digest(model, threshold_options, early_exit, coverage),
+                coverage=coverage,
+                progress=bar.update,
+            )
             bar.close()
             with closing(journal):
-                results = (entry.result for entry in journal.results())
-                write_records(failures.count_in(results), output_format, sys.stdout, labels)
+                write(failures.count_in(entry.result for entry in journal.results()))
 
     # A photo that cannot be read stops no other, but the exit status tells of it.
     if failures.count:
@@ -133,10 +158,24 @@ def _escape_unknown_characters() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _predictor_digest(model: str, threshold_options: Sequence[str], early_exit: bool) -> str:
+def _note_coverage(manifest: Manifest, coverage: float) -> None:
+    """Refuse a coverage that a model does not have, and note one that is too much for it.
+
+    Raises:
+        UsageError, ModelError: as `Predictor.predict`.
+    """
+    note = coverage_note(manifest, coverage)
+    if note:
+        click.echo(f"leafzoom: {note}", err=True)
+
+
+def _predictor_digest(
+    model: str, threshold_options: Sequence[str], early_exit: bool, coverage: float | None
+) -> str:
     """What results depend on besides the photo: a journal reuses those of the same digest."""
     exits = ["early exit"] if early_exit else []
-    return " ".join([sha256_of(model_path(model)), *threshold_options, *exits])
+    coverages = [] if coverage is None else [f"coverage {coverage!r}"]
+    return " ".join([sha256_of(model_path(model)), *threshold_options, *exits, *coverages])
 
 
 def _parse_thresholds(options: Sequence[str], labels: Sequence[str]) -> dict[str, float]:

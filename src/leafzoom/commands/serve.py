@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from leafzoom.commands.options import model_option
+from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 
 __all__ = ["serve"]
 
@@ -19,15 +20,21 @@ __all__ = ["serve"]
     help="0: any free one.",
 )
 @model_option
-def serve(host: str, port: int, model: str) -> None:
+@click.option(
+    "--coverage",
+    type=click.FloatRange(MIN_COVERAGE, MAX_COVERAGE),
+    metavar="C",
+    help="Show all answers that are possible with this coverage.",
+)
+def serve(host: str, port: int, model: str, coverage: float | None) -> None:
     """Open a page for people and an API for programs, on this machine alone.
 
     With --host, other machines reach the service too.
 
     \b
-    Example: leafzoom serve --port 8000
+    Example: leafzoom serve --port 8000 --coverage 0.95
     """
     # Imported late, so that other commands start without the web framework.
     from leafzoom.serve.server import run_server
 
-    run_server(model, host=host, port=port, echo=click.echo)
+    run_server(model, host=host, port=port, coverage=coverage, echo=click.echo)

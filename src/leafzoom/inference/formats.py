@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-from leafzoom.inference.prediction import FailedPhoto, Prediction
+from leafzoom.inference.prediction import FailedPhoto, Prediction, words_of
+from leafzoom.inference.prediction_sets import PossibleAnswers
 
 __all__ = ["write_records"]
 
@@ -19,6 +20,8 @@ def write_records(
     output_format: str,
     out: TextIO,
     labels: Sequence[str],
+    *,
+    possible: bool = False,
 ) -> None:
     """Write results as they come, so that a stream of any length takes little memory.
 
@@ -27,13 +30,15 @@ def write_records(
         output_format: `table`, `json` (a list), `jsonl` (an object a line) or `csv`.
         out: the open text file.
         labels: the model's, for the columns of a CSV.
+        possible: whether a CSV has a column of the possible answers; JSON has them where a
+            prediction does.
     """
     if output_format == "json":
         _write_json(results, out)
     elif output_format == "jsonl":
         _write_json_lines(results, out)
     elif output_format == "csv":
-        _write_csv(results, out, labels)
+        _write_csv(results, out, labels, possible=possible)
     else:
         _write_table(results, out)
 
@@ -61,25 +66,41 @@ def _is_unicode(out: TextIO) -> bool:
 
 
 def _write_csv(
-    results: Iterable[Prediction | FailedPhoto], out: TextIO, labels: Sequence[str]
+    results: Iterable[Prediction | FailedPhoto],
+    out: TextIO,
+    labels: Sequence[str],
+    *,
+    possible: bool,
 ) -> None:
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["photo", "verdict", "labels", "confidence", *labels, "error"])
+    possible_column = ["possible"] if possible else []
+    header = ["photo", "verdict", "labels", "confidence", *labels, *possible_column, "error"]
+    writer.writerow(header)
 
     # A photo that cannot be read has a row too, with its error in the last column.
     for result in results:
         photo = _cell(result.photo)
         if isinstance(result, FailedPhoto):
-            no_probabilities = [""] * len(labels)
-            writer.writerow([photo, "", "", "", *no_probabilities, _cell(result.error)])
+            empty = [""] * (len(header) - 2)
+            writer.writerow([photo, *empty, _cell(result.error)])
             continue
 
         predicted_labels = _cell(" ".join(result.labels))
         confidence = f"{result.confidence:.6f}"
         probabilities = [f"{result.probabilities[label]:.6f}" for label in labels]
+        sets = [_cell(_set_cell(result.possible or ()))] if possible else []
         writer.writerow(
-            [photo, result.verdict, predicted_labels, confidence, *probabilities, ""],
+            [photo, result.verdict, predicted_labels, confidence, *probabilities, *sets, ""],
         )
+
+
+def _set_cell(possible: PossibleAnswers) -> str:
+    """Possible answers in one cell: labels with spaces, answers with a bar between them.
+
+    >>> _set_cell((("scab",), ("frog_eye_leaf_spot", "scab")))
+    'scab | frog_eye_leaf_spot scab'
+    """
+    return " | ".join(" ".join(labels) or "no label" for labels in possible)
 
 
 def _cell(text: str) -> str:
@@ -98,6 +119,9 @@ def _write_table(results: Iterable[Prediction | FailedPhoto], out: TextIO) -> No
 
 def _write_prediction(prediction: Prediction, out: TextIO) -> None:
     out.write(f"{prediction.photo}\n  {prediction.summary}\n")
+    if prediction.possible:
+        answers = ", or ".join(words_of(labels) for labels in prediction.possible)
+        out.write(f"  possible: {answers}\n")
 
     # After an early exit there is one look, and one column says it all.
     scales = prediction.scales

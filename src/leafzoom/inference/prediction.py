@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,19 @@ from PIL import Image
 
 from leafzoom.drawing import captioned_sheet, zoom_tiles
 from leafzoom.errors import PhotoError
+from leafzoom.inference.prediction_sets import PossibleAnswers
 from leafzoom.inference.verdict import Verdict
 from leafzoom.photo import Photo, read_photo
 from leafzoom.storage import replacing
 
-__all__ = ["FailedPhoto", "Prediction", "ScalePrediction", "photo_box", "result_from_dict"]
+__all__ = [
+    "FailedPhoto",
+    "Prediction",
+    "ScalePrediction",
+    "photo_box",
+    "result_from_dict",
+    "words_of",
+]
 
 _TILE_HEIGHT_PX = 420
 _LINE_PX = 4
@@ -81,6 +89,9 @@ class Prediction:
         ood_score: the out-of-distribution score, above 1 for a picture unlike the leaves that the
             model was trained on; None from a model without a detector. Files call it `strangeness`.
         model: the model's name.
+        possible: the combinations of labels among which the true one is with the coverage that was
+            asked for, the likeliest first; with `likely` always among them, and none if the picture
+            is no leaf. None without a coverage.
         original: the photo that `plot` draws; left out of files and comparisons.
     """
 
@@ -93,6 +104,7 @@ class Prediction:
     confidence: float
     ood_score: float | None
     model: str
+    possible: PossibleAnswers | None = None
     original: Photo | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -103,7 +115,7 @@ class Prediction:
     @property
     def summary(self) -> str:
         """The verdict in a few words."""
-        likely = " + ".join(label.replace("_", " ") for label in self.likely) or "no label"
+        likely = words_of(self.likely)
         if self.verdict == "not_a_leaf":
             return "not a sharp picture of an apple leaf, as far as this model can tell"
         if self.verdict == "unsure":
@@ -142,8 +154,8 @@ class Prediction:
             picture.save(temporary, "PNG")
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `predict --format json`."""
-        return {
+        """The object of `predict --format json`; `possible` is left out without a coverage."""
+        content: dict[str, Any] = {
             "photo": self.photo,
             "labels": list(self.labels),
             "probabilities": self.probabilities,
@@ -154,6 +166,9 @@ class Prediction:
             "strangeness": self.ood_score,
             "model": self.model,
         }
+        if self.possible is not None:
+            content["possible"] = [list(labels) for labels in self.possible]
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Prediction:
@@ -162,6 +177,10 @@ class Prediction:
         Raises:
             KeyError, ValueError: a key is missing, or a box has not four edges.
         """
+        possible = content.get("possible")
+        if possible is not None:
+            possible = tuple(tuple(labels) for labels in possible)
+
         return cls(
             photo=content["photo"],
             labels=tuple(content["labels"]),
@@ -172,6 +191,7 @@ class Prediction:
             confidence=content["confidence"],
             ood_score=content["strangeness"],
             model=content["model"],
+            possible=possible,
         )
 
 
@@ -210,6 +230,15 @@ def result_from_dict(content: Mapping[str, Any]) -> Prediction | FailedPhoto:
     if "error" in content:
         return FailedPhoto.from_dict(content)
     return Prediction.from_dict(content)
+
+
+def words_of(labels: Sequence[str]) -> str:
+    """A combination of labels for people.
+
+    >>> words_of(("frog_eye_leaf_spot", "scab"))
+    'frog eye leaf spot + scab'
+    """
+    return " + ".join(label.replace("_", " ") for label in labels) or "no label"
 
 
 def photo_box(

@@ -18,6 +18,12 @@ from leafzoom.errors import PhotoError, UsageError
 from leafzoom.inference.network import Network, NetworkArrays
 from leafzoom.inference.photo_files import find_photos, is_folder
 from leafzoom.inference.prediction import FailedPhoto, Prediction, ScalePrediction, photo_box
+from leafzoom.inference.prediction_sets import (
+    PossibleAnswers,
+    calibration_of,
+    check_fitted_decision,
+    possible_answers,
+)
 from leafzoom.inference.verdict import SelectivePrediction, selective_predictions
 from leafzoom.labels import Decision
 from leafzoom.model_file.manifest import Manifest
@@ -41,11 +47,13 @@ class DecodedPhoto:
         name: of the photo in results.
         source: its pixels as the network reads them.
         original: what `Prediction.plot` draws; without it the prediction cannot be drawn.
+        coverage: of `Prediction.possible`; without it the prediction has none.
     """
 
     name: str
     source: Source
     original: Photo | None = None
+    coverage: float | None = None
 
 
 class Predictor:
@@ -85,24 +93,30 @@ class Predictor:
 
         self.network = network
         self.early_exit = early_exit
+        self.has_own_thresholds = bool(thresholds)
         self.decisions = _with_thresholds(network.manifest, thresholds or {})
         self.batch_size = batch_size
         self.workers = workers or min(_MAX_DEFAULT_WORKERS, os.cpu_count() or 1)
 
-    def __call__(self, photo: PhotoLike) -> Prediction:
+    def __call__(self, photo: PhotoLike, *, coverage: float | None = None) -> Prediction:
         """The same as `predict`."""
-        return self.predict(photo)
+        return self.predict(photo, coverage=coverage)
 
-    def predict(self, photo: PhotoLike) -> Prediction:
+    def predict(self, photo: PhotoLike, *, coverage: float | None = None) -> Prediction:
         """The diagnosis of one photo.
 
         Args:
             photo: a path, the bytes of a file, a Pillow image or an array (see `Photo`).
+            coverage: between 0.5 and 0.999: with `possible`, the answers among which the true one
+                is for at least this share of photos like those of the training.
 
         Raises:
             PhotoError: the photo cannot be read.
-            UsageError: a folder or an iterable, which `predict_many` takes.
+            UsageError: a folder or an iterable, which `predict_many` takes; a coverage out of
+                range, or together with thresholds or an early exit.
+            ModelError: a coverage of a model without a calibration for it.
         """
+        self._check_coverage(coverage)
         photo = Path(photo) if isinstance(photo, str) else photo
         _require_one_photo(photo)
 
@@ -110,11 +124,11 @@ class Predictor:
         name = _name_of(photo, number=1)
         original = _plain_photo(photo)
         source = read_source(original, self.network.manifest.source_size)
-        (prediction,) = self.predict_decoded([DecodedPhoto(name, source, original)])
+        (prediction,) = self.predict_decoded([DecodedPhoto(name, source, original, coverage)])
         return prediction
 
     def predict_many(
-        self, photos: str | Path | Iterable[PhotoLike]
+        self, photos: str | Path | Iterable[PhotoLike], *, coverage: float | None = None
     ) -> Iterator[Prediction | FailedPhoto]:
         """The diagnoses of many photos, in their order, as they are ready.
 
@@ -123,19 +137,22 @@ class Predictor:
 
         Args:
             photos: a folder, or an iterable of what `predict` takes.
+            coverage: see `predict`.
 
         Raises:
             DataError: a folder without a photo.
-            UsageError: one photo, which `predict` takes.
+            UsageError: one photo, which `predict` takes; a coverage as in `predict`.
+            ModelError: a coverage of a model without a calibration for it.
         """
+        self._check_coverage(coverage)
         if isinstance(photos, bytes | bytearray | Image.Image | np.ndarray):
             raise UsageError(
                 "predict_many takes a folder or an iterable of photos, not one photo "
                 f"({type(photos).__name__}): call predict"
             )
         if isinstance(photos, str | Path):
-            return self._predict_stream(_photos_of_folder(Path(photos)))
-        return self._predict_stream(photos)
+            return self._predict_stream(_photos_of_folder(Path(photos)), coverage)
+        return self._predict_stream(photos, coverage)
 
     def predict_decoded(self, photos: Sequence[DecodedPhoto]) -> list[Prediction]:
         """The diagnoses of decoded photos, in one pass of the network, or two with `early_exit`."""
@@ -176,11 +193,15 @@ class Predictor:
 
         return predictions
 
-    def _predict_stream(self, photos: Iterable[PhotoLike]) -> Iterator[Prediction | FailedPhoto]:
+    def _predict_stream(
+        self, photos: Iterable[PhotoLike], coverage: float | None
+    ) -> Iterator[Prediction | FailedPhoto]:
         """Predict batch by batch; leaving the stream early ends the decoding threads."""
         batch: list[DecodedPhoto | FailedPhoto] = []
         with closing(self._decode_ahead(photos)) as decoded_photos:
             for photo in decoded_photos:
+                if isinstance(photo, DecodedPhoto):
+                    photo = replace(photo, coverage=coverage)
                 batch.append(photo)
                 if len(batch) == self.batch_size:
                     yield from self._predict_batch(batch)
@@ -258,8 +279,45 @@ class Predictor:
             confidence=round(answer.confidence, 6),
             ood_score=None if answer.ood_score is None else round(answer.ood_score, 4),
             model=manifest.name,
+            possible=self._possible(photo.coverage, answer, arrays.probabilities[head][row]),
             original=photo.original,
         )
+
+    def _possible(
+        self,
+        coverage: float | None,
+        answer: SelectivePrediction,
+        probabilities: NDArray[np.float32],
+    ) -> PossibleAnswers | None:
+        """The answers that are possible with a coverage: none of them where it is no leaf."""
+        if coverage is None:
+            return None
+        self._check_coverage(coverage)
+        if answer.verdict == "not_a_leaf":
+            return ()
+
+        manifest = self.network.manifest
+        calibration = calibration_of(manifest, coverage)
+        return possible_answers(
+            probabilities,
+            answer.label_vector,
+            manifest.decisions[manifest.head],
+            manifest.labels,
+            calibration.least_probability(coverage),
+        )
+
+    def _check_coverage(self, coverage: float | None) -> None:
+        """Refuse a coverage that this predictor cannot give; None is always right.
+
+        Raises:
+            UsageError: it is out of range, or the predictor has thresholds of a user or an early
+                exit, which the calibration is not of.
+            ModelError: the model has no calibration for it.
+        """
+        if coverage is None:
+            return
+        calibration_of(self.network.manifest, coverage)
+        check_fitted_decision(thresholds=self.has_own_thresholds, early_exit=self.early_exit)
 
     def _by_label(self, probabilities: NDArray[np.float32]) -> dict[str, float]:
         """Probabilities [L] by the labels' names, rounded to six decimals."""

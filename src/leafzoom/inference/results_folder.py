@@ -28,6 +28,7 @@ def diagnose_into(
     predictor: Predictor,
     *,
     model: str,
+    coverage: float | None = None,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Journal:
     """Diagnose photos into a folder; an interrupted call resumes where it stopped.
@@ -41,6 +42,7 @@ def diagnose_into(
         photos: each once; may be a generator.
         predictor: diagnoses the photos that the journal does not have.
         model: a digest of the model (see `Journal`).
+        coverage: see `Predictor.predict`.
         progress: called with 1 for each photo that is done, reused results included.
 
     Returns:
@@ -52,8 +54,9 @@ def diagnose_into(
     make_folder(folder)
     journal = Journal(folder, model)
     try:
-        _diagnose_new_photos(folder, photos, predictor, journal, progress)
-        _write_tables(folder, journal, predictor.network.manifest.labels.names)
+        _diagnose_new_photos(folder, photos, predictor, journal, coverage, progress)
+        labels = predictor.network.manifest.labels.names
+        _write_tables(folder, journal, labels, possible=coverage is not None)
         _write_page(folder, journal, predictor.network.manifest.name)
     except BaseException:
         journal.close()  # the results so far are kept
@@ -72,6 +75,7 @@ def _diagnose_new_photos(
     photos: Iterable[Path],
     predictor: Predictor,
     journal: Journal,
+    coverage: float | None,
     progress: Callable[[int], object],
 ) -> None:
     """Diagnose the photos that the journal does not have, and draw them."""
@@ -92,7 +96,7 @@ def _diagnose_new_photos(
                 yield path
 
     # Results come in the order of the photos, so the oldest in progress is this one's.
-    for result in predictor.predict_many(new_photos()):
+    for result in predictor.predict_many(new_photos(), coverage=coverage):
         photo = in_progress.popleft()
         entry = _with_picture(result, photo.path, folder, journal)
         journal.add(photo.path, photo.position, entry.result, entry.picture)
@@ -114,14 +118,16 @@ def _with_picture(
     return JournalEntry(result, picture)
 
 
-def _write_tables(folder: Path, journal: Journal, labels: tuple[str, ...]) -> None:
+def _write_tables(
+    folder: Path, journal: Journal, labels: tuple[str, ...], *, possible: bool
+) -> None:
     for name, output_format in _TABLES.items():
         results = (entry.result for entry in journal.results())
         with (
             replacing(folder / name) as temporary,
             temporary.open("w", encoding="utf-8", errors="replace", newline="") as file,
         ):
-            write_records(results, output_format, file, labels)
+            write_records(results, output_format, file, labels, possible=possible)
 
 
 def _write_page(folder: Path, journal: Journal, model_name: str) -> None:

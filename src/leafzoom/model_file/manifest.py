@@ -6,12 +6,13 @@ The same JSON is in the metadata of a `.safetensors` checkpoint and of an `.onnx
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from leafzoom.errors import LeafzoomError, ModelError
 from leafzoom.labels import Decision, LabelSet
+from leafzoom.model_file.calibration import ConformalCalibration, Reference
 from leafzoom.model_file.outputs import BACKBONE_HEAD
 from leafzoom.photo import PREPROCESSING
 
@@ -23,6 +24,12 @@ LICENCE = (
     "Weights trained on the Plant Pathology 2021 competition's photographs are for research and "
     "non-commercial use; weights trained on other photographs follow those. The code is Apache-2.0."
 )
+
+_OPTIONAL_ENTRIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "conformal": ConformalCalibration.from_json,
+    "reference": Reference.from_json,
+}
+"""How entries that older files lack are read."""
 
 _MAX_SIZE_PX = 8192
 _MAX_SCALES = 9
@@ -37,7 +44,9 @@ class Manifest:
     whose answer `predict` gives; by default the last decision's, as in files without this entry,
     and "" without decisions. `recipe`: every value. `data`: what it was trained on (photographs by
     part, digest). `metrics`: {part: {head: {name: value}}}. `early_exit`: from which confidence on
-    scale 1's answer can replace that of all scales; None if this was not fitted.
+    scale 1's answer can replace that of all scales; None if this was not fitted. `conformal`: what
+    sets of possible answers are made of; `reference`: what answers to the validation part look
+    like; both of `head`, and None in older files.
 
     Raises:
         ModelError: a value of the wrong type or range; a head whose thresholds or interactions do
@@ -57,6 +66,8 @@ class Manifest:
     preprocessing: str = PREPROCESSING
     licence: str = LICENCE
     early_exit: float | None = None
+    conformal: ConformalCalibration | None = None
+    reference: Reference | None = None
     leafzoom_version: str = ""
     format_version: int = FORMAT_VERSION
 
@@ -114,6 +125,9 @@ class Manifest:
             known["decisions"] = {
                 head: _decision_from_json(value) for head, value in content["decisions"].items()
             }
+            for key, read in _OPTIONAL_ENTRIES.items():
+                if known.get(key) is not None:
+                    known[key] = read(known[key])
             return cls(**known)
         except LeafzoomError as error:
             raise ModelError(
@@ -184,4 +198,5 @@ def _labels_from_json(content: Mapping[str, Any]) -> LabelSet:
 def _decision_from_json(content: Mapping[str, Any]) -> Decision:
     thresholds = tuple(content["thresholds"])
     interactions = tuple(content.get("interactions", ()))
-    return Decision(thresholds, content["temperature"], interactions)
+    lapse_rate = content.get("lapse_rate", 0.0)  # older models have none
+    return Decision(thresholds, content["temperature"], interactions, lapse_rate)

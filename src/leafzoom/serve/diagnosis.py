@@ -20,11 +20,18 @@ __all__ = ["diagnose_form"]
 _Task = asyncio.Task[Prediction | FailedPhoto]
 
 
-async def diagnose_form(service: Service, form: FormData) -> list[Prediction | FailedPhoto]:
+async def diagnose_form(
+    service: Service, form: FormData, coverage: float | None
+) -> list[Prediction | FailedPhoto]:
     """The results for a form's photos, in order; the form is closed when all are done.
 
     A photo stays admitted until its work has ended, also after the request has: a thread that
     decodes cannot be stopped.
+
+    Args:
+        service: what is shared.
+        form: with one or several photos.
+        coverage: of the possible answers, one that the model has a calibration for.
 
     Raises:
         BusyError: the photos are not admitted.
@@ -48,7 +55,7 @@ async def diagnose_form(service: Service, form: FormData) -> list[Prediction | F
     # One task a photo, so that each is released as soon as it is done.
     tasks: list[_Task] = []
     for file in files:
-        task = asyncio.ensure_future(_diagnose_file(service, file))
+        task = asyncio.ensure_future(_diagnose_file(service, file, coverage))
         task.add_done_callback(release)
         tasks.append(task)
     service.run_in_background(_close_after(tasks, form))
@@ -60,7 +67,9 @@ async def diagnose_form(service: Service, form: FormData) -> list[Prediction | F
     return [task.result() for task in tasks]
 
 
-async def _diagnose_file(service: Service, file: UploadFile) -> Prediction | FailedPhoto:
+async def _diagnose_file(
+    service: Service, file: UploadFile, coverage: float | None
+) -> Prediction | FailedPhoto:
     """Read and decode one photo in a thread, then predict it in a batch."""
     name = photo_name(file)
     source_size = service.predictor.network.manifest.source_size
@@ -82,7 +91,8 @@ async def _diagnose_file(service: Service, file: UploadFile) -> Prediction | Fai
     except PhotoError as error:
         return FailedPhoto(name, str(error))
 
-    return await asyncio.wrap_future(service.batcher.submit(DecodedPhoto(name, source)))
+    photo = DecodedPhoto(name, source, coverage=coverage)
+    return await asyncio.wrap_future(service.batcher.submit(photo))
 
 
 async def _close_after(tasks: Sequence[_Task], form: FormData) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +12,16 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from leafzoom import __version__
+from leafzoom.errors import LeafzoomError
 from leafzoom.inference.prediction import FailedPhoto, Prediction
+from leafzoom.inference.prediction_sets import calibration_of
 from leafzoom.serve.diagnosis import diagnose_form
 from leafzoom.serve.limits import BusyError, Limits, TooLargeError, TooSlowError
-from leafzoom.serve.schema import ERRORS, PREDICTIONS, request_body
+from leafzoom.serve.schema import COVERAGE_PARAMETER, ERRORS, PREDICTIONS, request_body
 from leafzoom.serve.service import Service
 from leafzoom.serve.uploads import discard_body, read_form
 
@@ -42,7 +46,10 @@ def add_api_routes(app: FastAPI, service: Service) -> None:
     @app.post(
         "/api/v1/predictions",
         responses={200: PREDICTIONS, **ERRORS},
-        openapi_extra={"requestBody": request_body(service.limits.photos)},
+        openapi_extra={
+            "requestBody": request_body(service.limits.photos),
+            "parameters": [COVERAGE_PARAMETER],
+        },
         summary="Diagnose photos",
         response_class=JSONResponse,
     )
@@ -50,11 +57,13 @@ def add_api_routes(app: FastAPI, service: Service) -> None:
         """Diagnose one or several photos (multipart field `photos`); nothing is kept.
 
         A photo that can't be read is an object with `error`; the status is 422 if none can be.
+        With `coverage`, each prediction has `possible`.
         """
         try:
+            coverage = _coverage_of(request, service)
             form = await _admitted_form(request, service)
             started = time.perf_counter()
-            results = await diagnose_form(service, form)
+            results = await diagnose_form(service, form, coverage)
         except _REFUSED_ERRORS as error:
             return _refusal_of(error, service.limits)
 
@@ -108,6 +117,27 @@ def refusal(status: int, detail: str, *, retry_after_s: int | None = None) -> JS
     """
     headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     return JSONResponse({"detail": detail}, status, headers=headers)
+
+
+def _coverage_of(request: Request, service: Service) -> float | None:
+    """The coverage that a request asks for, or else the service's.
+
+    Raises:
+        HTTPException: it is no number between 0.5 and 0.999, or the model has no calibration.
+    """
+    text = request.query_params.get("coverage")
+    if text is None:
+        return service.coverage
+
+    try:
+        coverage = float(text)
+    except ValueError:
+        coverage = math.nan
+    try:
+        calibration_of(service.predictor.network.manifest, coverage)
+    except LeafzoomError as error:
+        raise HTTPException(422, str(error)) from error
+    return coverage
 
 
 async def _admitted_form(request: Request, service: Service) -> FormData:
@@ -172,6 +202,7 @@ def _describe_model(service: Service) -> dict[str, Any]:
         "scales": manifest.scales,
         "metrics": manifest.metrics,
         "licence": manifest.licence,
+        "coverage": service.coverage,
         "leafzoom": __version__,
         "limits": {
             "photos": limits.photos,

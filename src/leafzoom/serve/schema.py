@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ERRORS", "PREDICTIONS", "request_body"]
+from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
+
+__all__ = ["COVERAGE_PARAMETER", "ERRORS", "PREDICTIONS", "request_body"]
 
 _Schema = dict[str, Any]
 
@@ -53,6 +55,12 @@ _PREDICTION: _Schema = {
             "description": "above 1: unlike the leaves the model knows",
         },
         "model": {"type": "string"},
+        "possible": {
+            "type": "array",
+            "items": _LABELS,
+            "description": "with `coverage`: the answers among which the true one is, the "
+            "likeliest first; empty if the verdict is `not_a_leaf`",
+        },
     },
 }
 _FAILED_PHOTO: _Schema = {
@@ -80,6 +88,15 @@ def _response(description: str, schema: _Schema, *, retry_after: bool = False) -
         response["headers"] = {"Retry-After": header}
     return response
 
+
+COVERAGE_PARAMETER: _Schema = {
+    "name": "coverage",
+    "in": "query",
+    "required": False,
+    "description": "for which share of photos like those of the training the true answer is "
+    "in `possible`",
+    "schema": {"type": "number", "minimum": MIN_COVERAGE, "maximum": MAX_COVERAGE},
+}
 
 PREDICTIONS: _Schema = _response("an object a photo, in order", _RESULTS)
 

@@ -14,6 +14,7 @@ import uvicorn
 
 from leafzoom.errors import LeafzoomError, ModelError
 from leafzoom.inference.loading import open_network
+from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
 from leafzoom.serve.app import create_app
 from leafzoom.serve.service import Service
@@ -37,6 +38,7 @@ def run_server(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    coverage: float | None = None,
     echo: Callable[[str], None] = print,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
@@ -45,16 +47,21 @@ def run_server(
         model: see `open_network`.
         host: the address to listen on.
         port: 0 takes any free one.
+        coverage: of the possible answers (see `Predictor.predict`), where a request names none.
         echo: prints a line for people.
 
     Raises:
-        ModelError: the model cannot be read or run.
+        UsageError: the coverage is out of range.
+        ModelError: the model cannot be read or run, or has no calibration for a coverage.
         LeafzoomError: the address cannot be listened on.
     """
     # The model is tried and the address taken before anything is announced.
     predictor = _tested_predictor(model)
+    note = None if coverage is None else coverage_note(predictor.network.manifest, coverage)
+    if note:
+        echo(f"leafzoom: {note}")
     hosts = _LOOPBACK_HOSTS if host in _LOOPBACK_HOSTS else None
-    service = Service(predictor, hosts=hosts)
+    service = Service(predictor, hosts=hosts, coverage=coverage)
     server = _DrainingServer(_configuration(service), service)
     listener = _listen(host, port)
 

@@ -29,6 +29,7 @@ class Service:
         hosts: the host names that requests may use, None for any. A service on loopback takes only
             loopback's names, so that no web site reaches it by a name that the site controls.
         limits: how much is accepted at once.
+        coverage: of the possible answers, where a request names none.
 
     Attributes:
         ready: true after the self-test of `start`, until the service stops or begins to.
@@ -42,16 +43,18 @@ class Service:
         *,
         hosts: frozenset[str] | None = None,
         limits: Limits | None = None,
+        coverage: float | None = None,
     ) -> None:
         self.predictor = predictor
         self.hosts = hosts
         self.limits = limits or Limits()
+        self.coverage = coverage
         self.ready = False
 
         # How much is in progress, how much may be, and the counts that operators see.
         self.photos = Admission(self.limits.concurrent_photos)
         self.uploads = Admission(self.limits.concurrent_uploads)
-        self.monitoring = Monitoring(lambda: self.photos.in_progress)
+        self.monitoring = Monitoring(lambda: self.photos.in_progress, predictor.network.manifest)
 
         # Decoding and predicting run in threads, so that the event loop stays free.
         self.batcher = Batcher(predictor)

@@ -217,7 +217,11 @@ async function showModel() {
 
     const model = await answer.json();
     limits = model.limits;
-    const text = `Model ${model.name}, leafzoom ${model.leafzoom}. ${model.licence}`;
+    const coverage = model.coverage
+      ? ` Where several answers are named, the true one is among them for ${Number((100 * model.coverage).toFixed(1))} ` +
+        "of 100 leaves like those of the training."
+      : "";
+    const text = `Model ${model.name}, leafzoom ${model.leafzoom}.${coverage} ${model.licence}`;
     byId("model").textContent = text;
   } catch {
     showProblem("leafzoom cannot be reached: is it still running?");

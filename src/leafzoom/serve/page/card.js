@@ -6,6 +6,7 @@ import { LABELS, nameOf } from "./labels.js";
 import { Viewer } from "./viewer.js";
 
 const MAX_LOOK_LABELS = 3;
+const MAX_NAMED_ANSWERS = 3;
 
 // By scale, the whole leaf first.
 const STOP_NAMES = ["whole leaf", "first zoom", "second zoom"];
@@ -54,11 +55,37 @@ function headline(result) {
   if (result.error) return { title: "This photo could not be read", text: `${result.error}.` };
   if (result.verdict === "not_a_leaf") return { title: "Not a clear apple leaf", text: NOT_A_LEAF };
 
-  const likely = result.likely.map(nameOf).join(" + ") || "No label";
+  const likely = answerName(result.likely);
   const confidence = percent(result.confidence);
+
+  // With a coverage, the service names all answers that are possible.
+  const possible = result.possible ?? [];
+  if (possible.length > 1) {
+    const answers = answersName(possible);
+    const best = `${likely} is the best answer (${confidence}).`;
+    if (result.verdict === "unsure")
+      return { title: "Not sure", text: `Possible: ${answers}. ${best} ${UNSURE_ADVICE}` };
+    return { title: answers, text: `None of these can be ruled out; ${best}` };
+  }
+
   if (result.verdict === "unsure")
     return { title: "Not sure", text: `Perhaps ${likely} (${confidence}). ${UNSURE_ADVICE}` };
   return { title: likely, text: `${confidence} sure.` };
+}
+
+// A combination of labels for people.
+const answerName = (labels) => labels.map(nameOf).join(" + ") || "No label";
+
+// Several answers, the likeliest first: "Apple scab, or frogeye leaf spot".
+function answersName(answers) {
+  const names = answers.slice(0, MAX_NAMED_ANSWERS).map(answerName);
+  const more = answers.length - names.length;
+  if (more > 0) names.push(`one of ${more} others`);
+
+  const lower = (name) => name[0].toLowerCase() + name.slice(1);
+  const [first, ...others] = names;
+  const last = others.pop();
+  return `${[first, ...others.map(lower)].join(", ")}, or ${lower(last)}`;
 }
 
 function addViewer(part, picture, prediction, title, onProblem) {

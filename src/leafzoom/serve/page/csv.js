@@ -4,7 +4,12 @@
 export function resultsCsv(results) {
   const predicted = results.find((result) => result.probabilities);
   const labels = Object.keys(predicted?.probabilities ?? {});
-  const header = ["photo", "verdict", "labels", "confidence", ...labels, "error"];
+
+  // Possible answers, where the service names them: labels with spaces, a bar between answers.
+  const possibleColumn = results.some((result) => result.possible) ? ["possible"] : [];
+  const header = [
+    "photo", "verdict", "labels", "confidence", ...labels, ...possibleColumn, "error",
+  ];
 
   const rows = results.map((result) => [
     result.photo,
@@ -12,12 +17,16 @@ export function resultsCsv(results) {
     result.labels?.join(" "),
     result.confidence,
     ...labels.map((label) => result.probabilities?.[label]),
+    ...possibleColumn.map(() => possibleCell(result.possible ?? [])),
     result.error,
   ]);
 
   const lines = rows.map((row) => row.map(cell).join(","));
   return [header.join(","), ...lines, ""].join("\n");
 }
+
+const possibleCell = (answers) =>
+  answers.map((labels) => labels.join(" ") || "no label").join(" | ");
 
 function cell(value) {
   // No spreadsheet takes the text for a formula.
