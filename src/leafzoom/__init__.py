@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # whoever wants it can set the variable to 0 before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+# A download by timm (weights = "timm") otherwise also tells the hub this machine's versions.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "load"]

@@ -7,13 +7,16 @@ command is called or its own help is shown, so that `leafzoom --help` starts at 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from leafzoom import __version__
 from leafzoom.errors import LeafzoomError
+from leafzoom.storage import cache_root
 
 __all__ = ["SUMMARIES", "cli", "main"]
 
@@ -86,7 +89,18 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line: the console script `leafzoom`."""
+    _keep_fonts_in_our_cache()
     cli()
+
+
+def _keep_fonts_in_our_cache() -> None:
+    """Keep matplotlib, which Lightning imports, from making folders of its own below HOME.
+
+    The command line alone does so: as a library leafzoom leaves matplotlib to its user.
+    """
+    # Where there is no home folder, matplotlib takes a temporary one by itself.
+    with suppress(RuntimeError):
+        os.environ.setdefault("MPLCONFIGDIR", str(cache_root() / "matplotlib"))
 
 
 if __name__ == "__main__":

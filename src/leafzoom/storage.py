@@ -17,6 +17,7 @@ from typing import Any
 from leafzoom.errors import LeafzoomError
 
 __all__ = [
+    "cache_root",
     "make_folder",
     "remove_partial",
     "replacing",
@@ -25,6 +26,11 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+
+def cache_root() -> Path:
+    """The folder of all that leafzoom can make again: `$LEAFZOOM_CACHE` or `~/.cache/leafzoom`."""
+    return Path(os.environ.get("LEAFZOOM_CACHE") or Path.home() / ".cache" / "leafzoom")
 
 
 def make_folder(path: Path) -> Path:

@@ -22,7 +22,7 @@ from leafzoom.dataset.cache_build import SOURCES_NAME, build_sources
 from leafzoom.dataset.cache_index import INDEX_NAME, PREPARE_ADVICE, PhotoRecord, read_index
 from leafzoom.dataset.table import Problem, Row, Table
 from leafzoom.errors import DataError, LeafzoomError, needs_extra
-from leafzoom.storage import make_folder
+from leafzoom.storage import cache_root, make_folder
 
 with needs_extra("train", "building a cache"):
     from filelock import FileLock
@@ -51,10 +51,9 @@ class Cache:
 def default_cache_folder(data: Path, csv: Path, source_size: int) -> Path:
     """The folder of a table's cache without --cache: below `$LEAFZOOM_CACHE` or `~/.cache`."""
     # Tables of the same name in other folders have other caches.
-    root = os.environ.get("LEAFZOOM_CACHE") or Path.home() / ".cache" / "leafzoom"
     paths = f"{data.resolve()}\t{csv.resolve()}"
     key = hashlib.sha256(paths.encode()).hexdigest()[:12]
-    return Path(root) / f"{data.resolve().name}-{key}-{source_size}"
+    return cache_root() / f"{data.resolve().name}-{key}-{source_size}"
 
 
 def build_cache(
