@@ -131,7 +131,7 @@ def measure_coverage(
 
 def _row(coverage: float, sets: Bools, given: MeasuredAnswers, labels: LabelSet) -> dict[str, Any]:
     """What the sets [n, C] of one coverage do."""
-    hits = np.asarray((sets & _truth(given.targets, labels)).any(axis=1))
+    hits: Bools = np.asarray((sets & _truth(given.targets, labels)).any(axis=1))
     sizes = sets.sum(axis=1)
 
     by_label = {}

@@ -135,17 +135,14 @@ def read_labelled_folder(folder: Path, labels: tuple[str, ...], source_size: int
 
 
 def _concatenate(batches: list[NetworkArrays]) -> NetworkArrays:
-    first = batches[0]
-    probabilities = {
-        head: np.concatenate([batch.probabilities[head] for batch in batches])
-        for head in first.probabilities
-    }
-    boxes = tuple(
-        np.concatenate([batch.boxes[scale] for batch in batches])
-        for scale in range(len(first.boxes))
-    )
+    probabilities = {}
+    for head in batches[0].probabilities:
+        probabilities[head] = np.concatenate([batch.probabilities[head] for batch in batches])
+    by_scale = zip(*(batch.boxes for batch in batches), strict=True)
+    boxes = [np.concatenate(parts) for parts in by_scale]
+
     scores = [batch.ood_score for batch in batches if batch.ood_score is not None]
-    return NetworkArrays(probabilities, boxes, np.concatenate(scores) if scores else None)
+    return NetworkArrays(probabilities, tuple(boxes), np.concatenate(scores) if scores else None)
 
 
 def _write(file: Path, arrays: NetworkArrays) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leafzoom.errors import DataError
+from leafzoom.errors import DataError, ModelError
 from leafzoom.labels import Decision, LabelSet, combination_probabilities, decide
 
 
@@ -65,3 +65,45 @@ def test_combination_probabilities_are_a_softmax_of_the_labels_log_odds() -> Non
     scores = np.append(shifted, shifted[1] + shifted[2]) / 2 + [0, 0, 0.3, -1]
     posterior = combination_probabilities(probabilities, decision, labels)[0]
     np.testing.assert_allclose(posterior, np.exp(scores) / np.exp(scores).sum())
+
+
+def test_a_lapse_rate_bounds_the_confidence_but_not_the_answer() -> None:
+    labels = LabelSet(("a", "b"), ((1, 0), (0, 1)))
+    probabilities = np.array([[0.9999, 0.0001], [0.2, 0.7]])
+    sure = Decision((0.5, 0.5), 1.0, (0.0, 0.0))
+    careful = Decision((0.5, 0.5), 1.0, (0.0, 0.0), lapse_rate=0.2)
+
+    posterior = combination_probabilities(probabilities, careful, labels)
+    expected = 0.8 * combination_probabilities(probabilities, sure, labels) + 0.1
+    np.testing.assert_allclose(posterior, expected)
+    assert posterior.max() <= 0.9
+
+    blind = Decision((0.5, 0.5), 1.0, (0.0, 0.0), lapse_rate=1.0)
+    assert decide(probabilities, blind, labels).tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("lapse_rate", [-0.1, 1.1, float("nan")])
+def test_a_lapse_rate_is_a_share(lapse_rate: float) -> None:
+    with pytest.raises(ModelError, match="a lapse rate has to be between 0 and 1"):
+        Decision((0.5,), lapse_rate=lapse_rate)
+
+
+def test_possible_combinations_hold_all_that_occur() -> None:
+    occurring = ((0, 0, 0), (1, 0, 0), (0, 1, 1))
+    labels = LabelSet(("healthy", "rust", "scab"), occurring)
+    possible = labels.with_possible_combinations(["healthy"]).combinations
+    assert set(possible) == {*occurring, (0, 1, 0), (0, 0, 1)}
+    assert (1, 1, 0) not in possible
+
+    # `healthy` occurs with rust, so it excludes nothing.
+    labels = LabelSet(labels.names, ((1, 1, 0), (0, 0, 1)))
+    assert (1, 0, 1) in labels.with_possible_combinations(["healthy"]).combinations
+
+
+def test_many_labels_have_fewer_possible_combinations() -> None:
+    names = tuple(f"label{index:02d}" for index in range(24))
+    rows = tuple(tuple(int(a == b) for a in range(24)) for b in range(24))
+    possible = LabelSet(names, rows).with_possible_combinations([])
+    sizes = {sum(row) for row in possible.combinations}
+    assert sizes == {1, 2}
+    assert len(possible.combinations) == 24 + 24 * 23 // 2

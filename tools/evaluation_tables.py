@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.markdown import Lines, Result, format_interval, heading, row
 
-__all__ = ["cost", "demo", "differences", "heads", "labels", "verdicts"]
+__all__ = ["cost", "demo", "differences", "heads", "labels", "outliers", "verdicts"]
 
 _PAIRS = (
     "fusion123 - backbone",
@@ -152,6 +152,18 @@ def verdicts(result: Result) -> Lines:
         )
 
     return [*lines, "", f"{result['note']}."]
+
+
+def outliers(result: Result) -> Lines:
+    """The verdicts on pictures of each kind, by detectors that saw no picture of the kind."""
+    names = ("pictures", "how many", "not a leaf", "unsure", "diagnosed")
+    lines = heading(names)
+    for kind, shares in result["kinds"].items():
+        cells = [kind if shares["left_out"] else f"leaves: {kind}", str(shares["pictures"])]
+        cells += [f"{shares[verdict]:.1%}" for verdict in ("not_a_leaf", "unsure", "diagnosed")]
+        lines.append(row(cells))
+
+    return [*lines, "", f"{result['note']}. `{result['command']}`"]
 
 
 def _demo_figures(runs: list[Result]) -> dict[str, list[float]]:

@@ -14,9 +14,14 @@ from tools.markdown import (
     row,
 )
 
-__all__ = ["early_exit", "experiment", "price", "zoom_value"]
+__all__ = ["early_exit", "experiment", "few_photographs", "price", "zoom_value"]
 
 _LESION_SHARES = ("centre_on", "centre_on_chance", "holds", "holds_chance")
+_FEW_PHOTOGRAPHS_ARMS = {
+    "known": "known",
+    "imagenet": "from ImageNet",
+    "new": "new",
+}
 _SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -123,6 +128,69 @@ def price(result: Result) -> Lines:
         f"{result['threads']} threads, PyTorch {torch_version}."
     )
     return [*lines, "", footnote]
+
+
+def few_photographs(result: Result) -> Lines:
+    """What trainings on few photographs reach: a row an arm and number of photographs a label."""
+    lines = heading(
+        (
+            "arm",
+            "photographs a label",
+            "in all",
+            "fused exact match, by seed",
+            "best scale",
+            "fused less best scale, in points (95 %)",
+            "mean confidence",
+            "greatest",
+            "calibration error, by seed",
+            "minutes",
+        )
+    )
+    for arm, title in _FEW_PHOTOGRAPHS_ARMS.items():
+        for values in result["arms"].get(arm, []):
+            lines.append(row([title, *_few_photographs_cells(values)]))
+
+    judged = {title: result["arms"][arm][0]["judged"] for arm, title in _shown_arms(result)}
+    judged_by = ", ".join(f"{title} {count}" for title, count in judged.items())
+    footnote = (
+        f"`{command_of(result)}`. Exact match and calibration error on photographs drawn alike "
+        f"that nothing was trained on ({judged_by}); means over seeds where not by seed; minutes "
+        f"of one training on a busy machine of {result['machine']['cores']} cores, without the "
+        "export."
+    )
+    return [*lines, "", footnote]
+
+
+def _shown_arms(result: Result) -> list[tuple[str, str]]:
+    """The arms that a result has, with their titles."""
+    return [(arm, title) for arm, title in _FEW_PHOTOGRAPHS_ARMS.items() if result["arms"].get(arm)]
+
+
+def _few_photographs_cells(values: dict[str, Any]) -> Lines:
+    """The cells of one number of photographs a label."""
+    against = values["against_best_scale"]
+    best_scale = values["best_scale"]
+    return [
+        str(values["photographs_a_label"]),
+        _range(values["photographs"], "d"),
+        _by_seed(values["exact_match_by_seed"]),
+        f"`{best_scale}` {values['exact_match'][best_scale]:.3f}",
+        format_points(against["difference"], against["interval"], digits=1),
+        f"{_mean(values['mean_confidence']):.3f}",
+        f"{max(values['greatest_confidence']):.3f}",
+        _by_seed(values["calibration_error"]),
+        _range(values["minutes"], ".1f"),
+    ]
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _range(values: list[float], format_spec: str) -> str:
+    """The least and the greatest value, or the only one."""
+    least, greatest = (format(value, format_spec) for value in (min(values), max(values)))
+    return least if least == greatest else f"{least} to {greatest}"
 
 
 def early_exit(result: Result) -> Lines:

@@ -12,6 +12,7 @@ KIND is one of
     cost          time and memory of a training's stages
     demo          what zooming is worth on rendered leaves, a column a seed
     verdicts      what the model answers to leaves and to other pictures
+    outliers      the same by kind of picture, each kind left out of the detector's fit
     targets, profile, twelve_hours
                   of benchmarks
 
@@ -20,6 +21,8 @@ or, with NAME below results/experiments,
     experiment    an arm a row
     zoom_value    what an arm's boxes are worth
     early_exit    what stopping after the first scale costs and saves
+    few_photographs
+                  what trainings on few photographs reach
     price         what a diagnosis costs
 """
 
@@ -43,6 +46,7 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "experiment": experiment_tables.experiment,
     "zoom_value": experiment_tables.zoom_value,
     "early_exit": experiment_tables.early_exit,
+    "few_photographs": experiment_tables.few_photographs,
     "price": experiment_tables.price,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {
@@ -52,6 +56,7 @@ TABLES: dict[str, Callable[[Result], Lines]] = {
     "cost": evaluation_tables.cost,
     "demo": evaluation_tables.demo,
     "verdicts": evaluation_tables.verdicts,
+    "outliers": evaluation_tables.outliers,
     "targets": benchmark_tables.targets,
     "profile": benchmark_tables.profile,
     "twelve_hours": benchmark_tables.twelve_hours,

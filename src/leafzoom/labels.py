@@ -8,7 +8,9 @@ a combination, not each label alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations as subsets
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,8 @@ __all__ = [
 ]
 
 _MIN_PROBABILITY = 1e-7  # log-odds are computed no closer than this to 0 and 1
+_MAX_POSSIBLE_COMBINATIONS = 512
+_MAX_LABELS_AT_ONCE = 3
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,44 @@ class LabelSet:
         rows = {tuple(row) for row in targets.astype(int).tolist()}
         return cls(tuple(names), tuple(sorted(rows)))
 
+    def with_possible_combinations(self, exclusive: Sequence[str]) -> LabelSet:
+        """The same labels, and beside the combinations that occur those that could.
+
+        Those are of one to three labels, none of them exclusive unless alone. The empty combination
+        is possible only where it occurs. With so many labels that there would be more than 512,
+        they are of fewer labels.
+
+        Args:
+            exclusive: names of labels that exclude all others; those that are not in the set, and
+                those that occur with others, are ignored.
+
+        >>> three = LabelSet(("healthy", "rust", "scab"), ((1, 0, 0), (0, 1, 0)))
+        >>> three.with_possible_combinations(["healthy"]).combinations
+        ((0, 0, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0))
+        """
+        occurs_with_others = {
+            name for row in self.combinations if sum(row) > 1 for name in self._names_of(row)
+        }
+        together = [
+            index
+            for index, name in enumerate(self.names)
+            if name not in exclusive or name in occurs_with_others
+        ]
+
+        # Every label alone, then as many together as are few enough.
+        width = len(self.names)
+        rows = {tuple(row) for row in np.eye(width, dtype=int).tolist()}
+        rows |= set(self.combinations)
+        for size in range(2, _MAX_LABELS_AT_ONCE + 1):
+            if len(rows) + comb(len(together), size) > _MAX_POSSIBLE_COMBINATIONS:
+                break
+            for chosen in subsets(together, size):
+                rows.add(tuple(int(index in chosen) for index in range(width)))
+        return replace(self, combinations=tuple(sorted(rows)))
+
+    def _names_of(self, row: tuple[int, ...]) -> list[str]:
+        return [name for name, value in zip(self.names, row, strict=True) if value]
+
     def encode(self, labels: Iterable[str]) -> NDArray[np.uint8]:
         """Labels as a 0/1 row of shape [L].
 
@@ -94,16 +136,19 @@ class Decision:
 
     `thresholds`: one a label, in 0..1. `temperature`: log-odds are divided by it. `interactions`:
     log-odds of each combination beyond the sum over its labels, in the order of
-    `LabelSet.combinations`; empty in older models.
+    `LabelSet.combinations`; empty in older models. `lapse_rate`: the share of photographs, 0..1, of
+    which the probabilities are taken to say nothing, so that no combination is more certain than
+    the photographs that the decision was fitted on allow.
 
     Raises:
-        ModelError: a threshold outside 0..1, a temperature that is not positive, an interaction
-            that is not finite.
+        ModelError: a threshold or a lapse rate outside 0..1, a temperature that is not positive, an
+            interaction that is not finite.
     """
 
     thresholds: tuple[float, ...]
     temperature: float = 1.0
     interactions: tuple[float, ...] = ()
+    lapse_rate: float = 0.0
 
     def __post_init__(self) -> None:
         in_range = all(0 < threshold < 1 for threshold in self.thresholds)
@@ -112,6 +157,8 @@ class Decision:
                 "thresholds have to be between 0 and 1 and the temperature above 0, "
                 f"not {self.thresholds} and {self.temperature}"
             )
+        if not 0 <= self.lapse_rate <= 1:
+            raise ModelError(f"a lapse rate has to be between 0 and 1, not {self.lapse_rate}")
         not_finite = [value for value in self.interactions if not np.isfinite(value)]
         if not_finite:
             raise ModelError(f"interactions have to be finite numbers, not {not_finite[0]}")
@@ -141,8 +188,9 @@ def decide(
     combinations = _combination_rows(labels)
 
     if decision.interactions:
-        # The expected worth of each answer.
-        posterior = combination_probabilities(probabilities, decision, labels)
+        # The expected worth of each answer. Lapses say nothing about which is the best.
+        attentive = replace(decision, lapse_rate=0.0)
+        posterior = combination_probabilities(probabilities, attentive, labels)
         scores = posterior @ _answer_worth(combinations)
     else:
         # The sum of the log-odds of its labels.
@@ -162,7 +210,7 @@ def combination_probabilities(
     A combination's score is the sum of its labels' log-odds, each measured from its threshold and
     divided by the temperature, plus the combination's interaction. The softmax over the
     combinations follows. Without interactions the thresholds are left out, because they were fitted
-    for the answer alone then.
+    for the answer alone then. The lapse rate's share is spread evenly over the combinations.
 
     Args:
         probabilities: [N, L] in 0..1.
@@ -183,7 +231,9 @@ def combination_probabilities(
 
     # The softmax, in logarithms so that large scores do not overflow.
     log_total = np.logaddexp.reduce(scores, axis=1, keepdims=True)
-    return np.asarray(np.exp(scores - log_total))
+    posterior = np.exp(scores - log_total)
+    lapse_rate = decision.lapse_rate
+    return np.asarray((1 - lapse_rate) * posterior + lapse_rate / len(combinations))
 
 
 def answer_confidence(

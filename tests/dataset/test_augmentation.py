@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from leafzoom.dataset.augmentation import Augmentation
@@ -36,3 +37,59 @@ def test_augmentation_draws_for_each_photograph_and_from_the_seed_alone(cache: C
     assert len({image.numpy().tobytes() for image in images}) == 8
     assert images.min() >= 0
     assert images.max() <= 1
+
+
+def plain(source_size: int, **changes: float) -> Augmentation:
+    """An augmentation that changes nothing but what is asked for."""
+    return Augmentation(
+        source_size=source_size,
+        flip=False,
+        transpose=False,
+        crop_scale=1.0,
+        crop_aspect=1.0,
+        brightness=0.0,
+        contrast=0.0,
+        saturation=0.0,
+        hue=0.0,
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("change", ["white_balance", "gamma", "grey", "blur", "zoom_out"])
+def test_each_change_happens_with_its_probability_and_keeps_the_range(
+    cache: Cache, change: str
+) -> None:
+    source = torch.from_numpy(np.array(cache.sources[:1]))
+    copies = source.repeat(40, 1, 1, 1)
+    unchanged = plain(source.shape[1])(source, 0)[0]
+
+    images = plain(source.shape[1], **{change: 0.5})(copies, 3)
+
+    is_changed = [not torch.allclose(image, unchanged, atol=2e-3) for image in images]
+    assert 8 <= sum(is_changed) <= 32
+    assert images.min() >= 0
+    assert images.max() <= 1
+
+
+def test_blur_lowers_detail_and_grey_removes_colour(cache: Cache) -> None:
+    source = torch.from_numpy(np.array(cache.sources[:1]))
+    size = source.shape[1]
+    unchanged = plain(size)(source, 0)
+
+    blurred = plain(size, blur=1.0)(source, 1)
+    grey = plain(size, grey=1.0)(source, 1)
+
+    assert blurred.diff(dim=3).abs().mean() < unchanged.diff(dim=3).abs().mean()
+    assert torch.allclose(grey[:, 0], grey[:, 2], atol=1e-5)
+
+
+def test_zooming_out_shows_the_whole_photograph_smaller() -> None:
+    source = torch.zeros(1, 96, 96, 3, dtype=torch.uint8)
+    source[:, 8:16, 8:16] = 255  # a mark near a corner
+
+    images = plain(96, zoom_out=1.0)(source.repeat(8, 1, 1, 1), 0)
+
+    # The mark moves towards the middle; beyond the border its mirror image may come in.
+    marked = images[:, 0] > 0.5
+    assert marked.any(dim=(1, 2)).all()
+    assert not torch.equal(images[0], images[1])

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from leafzoom.fitting.decision import fit_decision
-from leafzoom.labels import Decision, LabelSet, combination_probabilities, decide
+from leafzoom.fitting.decision import combination_priors, fit_decision
+from leafzoom.labels import (
+    Decision,
+    LabelSet,
+    answer_confidence,
+    combination_probabilities,
+    decide,
+)
 
 LABELS = LabelSet(("a", "b", "c"), ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1)))
 COMBINATIONS = np.array(LABELS.combinations, np.uint8)
@@ -76,4 +83,63 @@ def test_few_photographs_move_a_decision_little() -> None:
 
     # Combinations that do not occur teach nothing.
     unchanged = fit_decision(np.zeros((2, 2)), np.array([[1, 1], [0, 0]]), labels)
-    assert unchanged == Decision((0.5, 0.5), 1.0, (0.0, 0.0))
+    assert unchanged == Decision((0.5, 0.5), 1.0, (0.0, 0.0), lapse_rate=1.0)
+
+
+@pytest.mark.parametrize("count", [2, 5, 10, 40])
+def test_no_confidence_is_above_what_the_photographs_allow(count: int) -> None:
+    """Every photograph is right by a wide margin."""
+    targets = COMBINATIONS[np.arange(count) % 3]
+    logits = (targets * 2.0 - 1) * 8
+    decision = fit_decision(logits, targets, LABELS)
+
+    posterior = combination_probabilities(sigmoid(3 * logits), decision, LABELS)
+    assert posterior.max() <= (count + 1) / (count + 2)
+    assert (COMBINATIONS[posterior.argmax(axis=1)] == targets).all()
+    np.testing.assert_allclose(posterior.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(("count", "most_modest"), [(6, 0.2), (12, 0.15), (30, 0.08), (120, 0.04)])
+def test_few_photographs_do_not_make_a_decision_overconfident(
+    count: int, most_modest: float
+) -> None:
+    """On new photographs the mean confidence is below the share of right answers, not far below."""
+    gaps = []
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        targets = COMBINATIONS[random.integers(0, 4, count + 2000)]
+        logits = (targets * 2.0 - 1) * 1.2 + random.normal(size=targets.shape)
+        decision = fit_decision(logits[:count], targets[:count], LABELS)
+
+        probabilities = sigmoid(logits[count:])
+        answers = decide(probabilities, decision, LABELS)
+        is_right = (answers == targets[count:]).all(axis=1)
+        confidence = answer_confidence(probabilities, answers, decision, LABELS)
+        gaps.append(confidence.mean() - is_right.mean())
+    assert -most_modest < np.mean(gaps) < 0
+
+
+def test_a_label_without_a_photograph_can_still_be_the_answer() -> None:
+    """c is not among the photographs, but its logit says all."""
+    targets = COMBINATIONS[np.arange(20) % 2]
+    logits = (targets * 2.0 - 1) * 3
+    decision = fit_decision(logits, targets, LABELS)
+
+    new = np.array([[-3.0, -3.0, 3.0]])
+    assert decide(sigmoid(new), decision, LABELS).tolist() == [[0, 0, 1]]
+
+
+def test_combinations_that_do_not_occur_have_a_prior_against_them() -> None:
+    possible = LabelSet(LABELS.names, ((0, 0, 1), (0, 1, 0), (1, 0, 0))).with_possible_combinations(
+        []
+    )
+    targets = np.eye(3, dtype=np.uint8)[np.arange(30) % 3]
+    priors = combination_priors(possible, targets)
+    unseen = np.array(possible.combinations).sum(axis=1) > 1
+    assert (priors[~unseen] == 0).all()
+    np.testing.assert_allclose(np.exp(priors[unseen]).sum(), np.exp(-1))
+
+    logits = (targets * 2.0 - 1) * 3
+    decision = fit_decision(logits, targets, possible, priors)
+    two = sigmoid(np.array([[6.0, 6.0, -6.0], [6.0, -1.0, -6.0]]))
+    assert decide(two, decision, possible).tolist() == [[1, 1, 0], [1, 0, 0]]

@@ -10,7 +10,14 @@ from lightning.fabric import Fabric
 from conftest import TINY
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.dataset.cache import Cache
-from leafzoom.fitting.fusion import LinearLayer, _Problem, fit_lbfgs, fit_sgd
+from leafzoom.fitting.fusion import (
+    _BIAS_PRIOR_STD,
+    LinearLayer,
+    _choose_penalty,
+    _Problem,
+    fit_lbfgs,
+    fit_sgd,
+)
 from leafzoom.fitting.scale_outputs import scale_outputs
 from leafzoom.model.build import build_fusions
 from leafzoom.model.fusion import Fusion
@@ -47,14 +54,65 @@ def test_lbfgs_finds_the_minimum_that_scikit_learn_finds() -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(80, 5))
     y = (x @ random.normal(size=5) + random.normal(size=80) > 0).astype(np.float64)
-    problem = _Problem(x, np.zeros((80, 1)), y[:, None])
+    problem = _Problem(x, np.zeros((80, 1)), np.zeros(1), y[:, None])
     start = LinearLayer(np.zeros((1, 5)), np.zeros(1))
 
     solution = problem.solve(np.ones(80, bool), 0.05, start)
 
-    expected = LogisticRegression(C=1 / (0.05 * 80), tol=1e-10).fit(x, y)
-    np.testing.assert_allclose(solution.weight, expected.coef_, atol=1e-3)
-    np.testing.assert_allclose(solution.bias, expected.intercept_, atol=1e-3)
+    # A bias with a penalty of its own is the weight of a constant input.
+    bias_penalty = 1 / (_BIAS_PRIOR_STD**2 * 80)
+    constant = np.full((80, 1), np.sqrt(0.05 / bias_penalty))
+    inputs = np.concatenate([x, constant], axis=1)
+    oracle = LogisticRegression(C=1 / (0.05 * 80), tol=1e-10, fit_intercept=False).fit(inputs, y)
+    np.testing.assert_allclose(solution.weight, oracle.coef_[:, :5], atol=1e-3)
+    np.testing.assert_allclose(solution.bias, oracle.coef_[:, 5] * constant[0], atol=1e-3)
+
+
+def test_a_label_without_positives_keeps_its_prior() -> None:
+    """Its bias had no minimum, and its weights learned to say no."""
+    random = np.random.default_rng(0)
+    fusion = Fusion(scales=2, width=10, labels=3, inputs="descriptors", normalise="rescale")
+    inputs = random.normal(size=(12, 20)).astype(np.float32)
+    targets = np.zeros((12, 3), np.uint8)
+    targets[:6, 0] = 1
+    targets[6:, 1] = 1
+    prior = LinearLayer(random.normal(size=(3, 20)), random.normal(size=3))
+
+    fit_lbfgs(fusion, inputs, targets, prior, 0)
+    with torch.no_grad():
+        logits = fusion(torch.from_numpy(inputs)).numpy()
+    expected = inputs @ prior.weight.T + prior.bias
+    np.testing.assert_allclose(logits[:, 2], expected[:, 2], atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_hardly_any_photographs_leave_the_prior(count: int) -> None:
+    """All labels are right already, and fewer photographs than folds are no empty fold."""
+    random = np.random.default_rng(0)
+    fusion = Fusion(scales=2, width=10, labels=2, inputs="descriptors", normalise="rescale")
+    inputs = random.normal(size=(count, 20)).astype(np.float32)
+    prior = LinearLayer(random.normal(size=(2, 20)), np.zeros(2))
+    targets = (inputs @ prior.weight.T > 0).astype(np.uint8)
+
+    fit = fit_lbfgs(fusion, inputs, targets, prior, 0)
+    assert np.isfinite(fit.out_of_fold).all()
+    new = random.normal(size=(200, 20)).astype(np.float32)
+    with torch.no_grad():
+        logits = fusion(torch.from_numpy(new)).numpy()
+    agrees = (logits > 0) == (new @ prior.weight.T > 0)
+    assert agrees.mean() > 0.85
+
+
+def test_a_gain_within_a_standard_error_leaves_the_strongest_penalty() -> None:
+    random = np.random.default_rng(0)
+    base = random.random(40)
+    noise = random.normal(size=40)
+    noise -= noise.mean()
+    little = base - 0.5 * noise.std(ddof=1) / np.sqrt(40) + noise
+    much = base - 2 * noise.std(ddof=1) / np.sqrt(40) + noise
+    assert _choose_penalty({10.0: base, 1.0: little}) == 10.0
+    assert _choose_penalty({10.0: base, 1.0: much}) == 1.0
+    assert _choose_penalty({10.0: base[:1], 1.0: base[:1] - 1}) == 10.0
 
 
 def test_the_basis_of_few_photographs_gives_the_same_head_as_all_inputs() -> None:
@@ -70,8 +128,9 @@ def test_the_basis_of_few_photographs_gives_the_same_head_as_all_inputs() -> Non
     scale = fusion.scale.numpy()
     x = (inputs - fusion.shift.numpy()) * scale
     prior_weight = prior.weight / scale
-    problem = _Problem(x, x @ prior_weight.T, targets.astype(np.float64))
-    start = LinearLayer(np.zeros((1, 120)), np.zeros(1))
+    start_bias = prior.weight @ fusion.shift.numpy()
+    problem = _Problem(x, x @ prior_weight.T, start_bias, targets.astype(np.float64))
+    start = LinearLayer(np.zeros((1, 120)), start_bias)
     direct = problem.solve(np.ones(40, bool), fit.penalty, start)
     weight = fusion.linear.weight.detach().numpy()
     np.testing.assert_allclose(weight, prior_weight + direct.weight, atol=2e-3)

@@ -176,10 +176,14 @@ def _evaluated_part(
     if model_split is None:
         return _EvaluatedPart(split_name, image_names, None, None)
 
+    # Few photographs are all learned from, those of the validation part too.
+    trained = model_split.train
+    if manifest.data.get("cross_validated"):
+        trained += model_split.validation
     return _EvaluatedPart(
         split_name,
         image_names,
-        trained_on=_overlap(image_names, model_split.train),
+        trained_on=_overlap(image_names, trained),
         selected_on=_overlap(image_names, model_split.validation),
     )
 

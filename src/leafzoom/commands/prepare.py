@@ -30,11 +30,13 @@ class PrepareReport:
         cache: of every photograph that can be read; its table has the rows that cannot be used.
         pairs: near-duplicates, as indices of the table's rows.
         combinations: {labels of one photograph, sorted and separated by spaces: photographs}.
+        warnings: which labels have too few photographs, and for what.
     """
 
     cache: Cache
     pairs: Sequence[NearDuplicate]
     combinations: dict[str, int]
+    warnings: Sequence[str]
 
     @property
     def table(self) -> Table:
@@ -54,6 +56,8 @@ class PrepareReport:
         click.echo(
             f"{len(self.pairs)} pairs of near-duplicates, {conflicts} of them with different labels"
         )
+        for warning in self.warnings:
+            click.echo(f"too few: {warning}")
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `prepare.json`."""
@@ -63,6 +67,7 @@ class PrepareReport:
             "table_digest": self.table.digest(),
             "photographs_digest": self.cache.digest,
             "combinations": self.combinations,
+            "warnings": list(self.warnings),
             "problems": [
                 {"row": problem.line, "image": problem.image_name, "problem": problem.reason}
                 for problem in self.table.problems
@@ -106,6 +111,7 @@ def prepare(
     with needs_extra("train", "leafzoom prepare"):
         from leafzoom.dataset.audit import near_duplicates_of
         from leafzoom.dataset.lesions import read_lesions
+        from leafzoom.dataset.sufficiency import table_warnings
         from leafzoom.evaluation.dataset_page import combination_counts
         from leafzoom.storage import make_folder
 
@@ -116,7 +122,8 @@ def prepare(
     # The check of all photographs, and its results.
     cache = labelled_cache(data, csv_file, cache_folder, source_size)
     combinations = combination_counts([row.labels for row in cache.table.rows])
-    report = PrepareReport(cache, near_duplicates_of(cache), combinations)
+    warnings = table_warnings(cache.table)
+    report = PrepareReport(cache, near_duplicates_of(cache), combinations, warnings)
     report.echo()
     if out:
         _write_report(report, out)

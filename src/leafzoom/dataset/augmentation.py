@@ -14,9 +14,14 @@ from leafzoom.dataset.sources import sources_to_images
 
 __all__ = ["Augmentation"]
 
+_GAMMA = (0.7, 1.4)
+_BLUR_SIGMA_PX = (0.3, 2.0)
+_BLUR_KERNEL_PX = (9, 9)
+_ZOOMED_OUT_SIZE = (0.5, 1.0)
+
 
 class Augmentation:
-    """Flips, transposes, random crops enlarged to the source's size, colour jitter.
+    """Flips, transposes, random crops enlarged to the source's size, colour, light, sharpness.
 
     Args:
         source_size: S, the side of a source in pixels.
@@ -28,6 +33,11 @@ class Augmentation:
         contrast: likewise.
         saturation: likewise.
         hue: turns of the colour wheel, ± this; 0 for none.
+        white_balance: probability of light of another colour temperature (a black body's).
+        gamma: probability of another exposure.
+        grey: probability of a grey photograph.
+        blur: probability of a Gaussian blur.
+        zoom_out: probability that the photograph shrinks, with its mirror images around it.
     """
 
     def __init__(  # noqa: PLR0913, a recipe's values one by one
@@ -42,29 +52,24 @@ class Augmentation:
         contrast: float,
         saturation: float,
         hue: float,
+        white_balance: float = 0.0,
+        gamma: float = 0.0,
+        grey: float = 0.0,
+        blur: float = 0.0,
+        zoom_out: float = 0.0,
     ) -> None:
-        # Geometry.
         steps: list[nn.Module] = []
         if flip:
             steps.append(kornia_augmentation.RandomHorizontalFlip(p=0.5))
             steps.append(kornia_augmentation.RandomVerticalFlip(p=0.5))
-
         if transpose:
             steps.append(kornia_augmentation.RandomRotation90((0, 3), p=1.0))
+        steps += _zooms(source_size, crop_scale, crop_aspect, zoom_out)
 
-        if crop_scale < 1:
-            crop = kornia_augmentation.RandomResizedCrop(
-                (source_size, source_size),
-                scale=(crop_scale, 1.0),
-                ratio=(1 / crop_aspect, crop_aspect),
-                p=1.0,
-            )
-            steps.append(crop)
-
-        # Colour.
         if brightness or contrast or saturation or hue:
             jitter = kornia_augmentation.ColorJiggle(brightness, contrast, saturation, hue, p=1.0)
             steps.append(jitter)
+        steps += _camera_changes(white_balance, gamma, grey, blur)
 
         self._sequence: nn.Module | None = None
         if steps:
@@ -93,3 +98,43 @@ class Augmentation:
             torch.manual_seed(seed)
             augmented: Tensor = self._sequence(images)
         return augmented.clamp_(0, 1)
+
+
+def _zooms(
+    source_size: int, crop_scale: float, crop_aspect: float, zoom_out: float
+) -> list[nn.Module]:
+    """A smaller leaf, then a crop enlarged to the source's size."""
+    steps: list[nn.Module] = []
+    if zoom_out:
+        shrink = kornia_augmentation.RandomAffine(
+            degrees=0.0, scale=_ZOOMED_OUT_SIZE, padding_mode="reflection", p=zoom_out
+        )
+        steps.append(shrink)
+
+    if crop_scale < 1:
+        crop = kornia_augmentation.RandomResizedCrop(
+            (source_size, source_size),
+            scale=(crop_scale, 1.0),
+            ratio=(1 / crop_aspect, crop_aspect),
+            p=1.0,
+        )
+        steps.append(crop)
+    return steps
+
+
+def _camera_changes(
+    white_balance: float, gamma: float, grey: float, blur: float
+) -> list[nn.Module]:
+    """What other cameras and other light change."""
+    steps: list[nn.Module] = []
+    if white_balance:
+        planck = kornia_augmentation.RandomPlanckianJitter(mode="blackbody", p=white_balance)
+        steps.append(planck)
+    if gamma:
+        steps.append(kornia_augmentation.RandomGamma(_GAMMA, (1.0, 1.0), p=gamma))
+    if grey:
+        steps.append(kornia_augmentation.RandomGrayscale(p=grey))
+    if blur:
+        gauss = kornia_augmentation.RandomGaussianBlur(_BLUR_KERNEL_PX, _BLUR_SIGMA_PX, p=blur)
+        steps.append(gauss)
+    return steps

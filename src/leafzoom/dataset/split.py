@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from leafzoom.dataset.audit import duplicate_groups, near_duplicates_of
 from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.rare_labels import place_rare_labels
 from leafzoom.dataset.stratification import sorted_image_names, stratified_parts
 from leafzoom.dataset.table import Table
 from leafzoom.errors import DataError, UsageError
@@ -134,6 +135,9 @@ def grouped_split(
 ) -> Split:
     """Three parts of 80, 10 and 10 %, near-duplicates together, label combinations balanced.
 
+    A label of two photographs or more that are no near-duplicates is in the training and in the
+    validation part, however rare it is (see `place_rare_labels`).
+
     Depends on the photographs' names, labels and groups alone, not on the order of the rows.
 
     Args:
@@ -162,6 +166,9 @@ def grouped_split(
             "other, so no tenth of them can be kept apart for validation: add different ones, or "
             "give a split of your own with --split FILE"
         )
+
+    # The shares alone would leave most rare labels out of the validation part.
+    train, validation, test = place_rare_labels(table, groups, (train, validation, test))
     return Split(
         name=name,
         train=sorted_image_names(table, train),

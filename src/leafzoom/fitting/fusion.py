@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,8 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from leafzoom.dataset.batches import batch_count, seed_for
+from leafzoom.fitting.folds import stratified_folds
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.fitting.scale_outputs import binary_cross_entropy
 from leafzoom.model.fusion import Fusion
 from leafzoom.model.losses import classification_loss
 from leafzoom.recipe import FusionRecipe
@@ -21,6 +22,8 @@ __all__ = ["FusionFit", "LinearLayer", "fit_lbfgs", "fit_sgd"]
 
 _PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 _FOLDS = 5
+_BIAS_PRIOR_STD = 0.77  # around the prior's bias, in log-odds
+_MIN_GAIN = 1.0  # standard errors, for a penalty to be preferred to the strongest
 _MIN_MEAN_SQUARE = 1e-12
 
 Array = NDArray[np.float64]
@@ -88,12 +91,18 @@ def fit_lbfgs(
     targets: NDArray[np.uint8],
     prior: LinearLayer,
     seed: int,
+    *,
+    min_gain: float = _MIN_GAIN,
 ) -> FusionFit:
     """The convex problem to its end: mean binary cross-entropy + penalty/2 · |W - W₀|², by L-BFGS.
 
     W₀ is the prior, where the fusion is the mean of the scales' own classifiers. A strong penalty
     averages logits and a weak one learns freely; the penalty with the lowest cross-validated loss
-    is taken. W is measured on normalised inputs, where the penalty means the same for each.
+    is taken, or the strongest where the gain over it is less than one standard error (paired by
+    photograph). W is measured on normalised inputs, where the penalty means the same for each.
+
+    The bias has a normal prior around its own, which many photographs outweigh. A label that all
+    or none of the photographs have keeps the prior's weight and bias.
 
     Args:
         fusion: fitted in place.
@@ -101,6 +110,7 @@ def fit_lbfgs(
         targets: [n, L].
         prior: on inputs as they are, before rescaling.
         seed: of the folds.
+        min_gain: standard errors by which a penalty has to be better than the strongest.
     """
     if fusion.normalise == "rescale":
         _set_rescaling(fusion, inputs)
@@ -115,11 +125,11 @@ def fit_lbfgs(
     # W - W₀ lies in the span of the photographs, so the problem is solved in a basis of that span.
     width = x.shape[1]
     basis = np.linalg.qr(x.T)[0] if len(x) < width else np.eye(width)
-    problem = _Problem(x @ basis, x @ prior_weight.T, targets.astype(np.float64))
+    problem = _Problem(x @ basis, x @ prior_weight.T, start_bias, targets.astype(np.float64))
     start = LinearLayer(np.zeros((len(start_bias), basis.shape[1])), start_bias)
 
     # The penalty is chosen by cross-validation, the weights are fitted on all photographs.
-    fit = _cross_validate(problem, targets, start, seed)
+    fit = _cross_validate(problem, start, seed, min_gain)
     everything = np.ones(len(x), bool)
     solution = problem.solve(everything, fit.penalty, start)
     with torch.no_grad():
@@ -128,42 +138,59 @@ def fit_lbfgs(
     return fit
 
 
-def _cross_validate(
-    problem: _Problem, targets: NDArray[np.uint8], start: LinearLayer, seed: int
-) -> FusionFit:
-    """The penalty whose out-of-fold logits have the lowest loss."""
-    count = len(targets)
-    random = np.random.default_rng(seed_for(seed, "folds"))
-    fold = random.permutation(count) % min(_FOLDS, count)
+def _cross_validate(problem: _Problem, start: LinearLayer, seed: int, min_gain: float) -> FusionFit:
+    """The penalty whose out-of-fold logits have the lowest loss, or else the strongest."""
+    targets = problem.targets
+    fold = stratified_folds(targets, _FOLDS, seed_for(seed, "folds"))
 
     # All penalties on the same folds, from the strongest to the weakest.
-    losses: dict[float, float] = {}
+    losses: dict[float, Array] = {}
     logits_by_penalty: dict[float, Array] = {}
     solutions: dict[int, LinearLayer] = {}
     for penalty in _PENALTIES:
-        logits = np.zeros_like(problem.targets)
+        logits = np.zeros_like(targets)
         for number in np.unique(fold):
             # The solution for the stronger penalty before is near this one's.
             nearby = solutions.get(number, start)
             solutions[number] = problem.solve(fold != number, penalty, nearby)
             logits[fold == number] = problem.logits(fold == number, solutions[number])
-        losses[penalty] = binary_cross_entropy(logits, targets)
+        losses[penalty] = (np.logaddexp(0, logits) - logits * targets).mean(axis=1)
         logits_by_penalty[penalty] = logits
 
-    best = min(losses, key=lambda penalty: losses[penalty])
-    named_losses = {str(penalty): loss for penalty, loss in losses.items()}
+    best = _choose_penalty(losses, min_gain)
+    named_losses = {str(penalty): float(loss.mean()) for penalty, loss in losses.items()}
     return FusionFit(best, named_losses, logits_by_penalty[best])
+
+
+def _choose_penalty(losses: Mapping[float, Array], min_gain: float = _MIN_GAIN) -> float:
+    """The penalty of the lowest mean loss, unless the strongest might be as good.
+
+    Args:
+        losses: {penalty: out-of-fold loss of each photograph, [n]}.
+        min_gain: standard errors by which a penalty has to be better than the strongest.
+    """
+    strongest = max(losses)
+    best = min(losses, key=lambda penalty: float(losses[penalty].mean()))
+
+    # Paired by photograph; one photograph has no standard error.
+    gain = losses[strongest] - losses[best]
+    if len(gain) < 2:
+        return strongest
+    standard_error = float(gain.std(ddof=1)) / np.sqrt(len(gain))
+    return best if gain.mean() > min_gain * standard_error else strongest
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """Penalised regression around a prior.
+    """Penalised regression around a prior, a label at a time in one vector.
 
-    `inputs`: [n, R]. `prior_logits`: [n, L], of the prior alone. `targets`: [n, L].
+    `inputs`: [n, R]. `prior_logits`: [n, L], of the prior's weight alone. `prior_bias`: [L].
+    `targets`: [n, L].
     """
 
     inputs: Array
     prior_logits: Array
+    prior_bias: Array
     targets: Array
 
     def logits(self, rows: NDArray[np.bool_], offset: LinearLayer) -> Array:
@@ -172,25 +199,36 @@ class _Problem:
         return np.asarray(self.prior_logits[rows] + moved + offset.bias)
 
     def solve(self, rows: NDArray[np.bool_], penalty: float, start: LinearLayer) -> LinearLayer:
-        """The offset [L, R] and bias [L] that minimise the penalised loss over some rows."""
+        """The offset [L, R] and bias [L] that minimise the penalised loss over some rows.
+
+        Without any row they are the prior's.
+        """
+        if not rows.any():
+            return LinearLayer(np.zeros_like(start.weight), self.prior_bias)
         inputs = self.inputs[rows]
         prior_logits = self.prior_logits[rows]
         targets = self.targets[rows]
         weight_shape = start.weight.shape
         weights = start.weight.size
         count = targets.size
+        bias_penalty = 1 / (_BIAS_PRIOR_STD**2 * count)
+
+        # What nothing contradicts has no finite optimum: such a label stays at its prior.
+        varies = (targets.min(axis=0) != targets.max(axis=0)).astype(np.float64)
 
         def loss(flat: Array) -> tuple[float, Array]:
             weight = flat[:weights].reshape(weight_shape)
             z = prior_logits + inputs @ weight.T + flat[weights:]
 
-            # Only the distance of the weight from the prior is penalised, not the bias.
-            likelihood = (np.logaddexp(0, z) - z * targets).sum() / count
+            bias_offset = flat[weights:] - self.prior_bias
+            likelihood = ((np.logaddexp(0, z) - z * targets) @ varies).sum() / count
             value = likelihood + penalty / 2 * np.square(weight).sum()
+            value += bias_penalty / 2 * np.square(bias_offset).sum()
 
-            slope = (expit(z) - targets) / count
+            slope = (expit(z) - targets) * varies / count
             weight_slope = slope.T @ inputs + penalty * weight
-            return float(value), np.concatenate([weight_slope.ravel(), slope.sum(axis=0)])
+            bias_slope = slope.sum(axis=0) + bias_penalty * bias_offset
+            return float(value), np.concatenate([weight_slope.ravel(), bias_slope])
 
         result = minimize(
             loss,

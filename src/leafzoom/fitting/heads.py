@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,16 @@ from leafzoom.fitting.conformal import fit_conformal
 from leafzoom.fitting.decision import fit_decision
 from leafzoom.fitting.early_exit import fit_early_exit
 from leafzoom.fitting.fusion import FusionFit, LinearLayer, fit_lbfgs, fit_sgd
+from leafzoom.fitting.linear_layers import fit_linear_layer, fit_scale_weights
 from leafzoom.fitting.ood_detector import fit_ood_detector
 from leafzoom.fitting.out_of_fold import out_of_fold_answers
 from leafzoom.fitting.reference import fit_reference
-from leafzoom.fitting.scale_outputs import ScaleOutputs, backbone_logits, scale_outputs
+from leafzoom.fitting.scale_outputs import (
+    ScaleOutputs,
+    backbone_descriptors,
+    backbone_logits,
+    scale_outputs,
+)
 from leafzoom.labels import Decision, LabelSet
 from leafzoom.metrics import score
 from leafzoom.model.backbone import Backbone
@@ -33,7 +41,16 @@ from leafzoom.model_file.calibration import ConformalCalibration, Reference
 from leafzoom.recipe import FusionRecipe
 from leafzoom.storage import write_text
 
-__all__ = ["FittedHeads", "fit_heads", "mean_classifier", "ood_scores", "write_selection"]
+__all__ = [
+    "FittedHeads",
+    "FrozenLayers",
+    "fit_frozen_heads",
+    "fit_frozen_layers",
+    "fit_heads",
+    "mean_classifier",
+    "ood_scores",
+    "write_selection",
+]
 
 Logits = dict[str, NDArray[np.float32]]
 
@@ -44,8 +61,9 @@ class FittedHeads:
 
     `decisions`: one for each head. `scores`: each head's exact match, micro and macro F1 there.
     `fusion_fits`: of the fusions that were fitted there. `logits`: {head: [n, L]}; those of a
-    fusion that was fitted there are out of fold. `early_exit`: see `fit_early_exit`. `conformal`,
-    `reference`: of the last head, which answers; None without a photograph.
+    head that was fitted there are out of fold. `early_exit`: see `fit_early_exit`. `conformal`,
+    `reference`: of the last head, which answers; None without a photograph. `scale_weights`: how
+    much each scale counts, of fusions that are a weighted sum of the scales' classifiers.
     """
 
     network: FusedRACNN
@@ -56,13 +74,16 @@ class FittedHeads:
     early_exit: float | None
     conformal: ConformalCalibration | None
     reference: Reference | None
+    scale_weights: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, Any]:
         """The scores and fits as a model file keeps them."""
-        fits = {
+        fits: dict[str, dict[str, Any]] = {
             head: {"penalty": fit.penalty, "cross_validated_loss": fit.losses}
             for head, fit in self.fusion_fits.items()
         }
+        for head, weights in self.scale_weights.items():
+            fits[head] = {"scale_weights": list(weights)}
         return {"inner-select": self.scores, "fusion_fit": fits}
 
 
@@ -77,6 +98,7 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
     train_part: DatasetPart,
     validation_part: DatasetPart,
     seed: int,
+    priors: NDArray[np.float64] | None = None,
 ) -> FittedHeads:
     """Fit the fusions, then every head's decision, then the out-of-distribution detectors.
 
@@ -87,11 +109,12 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
         racnn: whose scales are fused; nothing of it changes.
         backbone: the plain one, a head of its own.
         recipe: of the fusion.
-        labels: with the combinations that occur.
+        labels: with the combinations that are possible.
         tta: every head is averaged over this many mirror images, here as later in use.
         train_part: what `fit = "sgd"` learns from.
         validation_part: what everything else learns from.
         seed: of the run.
+        priors: of the combinations (see `combination_priors`).
     """
     fusions = tuple(build_fusions(recipe, racnn))
     outputs = scale_outputs(fabric, racnn, validation_part, fusions, tta=tta)
@@ -118,30 +141,107 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
             fusion_fits[fusion_head(fusion.scales)] = fit
             logits[fusion_head(fusion.scales)] = fit.out_of_fold.astype(np.float32)
 
-    # Decisions, and what they reach.
-    decisions = {head: fit_decision(z, targets, labels) for head, z in logits.items()}
-    scores = {head: _scores(z, targets, labels) for head, z in logits.items()}
+    network = _network(fabric, racnn, fusions, outputs, tta=tta, seed=seed)
+    scores = ood_scores(network, outputs.descriptors)
+    return _decide_and_score(
+        network, logits, targets, labels, priors, fusion_fits=fusion_fits, leaf_scores=scores
+    )
+
+
+def fit_frozen_heads(  # noqa: PLR0913, the networks, the data and the recipe of one training
+    fabric: Fabric,
+    racnn: RACNN,
+    backbone: Backbone,
+    recipe: FusionRecipe,
+    labels: LabelSet,
+    *,
+    tta: int,
+    part: DatasetPart,
+    seed: int,
+    priors: NDArray[np.float64] | None = None,
+) -> FittedHeads:
+    """Fit the linear layers of frozen scales, a weighted sum of them, and every head's decision.
+
+    For few photographs: all of them are learned from, and nothing is chosen or judged by a fit that
+    has seen the photograph (see `fit_linear_layer`).
+
+    Args:
+        fabric: device and precision.
+        racnn: of whose scales the linear layers are fitted; nothing else of it changes.
+        backbone: the plain one, likewise.
+        recipe: of the fusion.
+        labels: with the combinations that are possible.
+        tta: every head is averaged over this many mirror images, here as later in use.
+        part: all photographs, none of which the scales were trained on.
+        seed: of the run.
+        priors: of the combinations (see `combination_priors`).
+    """
+    fusions = tuple(build_fusions(recipe, racnn))
+    outputs = scale_outputs(fabric, racnn, part, tta=tta)
+    targets = part.part_targets
+
+    layers = fit_frozen_layers(racnn, fusions, outputs.descriptors, targets, seed)
+    plain = backbone_descriptors(fabric, racnn, backbone, part, tta=tta)
+    plain_fit = fit_linear_layer(backbone, plain, targets, seed)
+    logits = {"backbone": plain_fit.out_of_fold.astype(np.float32), **layers.logits}
 
     network = _network(fabric, racnn, fusions, outputs, tta=tta, seed=seed)
-
-    # An early exit also has to tell from scale 1 whether the picture is a leaf.
-    early_exit = None
-    if network.first_ood_detector is not None:
-        last = logits[fusion_head(racnn.scales)]
-        early_exit = fit_early_exit(logits["scale1"], last, targets, labels)
-
-    # What the answering head's later answers are compared with.
-    answers = out_of_fold_answers(next(reversed(logits.values())), targets, labels)
-    return FittedHeads(
-        network=network,
-        decisions=decisions,
-        scores=scores,
-        fusion_fits=fusion_fits,
-        logits=logits,
-        early_exit=early_exit,
-        conformal=fit_conformal(answers, targets, labels),
-        reference=fit_reference(answers, ood_scores(network, outputs.descriptors), labels),
+    return _decide_and_score(
+        network,
+        logits,
+        targets,
+        labels,
+        priors,
+        scale_weights=layers.scale_weights,
+        leaf_scores=ood_scores(network, outputs.descriptors),
     )
+
+
+@dataclass(frozen=True)
+class FrozenLayers:
+    """What was fitted on top of frozen scales.
+
+    `logits`: {head: [n, L]} of scales and fusions, out of fold. `scale_weights`: see `FittedHeads`.
+    """
+
+    logits: Logits
+    scale_weights: dict[str, tuple[float, ...]]
+
+
+def fit_frozen_layers(
+    racnn: RACNN,
+    fusions: Sequence[Fusion],
+    descriptors: NDArray[np.float32],
+    targets: NDArray[np.uint8],
+    seed: int,
+) -> FrozenLayers:
+    """Fit every scale's linear layer, then how much each scale counts in each fusion.
+
+    Args:
+        racnn: of whose scales the linear layers are set.
+        fusions: which become weighted sums of the scales' logits.
+        descriptors: [n, scales * D], all scales' side by side.
+        targets: [n, L].
+        seed: of the folds.
+    """
+    by_scale = np.split(descriptors, racnn.scales, axis=1)
+    out_of_fold = []
+    for scale, part in zip(racnn.backbones, by_scale, strict=True):
+        assert isinstance(scale, Backbone)
+        out_of_fold.append(fit_linear_layer(scale, part, targets, seed).out_of_fold)
+    logits = {
+        f"scale{number}": z.astype(np.float32) for number, z in enumerate(out_of_fold, start=1)
+    }
+
+    scale_weights = {}
+    for fusion in fusions:
+        head = fusion_head(fusion.scales)
+        shares = (1 / fusion.scales,) * fusion.scales
+        fit = fit_scale_weights(tuple(out_of_fold[: fusion.scales]), shares, targets, seed)
+        _set_linear_layer(fusion, _weighted_classifiers(racnn, fusion, fit.weights))
+        scale_weights[head] = fit.weights
+        logits[head] = fit.out_of_fold.astype(np.float32)
+    return FrozenLayers(logits, scale_weights)
 
 
 @torch.no_grad()
@@ -168,6 +268,48 @@ def write_selection(path: Path, heads: FittedHeads, part: DatasetPart, labels: L
         label_names = " ".join(labels.decode(part.targets[row]))
         writer.writerow([part.image_names[row], label_names, *(f"{z:.5g}" for z in logits)])
     write_text(path, text.getvalue())
+
+
+def _decide_and_score(
+    network: FusedRACNN,
+    logits: Logits,
+    targets: NDArray[np.uint8],
+    labels: LabelSet,
+    priors: NDArray[np.float64] | None,
+    *,
+    fusion_fits: dict[str, FusionFit] | None = None,
+    scale_weights: dict[str, tuple[float, ...]] | None = None,
+    leaf_scores: NDArray[np.float32] | None,
+) -> FittedHeads:
+    """Every head's decision, what it reaches, and what later answers are compared with.
+
+    `leaf_scores`: [n], the photographs' out-of-distribution scores; None without a detector.
+    """
+    decisions = {head: fit_decision(z, targets, labels, priors) for head, z in logits.items()}
+    scores = {head: _scores(z, targets, labels) for head, z in logits.items()}
+
+    # An early exit also has to tell from scale 1 whether the picture is a leaf.
+    early_exit = None
+    if network.first_ood_detector is not None:
+        last = logits[fusion_head(network.racnn.scales)]
+        early_exit = fit_early_exit(logits["scale1"], last, targets, labels, priors)
+
+    # What the answering head's later answers are compared with.
+    last_logits = next(reversed(logits.values()))
+    answers = out_of_fold_answers(
+        last_logits, targets, labels, partial(fit_decision, priors=priors)
+    )
+    return FittedHeads(
+        network=network,
+        decisions=decisions,
+        scores=scores,
+        fusion_fits=fusion_fits or {},
+        logits=logits,
+        early_exit=early_exit,
+        conformal=fit_conformal(answers, targets, labels),
+        reference=fit_reference(answers, leaf_scores, labels),
+        scale_weights=scale_weights or {},
+    )
 
 
 def _fused(fusion: Fusion, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -214,29 +356,51 @@ def mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:
     """
     scales = fusion.scales
     finest = scales - 1
-    layers = []
-    for backbone in list(racnn.backbones)[:scales]:
-        assert isinstance(backbone, Backbone)
-        layers.append(backbone.classifier_layer())
-    labels = layers[0].out_features
 
     # Logits: each label from the same label of every scale.
     if fusion.inputs == "logits":
         shares = [1 / scales] * scales
         if racnn.residual:
             shares = [float(scale == finest) for scale in range(scales)]
-        identities = [share * np.eye(labels) for share in shares]
-        return LinearLayer(np.concatenate(identities, axis=1), np.zeros(labels))
+        return _weighted_classifiers(racnn, fusion, shares)
 
     # Descriptors: the classifiers side by side, each with its share.
     shares = [1 / scales] * scales
     if racnn.residual:
         shares = [racnn.residual ** (finest - scale) for scale in range(scales)]
-    pairs = list(zip(shares, layers, strict=True))
-    weight = torch.cat([share * layer.weight.detach() for share, layer in pairs], dim=1)
-    bias = torch.stack([share * layer.bias.detach() for share, layer in pairs]).sum(dim=0)
+    layer = _weighted_classifiers(racnn, fusion, shares)
 
     # An L2-normalised descriptor is no input that the scales' classifiers know.
     if fusion.normalise == "l2":
-        weight = torch.zeros_like(weight)
+        return LinearLayer(np.zeros_like(layer.weight), layer.bias)
+    return layer
+
+
+def _weighted_classifiers(racnn: RACNN, fusion: Fusion, shares: Sequence[float]) -> LinearLayer:
+    """The layer on the fusion's inputs whose logits are the scales' own, times their shares.
+
+    Of scales whose logits do not build on each other.
+    """
+    layers = []
+    for backbone in list(racnn.backbones)[: fusion.scales]:
+        assert isinstance(backbone, Backbone)
+        layers.append(backbone.classifier_layer())
+    pairs = list(zip(shares, layers, strict=True))
+
+    if fusion.inputs == "logits":
+        labels = layers[0].out_features
+        identities = [share * np.eye(labels) for share in shares]
+        return LinearLayer(np.concatenate(identities, axis=1), np.zeros(labels))
+
+    weight = torch.cat([share * layer.weight.detach() for share, layer in pairs], dim=1)
+    bias = torch.stack([share * layer.bias.detach() for share, layer in pairs]).sum(dim=0)
     return LinearLayer(weight.double().cpu().numpy(), bias.double().cpu().numpy())
+
+
+@torch.no_grad()
+def _set_linear_layer(fusion: Fusion, layer: LinearLayer) -> None:
+    """Give a fusion a layer on its inputs as they are, without rescaling."""
+    fusion.shift.zero_()
+    fusion.scale.fill_(1.0)
+    fusion.linear.weight.copy_(torch.from_numpy(layer.weight))
+    fusion.linear.bias.copy_(torch.from_numpy(layer.bias))

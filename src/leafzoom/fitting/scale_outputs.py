@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leafzoom.dataset.batches import DatasetPart, plain_batches
-from leafzoom.model.backbone import Backbone
+from leafzoom.model.backbone import Backbone, BackboneOutput
 from leafzoom.model.fusion import Fusion, all_descriptors, tta_images, tta_mean
 from leafzoom.model.racnn import RACNN
 
-__all__ = ["ScaleOutputs", "backbone_logits", "binary_cross_entropy", "scale_outputs"]
+__all__ = [
+    "ScaleOutputs",
+    "backbone_descriptors",
+    "backbone_logits",
+    "binary_cross_entropy",
+    "scale_outputs",
+]
 
 _EVALUATION_BATCH_SIZE = 32
 
@@ -35,19 +42,20 @@ class ScaleOutputs:
     descriptors: NDArray[np.float32]
 
 
-@torch.no_grad()
 def backbone_logits(
     fabric: Fabric, racnn: RACNN, backbone: Backbone, part: DatasetPart, *, tta: int = 1
 ) -> NDArray[np.float32]:
     """The plain backbone's logits, [n, L], means over `tta` mirror images."""
-    backbone.eval()
-    logits = []
-    for batch in plain_batches(part, batch_size=_EVALUATION_BATCH_SIZE, device=fabric.device):
-        with fabric.autocast():
-            view = racnn.whole_view(tta_images(racnn.normalise(batch.images), tta))
-            output: Tensor = backbone(view.image).logits
-        logits.append(tta_mean(output.float(), tta))
-    return _to_array(logits)
+    outputs = _backbone_outputs(fabric, racnn, backbone, part, tta)
+    return _to_array([tta_mean(output.logits.float(), tta) for output in outputs])
+
+
+def backbone_descriptors(
+    fabric: Fabric, racnn: RACNN, backbone: Backbone, part: DatasetPart, *, tta: int = 1
+) -> NDArray[np.float32]:
+    """The plain backbone's descriptors, [n, D], means over `tta` mirror images."""
+    outputs = _backbone_outputs(fabric, racnn, backbone, part, tta)
+    return _to_array([tta_mean(output.descriptor.float(), tta) for output in outputs])
 
 
 @torch.no_grad()
@@ -95,6 +103,18 @@ def binary_cross_entropy(logits: NDArray[np.floating], targets: NDArray[np.uint8
     z = np.asarray(logits, np.float64)
     with np.errstate(invalid="ignore"):
         return float(np.mean(np.logaddexp(0, z) - z * targets))
+
+
+@torch.no_grad()
+def _backbone_outputs(
+    fabric: Fabric, racnn: RACNN, backbone: Backbone, part: DatasetPart, tta: int
+) -> Iterator[BackboneOutput]:
+    """The plain backbone's outputs, a batch with its mirror images at a time."""
+    backbone.eval()
+    for batch in plain_batches(part, batch_size=_EVALUATION_BATCH_SIZE, device=fabric.device):
+        with fabric.autocast():
+            view = racnn.whole_view(tta_images(racnn.normalise(batch.images), tta))
+            yield backbone(view.image)
 
 
 def _to_array(batches: list[Tensor]) -> NDArray[np.float32]:

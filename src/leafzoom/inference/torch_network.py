@@ -104,7 +104,8 @@ class TorchNetwork:
 
         state = network.racnn.start(self._tta_images(self._batch(sources)))
         probabilities = self._probabilities(state.logits)
-        ood_score = network.first_ood_detector(tta_mean(state.descriptor, network.tta))
+        ood_score = network.first_ood_score(state)
+        assert ood_score is not None
         source_size = network.racnn.source_size
         return NetworkArrays.of_first_look(probabilities, _as_array(ood_score), source_size)
 

@@ -7,7 +7,7 @@ avoiding loosing the precious contribution of skip-connections", and the APN rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +22,7 @@ from leafzoom.errors import RecipeError
 __all__ = ["Backbone", "BackboneOutput"]
 
 _EFFICIENTNET_PARTS = ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "global_pool")
+_FIRST_STAGE_OF_STRIDE_8 = 2  # of an EfficientNet's seven, counted from 0
 _LINEAR_LAYER_STD = 0.01
 
 
@@ -29,10 +30,13 @@ _LINEAR_LAYER_STD = 0.01
 class BackboneOutput:
     """What a backbone computes from one scale's views.
 
-    `features`: [B, C, M, M], the map that the APN reads. `last_map`: [B, D, N, N], the map that is
-    pooled into the descriptor. `descriptor`: [B, D]. `logits`: [B, L].
+    `stage_maps`: the stages' maps [B, C, M, M] from stride 8 on, finest first; of a network without
+    stages, its last map alone. `features`: [B, C, M, M], the map that the APN reads. `last_map`:
+    [B, D, N, N], the map that is pooled into the descriptor. `descriptor`: [B, D]. `logits`:
+    [B, L].
     """
 
+    stage_maps: tuple[Tensor, ...]
     features: Tensor
     last_map: Tensor
     descriptor: Tensor
@@ -96,26 +100,32 @@ class Backbone(nn.Module):
 
     def forward(self, views: Tensor) -> BackboneOutput:
         """All outputs for views [B, 3, V, V], normalised as the network expects."""
-        stage_map, features = self.features(views)
-        last_map, descriptor, logits = self.classify(stage_map)
-        return BackboneOutput(features, last_map, descriptor, logits)
+        stage_maps = self.stage_maps(views)
+        last_map, descriptor, logits = self.classify(stage_maps[-1])
+        features = self.apn_map(stage_maps, views.shape[-1])
+        return BackboneOutput(stage_maps, features, last_map, descriptor, logits)
 
-    def features(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        """The map that the classifier reads, and the map that the APN reads."""
+    def stage_maps(self, views: Tensor) -> tuple[Tensor, ...]:
+        """The stages' maps of stride 8 and more; the classifier reads the last one."""
         if not self.is_efficientnet:
-            last: Tensor = self.network.forward_features(views)
-            return last, last
+            return (self.network.forward_features(views),)
 
-        # The stride-16 map is the last whose side is at least a sixteenth of the view's.
+        maps = []
         stage_map = self.network.bn1(self.network.conv_stem(views))
-        stride_16_map = stage_map
-        for stage in self.network.blocks:
+        for number, stage in enumerate(self.network.blocks):
             stage_map = stage(stage_map)
-            if 16 * stage_map.shape[-1] >= views.shape[-1]:
-                stride_16_map = stage_map
+            if number >= _FIRST_STAGE_OF_STRIDE_8:
+                maps.append(stage_map)
+        return tuple(maps)
 
-        apn_map = stride_16_map if self.apn_stage == "stride16" else stage_map
-        return stage_map, apn_map
+    def apn_map(self, stage_maps: Sequence[Tensor], view_side: int) -> Tensor:
+        """The map that the APN reads, of views of this side in pixels."""
+        if self.apn_stage == "last":
+            return stage_maps[-1]
+
+        # The last map whose side is at least a sixteenth of the view's.
+        fine_maps = [stage_map for stage_map in stage_maps if 16 * stage_map.shape[-1] >= view_side]
+        return fine_maps[-1]
 
     def classify(self, stage_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The pooled map [B, D, N, N], descriptor [B, D] and logits [B, L] of a stage's map."""
@@ -245,7 +255,8 @@ class Backbone(nn.Module):
         # Zeros will do: only the shape counts.
         was_training = self.training
         self.eval()
-        _, apn_map = self.features(torch.zeros(1, 3, input_size, input_size))
+        views = torch.zeros(1, 3, input_size, input_size)
+        apn_map = self.apn_map(self.stage_maps(views), input_size)
         self.train(was_training)
 
         if apn_map.ndim != 4 or apn_map.shape[2] != apn_map.shape[3]:

@@ -9,7 +9,7 @@ from leafzoom.errors import ModelError, RecipeError
 from leafzoom.model.attention_proposal import AttentionProposal
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
-from leafzoom.model.ood_detector import MahalanobisDetector
+from leafzoom.model.ood_detector import MahalanobisDetector, OutlierDetector
 from leafzoom.model.racnn import RACNN
 from leafzoom.model_file.checkpoint import Checkpoint, load_part
 from leafzoom.recipe import FusionRecipe, ModelRecipe, Recipe, recipe_from_dict
@@ -25,6 +25,8 @@ __all__ = [
 # Their names in checkpoints, from before they were called detectors.
 _DETECTOR_PART = "familiarity"
 _FIRST_DETECTOR_PART = "familiarity1"
+
+_OUTLIER_PART = "outliers"
 
 
 def build_backbone(recipe: ModelRecipe, labels: int) -> Backbone:
@@ -108,6 +110,7 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
         recipe.prediction.tta,
         _empty_detector(checkpoint, _DETECTOR_PART),
         _empty_detector(checkpoint, _FIRST_DETECTOR_PART),
+        _empty_outlier_detector(checkpoint),
     )
 
     for name, module in _parts(network).items():
@@ -151,6 +154,13 @@ def _empty_detector(checkpoint: Checkpoint, part: str) -> MahalanobisDetector | 
     return MahalanobisDetector(width, directions)
 
 
+def _empty_outlier_detector(checkpoint: Checkpoint) -> OutlierDetector | None:
+    """An outlier detector of the size that a checkpoint stores; older checkpoints have none."""
+    if _OUTLIER_PART not in checkpoint.parts:
+        return None
+    return OutlierDetector(len(checkpoint.tensors[f"{_OUTLIER_PART}.weight"]))
+
+
 def _parts(network: FusedRACNN) -> dict[str, nn.Module]:
     """The parts of a network under their names in a checkpoint."""
     parts: dict[str, nn.Module] = {}
@@ -165,4 +175,6 @@ def _parts(network: FusedRACNN) -> dict[str, nn.Module]:
         parts[_DETECTOR_PART] = network.ood_detector
     if network.first_ood_detector is not None:
         parts[_FIRST_DETECTOR_PART] = network.first_ood_detector
+    if network.outlier_detector is not None:
+        parts[_OUTLIER_PART] = network.outlier_detector
     return parts

@@ -14,7 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from leafzoom.dataset.sources import sources_to_images
-from leafzoom.model.ood_detector import MahalanobisDetector
+from leafzoom.model.ood_detector import (
+    MahalanobisDetector,
+    OutlierDetector,
+    outlier_features,
+)
 from leafzoom.model.racnn import RACNN, ScaleState
 from leafzoom.model_file.outputs import fusion_head, head_names
 
@@ -137,6 +141,8 @@ class FusedRACNN(nn.Module):
             `tta_images`); the boxes are those of the image as it is.
         ood_detector: reads all scales' descriptors, means over the mirror images too.
         first_ood_detector: reads the first scale's descriptor.
+        outlier_detector: reads the first scale's maps. A picture's score is the greater one of this
+            detector's and of the density's.
     """
 
     def __init__(
@@ -146,6 +152,7 @@ class FusedRACNN(nn.Module):
         tta: int = 1,
         ood_detector: MahalanobisDetector | None = None,
         first_ood_detector: MahalanobisDetector | None = None,
+        outlier_detector: OutlierDetector | None = None,
     ) -> None:
         super().__init__()
         self.racnn = racnn
@@ -153,6 +160,7 @@ class FusedRACNN(nn.Module):
         self.tta = tta
         self.ood_detector = ood_detector
         self.first_ood_detector = first_ood_detector
+        self.outlier_detector = outlier_detector
 
     def forward(self, sources: Tensor) -> NetworkOutput:
         """Every head of uint8 sources [B, S, S, 3]."""
@@ -171,10 +179,23 @@ class FusedRACNN(nn.Module):
         ood_score = None
         if self.ood_detector is not None:
             ood_score = self.ood_detector(tta_mean(all_descriptors(states), self.tta))
-        first_ood_score = None
-        if self.first_ood_detector is not None:
-            first_ood_score = self.first_ood_detector(tta_mean(states[0].descriptor, self.tta))
+            ood_score = self._with_outlier_score(ood_score, states[0])
+        first_ood_score = self.first_ood_score(states[0])
 
         # The boxes of the image as it is, which comes first.
         boxes = tuple(state.boxes.reshape(self.tta, -1, 3)[0] for state in states)
         return NetworkOutput(logits, boxes, ood_score, first_ood_score)
+
+    def first_ood_score(self, state: ScaleState) -> Tensor | None:
+        """The out-of-distribution score [B] from the first scale of images and their mirrors."""
+        if self.first_ood_detector is None:
+            return None
+        score: Tensor = self.first_ood_detector(tta_mean(state.descriptor, self.tta))
+        return self._with_outlier_score(score, state)
+
+    def _with_outlier_score(self, score: Tensor, state: ScaleState) -> Tensor:
+        """The greater one of a density's score [B] and the outlier detector's."""
+        if self.outlier_detector is None:
+            return score
+        features = tta_mean(outlier_features(state), self.tta)
+        return torch.maximum(score, self.outlier_detector(features))

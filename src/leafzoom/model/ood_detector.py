@@ -1,9 +1,14 @@
-"""The out-of-distribution detector: is a picture like the leaves that the network was made with?
+"""The out-of-distribution detectors: is a picture like the leaves that the network was made with?
 
-A normal density over the descriptors of all scales (Lee et al. 2018, "A simple unified framework
-for detecting out-of-distribution samples and adversarial attacks", here with one class). It has a
-variance of its own along each of the directions in which leaves differ most, and one variance for
-all other directions, in which leaves hardly differ and other pictures do.
+`MahalanobisDetector` knows leaves alone: a normal density over the descriptors (Lee et al. 2018, "A
+simple unified framework for detecting out-of-distribution samples and adversarial attacks", here
+with one class). It has a variance of its own along each of the directions in which leaves differ
+most, and one variance for all other directions, in which leaves hardly differ and other pictures
+do.
+
+`OutlierDetector` knows other pictures too (outlier exposure, Hendrycks et al. 2019): a logistic
+regression that tells leaves from them by the pooled maps of several stages of the first scale. The
+early stages still see what the last one was trained to ignore.
 """
 
 from __future__ import annotations
@@ -11,7 +16,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MahalanobisDetector"]
+from leafzoom.model.racnn import ScaleState
+
+__all__ = ["MahalanobisDetector", "OutlierDetector", "outlier_features"]
+
+_MAX_LOG_SCORE = 20.0
+_MIN_VARIANCE = 1e-12
+
+
+def outlier_features(state: ScaleState) -> Tensor:
+    """What the outlier detector reads of a scale, [B, W].
+
+    The mean and the standard deviation of every channel of the stages' maps, then the descriptor.
+    """
+    features = []
+    for stage_map in state.stage_maps:
+        mean = stage_map.mean(dim=(2, 3))
+        mean_square = stage_map.square().mean(dim=(2, 3))
+        variance = (mean_square - mean.square()).clamp_min(_MIN_VARIANCE)
+        features += [mean, variance.sqrt()]
+    return torch.cat([*features, state.descriptor], dim=1)
 
 
 class MahalanobisDetector(nn.Module):
@@ -47,3 +71,32 @@ class MahalanobisDetector(nn.Module):
         outside = centred.square().sum(dim=1) - along.sum(dim=1)
         score: Tensor = (along * self.precision).sum(dim=1) + outside * self.rest
         return score
+
+
+class OutlierDetector(nn.Module):
+    """The odds that a picture is no leaf, divided by the odds at the limit; 1 is the limit.
+
+    The buffers are set by `fitting.outlier_detector`: `shift` and `scale` [W] standardise the
+    features, `weight` [W] and `bias` [1] give the log-odds above the limit.
+
+    Args:
+        width: W, of `outlier_features`.
+    """
+
+    shift: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("weight", torch.zeros(width))
+        self.register_buffer("bias", torch.zeros(1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The scores [B] of features [B, W]; above 1 is out of distribution."""
+        standardised = (features - self.shift) * self.scale
+        log_score = standardised @ self.weight + self.bias
+        return log_score.clamp(-_MAX_LOG_SCORE, _MAX_LOG_SCORE).exp()

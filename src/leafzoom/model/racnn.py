@@ -42,14 +42,16 @@ class ScaleState:
     """Where the loop of figure 3 stands after one scale.
 
     `scale`: 0 for the first. `sources`: the normalised sources [B, 3, S, S], from which finer
-    scales are cut. `view`: what the scale was shown. `features`: the map [B, C, M, M] that the APN
-    reads. `last_map`: the map [B, D, N, N] that is pooled into the `descriptor` [B, D]. `logits`:
-    [B, L], the scale's own and, with `residual`, a share of the coarser scale's.
+    scales are cut. `view`: what the scale was shown. `stage_maps`: of its backbone, see
+    `BackboneOutput`. `features`: the map [B, C, M, M] that the APN reads. `last_map`: the map
+    [B, D, N, N] that is pooled into the `descriptor` [B, D]. `logits`: [B, L], the scale's own and,
+    with `residual`, a share of the coarser scale's.
     """
 
     scale: int
     sources: Tensor
     view: View
+    stage_maps: tuple[Tensor, ...]
     features: Tensor
     last_map: Tensor
     descriptor: Tensor
@@ -65,6 +67,7 @@ class ScaleState:
         return replace(
             self,
             view=self.view.detach(),
+            stage_maps=tuple(stage_map.detach() for stage_map in self.stage_maps),
             features=self.features.detach(),
             last_map=self.last_map.detach(),
             descriptor=self.descriptor.detach(),
@@ -208,6 +211,7 @@ class RACNN(nn.Module):
             scale=scale,
             sources=sources,
             view=view,
+            stage_maps=output.stage_maps,
             features=output.features,
             last_map=output.last_map,
             descriptor=output.descriptor,

@@ -198,4 +198,5 @@ def _labels_from_json(content: Mapping[str, Any]) -> LabelSet:
 def _decision_from_json(content: Mapping[str, Any]) -> Decision:
     thresholds = tuple(content["thresholds"])
     interactions = tuple(content.get("interactions", ()))
-    return Decision(thresholds, content["temperature"], interactions)
+    lapse_rate = content.get("lapse_rate", 0.0)  # older models have none
+    return Decision(thresholds, content["temperature"], interactions, lapse_rate)

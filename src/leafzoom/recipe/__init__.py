@@ -26,6 +26,8 @@ with needs_extra("train", "reading a recipe"):
     from leafzoom.recipe.recipe import Recipe
     from leafzoom.recipe.stages import (
         AlternationRecipe,
+        DecisionRecipe,
+        FewPhotographsRecipe,
         FineTuningRecipe,
         FusionRecipe,
         OptimizerRecipe,
@@ -37,6 +39,8 @@ __all__ = [
     "AlternationRecipe",
     "AugmentationRecipe",
     "DataRecipe",
+    "DecisionRecipe",
+    "FewPhotographsRecipe",
     "FineTuningRecipe",
     "FusionRecipe",
     "ModelRecipe",

@@ -93,6 +93,24 @@ class AugmentationRecipe:
             "0: none.",
         ),
     ] = 0.0
+    white_balance: Annotated[
+        Fraction, Field(description="Probability of light of another colour temperature.")
+    ] = 0.0
+    gamma: Annotated[
+        Fraction, Field(description="Probability of another exposure: gamma of 0.7 to 1.4.")
+    ] = 0.0
+    grey: Annotated[Fraction, Field(description="Probability of a grey photograph.")] = 0.0
+    blur: Annotated[
+        Fraction,
+        Field(description="Probability of a Gaussian blur with a deviation of 0.3 to 2 px."),
+    ] = 0.0
+    zoom_out: Annotated[
+        Fraction,
+        Field(
+            description="Probability of a smaller leaf: the photograph at 0.5 to 1 of its size, "
+            "with its mirror images around it."
+        ),
+    ] = 0.0
 
 
 @dataclass(frozen=True, config=STRICT)

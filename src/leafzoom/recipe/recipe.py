@@ -11,6 +11,8 @@ from leafzoom.recipe.fields import STRICT
 from leafzoom.recipe.network import AugmentationRecipe, DataRecipe, ModelRecipe
 from leafzoom.recipe.stages import (
     AlternationRecipe,
+    DecisionRecipe,
+    FewPhotographsRecipe,
     FineTuningRecipe,
     FusionRecipe,
     PredictionRecipe,
@@ -37,6 +39,8 @@ class Recipe:
     warm_up: WarmUpRecipe = WarmUpRecipe()
     alternation: AlternationRecipe = AlternationRecipe()
     fusion: FusionRecipe = FusionRecipe()
+    few_photographs: FewPhotographsRecipe = FewPhotographsRecipe()
+    decision: DecisionRecipe = DecisionRecipe()
     prediction: PredictionRecipe = PredictionRecipe()
 
     @model_validator(mode="after")
@@ -87,6 +91,15 @@ class Recipe:
                 f"model.proposals {self.model.proposals} uses no APN, so none is trained: set "
                 "warm_up.epochs and alternation.rounds to 0 and alternation.objective to alternate"
             )
+
+    def freezes_scales(self, photographs: int) -> bool:
+        """Whether so few photographs only fit linear layers (`few_photographs.below`).
+
+        Not where another stage trains the networks, or where the scales build on each other.
+        """
+        is_few = photographs < self.few_photographs.below
+        trains_before = self.fine_tuning.epochs > 0 or self.trains_apns
+        return is_few and not trains_before and not self.model.residual
 
     @property
     def trains_apns(self) -> bool:

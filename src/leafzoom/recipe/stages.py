@@ -11,6 +11,8 @@ from leafzoom.recipe.fields import STRICT, BatchSize, Count, Fraction, Positive,
 
 __all__ = [
     "AlternationRecipe",
+    "DecisionRecipe",
+    "FewPhotographsRecipe",
     "FineTuningRecipe",
     "FusionRecipe",
     "OptimizerRecipe",
@@ -233,6 +235,43 @@ class FusionRecipe:
     optimizer: OptimizerRecipe = OptimizerRecipe(
         name="sgd", learning_rate=1e-3, momentum=0.9, weight_decay=0.0, schedule="constant"
     )
+
+
+@dataclass(frozen=True, config=STRICT)
+class FewPhotographsRecipe:
+    """What happens where the photographs are too few to hold some out."""
+
+    below: Annotated[
+        Count,
+        Field(
+            description="With fewer photographs than this in the training and validation part "
+            "together, all of them are learned from: the scales stay as they start, their linear "
+            "layers are fitted by cross-validated L2 penalties, and fusions and decisions on what "
+            "each photograph gets from a fit without its fold. Only where fine_tuning, warm_up and "
+            "APN phases train nothing and model.residual is 0; 0: never."
+        ),
+    ] = 0
+
+
+@dataclass(frozen=True, config=STRICT)
+class DecisionRecipe:
+    """Which answers a trained network can give."""
+
+    combinations: Annotated[
+        Literal["seen", "any"],
+        Field(
+            description="Combinations of labels that can be an answer: those of the training and "
+            "validation part, or also any others of up to three labels, with a prior against "
+            "them."
+        ),
+    ] = "seen"
+    exclusive: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Labels that exclude all others where combinations is any, unless "
+            "photographs have them together."
+        ),
+    ] = ("healthy",)
 
 
 @dataclass(frozen=True, config=STRICT)

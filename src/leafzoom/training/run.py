@@ -32,7 +32,7 @@ from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
 from leafzoom.dataset.stratification import subset
 from leafzoom.errors import TrainingError
-from leafzoom.fitting.heads import FittedHeads, fit_heads, write_selection
+from leafzoom.fitting.heads import FittedHeads, write_selection
 from leafzoom.labels import LabelSet
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_racnn, network_tensors
@@ -49,6 +49,7 @@ from leafzoom.storage import make_folder, remove_partial, write_json
 from leafzoom.training.attention_film import write_film
 from leafzoom.training.checks import check_recipe
 from leafzoom.training.epoch_outputs import EpochOutputs
+from leafzoom.training.last_stage import fit_heads, fitted_part, part_lines
 from leafzoom.training.memory import MemoryWatch, keep_freed_memory
 from leafzoom.training.record import (
     run_facts,
@@ -166,10 +167,9 @@ class _Run:
             write_json(self.out / "recipe.json", self.facts.recipe)
             write_json(self.out / "split.json", self.split.to_dict())
             write_json(self.out / "run.json", {**self._record(), "status": "training"})
-        self.echo(
-            f"{len(context.train_part)} photographs are trained on, "
-            f"{len(context.validation_part)} validate, {len(self.split.test)} are kept for the test"
-        )
+        table = self.cache.table.take(self.split.train + self.split.validation + self.split.test)
+        for line in part_lines(context, table, self.split):
+            self.echo(line)
         self._run_stages(context)
         return self._finish(context, path)
 
@@ -199,6 +199,7 @@ class _Run:
             init=self.init,
             out=self.out,
             echo=self.echo,
+            frozen=recipe.freezes_scales(len(train_part) + len(validation_part)),
         )
 
     def _part(self, image_names: tuple[str, ...], limit: int) -> DatasetPart:
@@ -311,22 +312,12 @@ class _Run:
         started = time.perf_counter()
         self.echo("fusion and thresholds")
         with MemoryWatch(context.fabric.device) as watch:
-            heads = fit_heads(
-                context.fabric,
-                context.racnn,
-                context.backbone,
-                self.recipe.fusion,
-                self.labels,
-                tta=self.recipe.prediction.tta,
-                train_part=context.train_part,
-                validation_part=context.validation_part,
-                seed=self.recipe.seed,
-            )
+            heads = fit_heads(context)
         self.progress.record_memory("fusion", watch)
 
         # The files.
         tensors = {**_backbone_tensors(context.backbone), **network_tensors(heads.network)}
-        write_selection(self.out / "selection.csv", heads, context.validation_part, self.labels)
+        write_selection(self.out / "selection.csv", heads, fitted_part(context), self.labels)
         save_checkpoint(path, tensors, self._manifest(context, heads))
         write_film(self.out / "zooms", self.out / "attention.gif")
 
@@ -373,6 +364,7 @@ class _Run:
             "split_digest": self.split.digest(),
             "trained_on": len(context.train_part),
             "selected_on": len(context.validation_part),
+            "cross_validated": context.frozen,
         }
         return Manifest(
             labels=self.labels,
@@ -394,12 +386,15 @@ class _Run:
 def _labels(cache: Cache, split: Split, recipe: Recipe) -> LabelSet:
     """The labels of a training, with the combinations that it may learn.
 
-    Combinations that only the test part has are unknown to a decision, as they will be to a user's
-    photos.
+    Combinations that only the test part has are not seen by a decision, as those of a user's photos
+    will not be.
     """
     everything = split.train + split.validation + split.test
     names = cache.table.take(everything).label_set(recipe.data.labels).names
-    return cache.table.take(split.train + split.validation).label_set(names)
+    seen = cache.table.take(split.train + split.validation).label_set(names)
+    if recipe.decision.combinations == "seen":
+        return seen
+    return seen.with_possible_combinations(recipe.decision.exclusive)
 
 
 def _fabric(settings: Settings) -> Fabric:

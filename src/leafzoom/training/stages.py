@@ -44,7 +44,8 @@ class TrainingContext:
     """What all stages of a training share.
 
     `backbone`: the plain one, of which every scale starts as a copy. `init`: the checkpoint of
-    `--init`. `out`: the run's folder. `echo`: prints a line for people.
+    `--init`. `out`: the run's folder. `echo`: prints a line for people. `frozen`: the photographs
+    are so few that the scales stay as they start (see `Recipe.freezes_scales`).
     """
 
     fabric: Fabric
@@ -57,6 +58,7 @@ class TrainingContext:
     init: Checkpoint | None
     out: Path
     echo: Callable[[str], None]
+    frozen: bool = False
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """How many batches an epoch over the training part has."""
@@ -205,7 +207,7 @@ class AlternationStage:
         """The training part, with soft labels where the recipe has them."""
         context = self.context
         weight = context.recipe.alternation.soft_labels
-        if not weight or context.init is None:
+        if not weight or context.init is None or context.frozen:
             return context.train_part
         stored = context.out / "soft-labels.npy"
         return with_soft_labels(
@@ -216,6 +218,9 @@ class AlternationStage:
         """Classifier and APN phases in turn."""
         context = self.context
         recipe = context.recipe.alternation
+        if context.frozen:
+            return _nothing_to_train(context)
+
         steps = context.steps_per_epoch(recipe.batch_size)
         alternation = plan_alternation(
             context.recipe, context.racnn, steps, context.fabric.backward
@@ -229,6 +234,18 @@ class AlternationStage:
             batch_size=recipe.batch_size,
             patience=recipe.patience,
         )
+
+
+def _nothing_to_train(context: TrainingContext) -> StagePlan:
+    """An alternation of no epochs."""
+    return StagePlan(
+        name="alternation",
+        phases=[],
+        module=context.racnn,
+        optimizations={},
+        validate=lambda: _validate_scales(context),
+        batch_size=context.recipe.alternation.batch_size,
+    )
 
 
 def _validate_scales(context: TrainingContext) -> dict[str, float]:

@@ -1,0 +1,88 @@
+"""The last stage of a training: heads and decisions, fitted on photographs that were held out.
+
+Few photographs are not held out but cross-validated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from leafzoom.dataset.batches import DatasetPart
+from leafzoom.dataset.split import Split
+from leafzoom.dataset.sufficiency import split_warnings, table_warnings
+from leafzoom.dataset.table import Table
+from leafzoom.fitting.decision import combination_priors
+from leafzoom.fitting.heads import FittedHeads, fit_frozen_heads
+from leafzoom.fitting.heads import fit_heads as fit_trained_heads
+from leafzoom.training.stages import TrainingContext
+
+__all__ = ["fit_heads", "fitted_part", "part_lines"]
+
+
+def part_lines(context: TrainingContext, table: Table, split: Split) -> Iterator[str]:
+    """Lines for people: how many photographs do what, and which labels have too few.
+
+    Args:
+        context: of the training.
+        table: all photographs of the split.
+        split: of the training.
+    """
+    train = len(context.train_part)
+    validation = len(context.validation_part)
+    kept = f"{len(split.test)} are kept for the test"
+    if context.frozen:
+        yield (
+            f"{train + validation} photographs are few: their linear layers are fitted and "
+            f"cross-validated on all of them, and the scales stay as they start; {kept}"
+        )
+    else:
+        yield f"{train} photographs are trained on, {validation} validate, {kept}"
+
+    for warning in table_warnings(table, context.labels.names):
+        yield f"too few: {warning}"
+    for warning in split_warnings(table, split, cross_validated=context.frozen):
+        yield f"too few: {warning}"
+
+
+def fit_heads(context: TrainingContext) -> FittedHeads:
+    """Fit the heads on the validation part, or cross-validated on all of few photographs."""
+    recipe = context.recipe
+    known = np.concatenate([context.train_part.part_targets, context.validation_part.part_targets])
+    priors = combination_priors(context.labels, known)
+
+    if context.frozen:
+        return fit_frozen_heads(
+            context.fabric,
+            context.racnn,
+            context.backbone,
+            recipe.fusion,
+            context.labels,
+            tta=recipe.prediction.tta,
+            part=fitted_part(context),
+            seed=recipe.seed,
+            priors=priors,
+        )
+    return fit_trained_heads(
+        context.fabric,
+        context.racnn,
+        context.backbone,
+        recipe.fusion,
+        context.labels,
+        tta=recipe.prediction.tta,
+        train_part=context.train_part,
+        validation_part=context.validation_part,
+        seed=recipe.seed,
+        priors=priors,
+    )
+
+
+def fitted_part(context: TrainingContext) -> DatasetPart:
+    """The photographs that the heads and decisions are fitted on."""
+    validation_part = context.validation_part
+    if not context.frozen:
+        return validation_part
+    rows = np.concatenate([context.train_part.rows, validation_part.rows])
+    return replace(validation_part, rows=np.sort(rows))

@@ -1,0 +1,96 @@
+"""fitting/outlier_detector.py: leaves below the limit, kinds left out above it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from leafzoom.fitting.outlier_detector import fit_outlier_detector
+
+WIDTH = 12
+
+
+def pictures(count: int, centre: float, seed: int) -> NDArray[np.float32]:
+    """Features around a centre in the first four dimensions."""
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(count, WIDTH))
+    features[:, :4] += centre
+    return features.astype(np.float32)
+
+
+def test_leaves_are_accepted_and_a_kind_that_was_not_fitted_is_refused() -> None:
+    leaves = pictures(300, 0.0, 0)
+    rooms = pictures(60, 4.0, 1)
+    streets = pictures(60, 5.0, 2)
+    others = np.concatenate([rooms, streets])
+    kinds = ["room"] * 60 + ["street"] * 60
+
+    fit = fit_outlier_detector(leaves, leaves[:50], others, kinds, seed=0)
+
+    assert fit is not None
+    assert fit.refused_leaves <= 0.01
+    assert set(fit.kinds) == {"room", "street"}
+    assert all(figures.accepted <= 0.05 for figures in fit.kinds.values())
+
+    # New pictures of both sides.
+    new_leaves = fit.detector(torch.from_numpy(pictures(200, 0.0, 3)))
+    new_kind = fit.detector(torch.from_numpy(pictures(200, 4.5, 4)))
+    assert float((new_leaves > 1).float().mean()) < 0.05
+    assert float((new_kind > 1).float().mean()) > 0.95
+
+
+def test_changed_leaves_are_learned_as_leaves() -> None:
+    leaves = pictures(300, 0.0, 0)
+    changed = leaves.copy()
+    changed[:, 8] += 3.0  # as other pictures have it
+    others = pictures(100, 4.0, 1)
+    others[:, 8] += 3.0
+    kinds = ["one"] * 50 + ["two"] * 50
+
+    with_changed = fit_outlier_detector(leaves, changed, others, kinds, seed=0)
+    without = fit_outlier_detector(leaves, changed[:0], others, kinds, seed=0)
+
+    assert with_changed is not None
+    assert without is not None
+    refused_with = (with_changed.detector(torch.from_numpy(changed)) > 1).float().mean()
+    refused_without = (without.detector(torch.from_numpy(changed)) > 1).float().mean()
+    assert refused_with < refused_without / 2
+
+
+def test_a_rare_kind_weighs_as_much_as_a_common_one() -> None:
+    leaves = pictures(300, 0.0, 0)
+    common = pictures(1000, 4.0, 1)
+    rare = pictures(20, 0.0, 2)
+    rare[:, 10] += 5.0
+    kinds = ["common"] * 1000 + ["rare"] * 20
+
+    fit = fit_outlier_detector(leaves, leaves[:0], np.concatenate([common, rare]), kinds, seed=0)
+
+    assert fit is not None
+    new_rare = pictures(200, 0.0, 5)
+    new_rare[:, 10] += 5.0
+    assert float((fit.detector(torch.from_numpy(new_rare)) > 1).float().mean()) > 0.7
+
+
+def test_one_kind_alone_is_fitted_without_figures_of_kinds_left_out() -> None:
+    fit = fit_outlier_detector(
+        pictures(100, 0.0, 0), pictures(0, 0.0, 0), pictures(50, 4.0, 1), ["room"] * 50, seed=0
+    )
+
+    assert fit is not None
+    assert fit.kinds == {}
+
+
+@pytest.mark.parametrize(("leaves", "others"), [(19, 100), (100, 19)])
+def test_too_few_pictures_give_no_detector(leaves: int, others: int) -> None:
+    fit = fit_outlier_detector(
+        pictures(leaves, 0.0, 0),
+        pictures(0, 0.0, 0),
+        pictures(others, 4.0, 1),
+        ["room"] * others,
+        seed=0,
+    )
+
+    assert fit is None
