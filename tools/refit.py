@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from leafzoom.dataset.cache import Cache
 from leafzoom.fitting.conformal import fit_conformal
+from leafzoom.fitting.decision import combination_priors, fit_decision
 from leafzoom.fitting.out_of_fold import OutOfFoldAnswers, out_of_fold_answers
 from leafzoom.fitting.reference import fit_reference
 from leafzoom.inference.network import OnnxNetwork
@@ -127,7 +129,10 @@ def validation_answers(
         refitted = fused_logits_out_of_fold(model, cache, rows)
         logits = own_logits if refitted is None else refitted
 
-    answers = out_of_fold_answers(logits, targets, manifest.labels)
+    # Combinations that no photograph has are as unlikely as in a training.
+    priors = combination_priors(manifest.labels, cache.table.targets(manifest.labels))
+    fit = partial(fit_decision, priors=priors)
+    answers = out_of_fold_answers(logits, targets, manifest.labels, fit)
     return ValidationAnswers(logits, targets, ood_scores, answers)
 
 

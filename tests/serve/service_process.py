@@ -23,17 +23,21 @@ _POLL_SECONDS = 0.05
 class ServiceProcess:
     """`leafzoom serve` on a free port; ready when the constructor returns."""
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, *options: str) -> None:
         command = [sys.executable, "-m", "leafzoom", "serve", "--port", "0", "--model", str(model)]
+        command += options
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert self.process.stdout
         assert self.process.stderr
 
-        first_line = self.process.stdout.readline()
-        address = re.search(r"http://127\.0\.0\.1:(\d+)", first_line)
-        assert address, first_line + self.process.stderr.read()
+        # A note may come before the address.
+        self.first_lines = self.process.stdout.readline()
+        if "http" not in self.first_lines:
+            self.first_lines += self.process.stdout.readline()
+        address = re.search(r"http://127\.0\.0\.1:(\d+)", self.first_lines)
+        assert address, self.first_lines + self.process.stderr.read()
         self.url = address[0]
         self.port = int(address[1])
         self._wait_until_ready()

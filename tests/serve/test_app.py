@@ -10,10 +10,12 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import run_command
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.predictor import Predictor
 from serve.service_process import ServiceProcess
@@ -53,6 +55,73 @@ def test_state_and_metrics(service: ServiceProcess, photo_bytes: bytes) -> None:
     answered = r'leafzoom_requests_total\{route="/api/v1/predictions",status="200"\} [1-9]'
     assert re.search(answered, metrics)
     assert "leafzoom_prediction_seconds_count" in metrics
+
+
+def test_metrics_tell_of_drift(service: ServiceProcess, photo_bytes: bytes) -> None:
+    """A counter a label of the model, and as many confidences as leaves."""
+    answers = service.post_photos(("a.jpg", photo_bytes), ("b.jpg", photo_bytes)).json()
+    assert [answer["verdict"] != "not_a_leaf" for answer in answers] == [True, True]
+
+    metrics = service.get("/metrics").text
+    counts = dict(re.findall(r'leafzoom_labels_total\{label="(\w+)"\} ([\d.]+)', metrics))
+    assert set(counts) == {"healthy", "ring_spot", "solid_spot"}
+    assert all(float(counts[label]) >= 2 for label in answers[0]["likely"])
+    confidences = re.search(r"leafzoom_confidence_count ([\d.]+)", metrics)
+    assert confidences
+    assert float(confidences[1]) >= 2
+    assert re.search(r'leafzoom_confidence_bucket\{le="0.5"\}', metrics)
+    assert "leafzoom_ood_score_bucket" in metrics
+
+
+# Coverage.
+
+
+def post_photo(service: ServiceProcess, photo: bytes, query: str) -> httpx.Response:
+    files = {"photos": ("a.jpg", photo)}
+    return httpx.post(f"{service.predictions_url}?{query}", files=files, timeout=60)
+
+
+def test_a_request_may_ask_for_a_coverage(
+    service: ServiceProcess, trained: Path, photo_bytes: bytes
+) -> None:
+    (result,) = post_photo(service, photo_bytes, "coverage=0.75").json()
+
+    prediction = Predictor(open_network(str(trained))).predict(photo_bytes, coverage=0.75)
+    assert prediction.possible
+    assert result["possible"] == [list(labels) for labels in prediction.possible]
+    assert service.get("/api/v1/model").json()["coverage"] is None
+
+
+@pytest.mark.parametrize("coverage", ["0.2", "1", "nan", "x", ""])
+def test_impossible_coverages_are_refused(
+    service: ServiceProcess, photo_bytes: bytes, coverage: str
+) -> None:
+    answer = post_photo(service, photo_bytes, f"coverage={coverage}")
+
+    assert answer.status_code == 422
+    assert "the coverage has to be between 0.5 and 0.999" in answer.json()["detail"]
+
+
+def test_a_service_may_have_a_coverage(trained: Path, photo_bytes: bytes) -> None:
+    own = ServiceProcess(trained, "--coverage", "0.99")
+    try:
+        assert "is more than 6 calibration photographs can guarantee" in own.first_lines
+        assert own.get("/api/v1/model").json()["coverage"] == 0.99
+        (result,) = own.post_photos(("a.jpg", photo_bytes)).json()
+        (asked,) = post_photo(own, photo_bytes, "coverage=0.5").json()
+    finally:
+        own.stop()
+
+    assert len(result["possible"]) > len(asked["possible"]) >= 1
+
+
+def test_a_service_needs_a_model_with_a_calibration() -> None:
+    older = Path(__file__).parents[1] / "golden" / "model-format-1.onnx"
+
+    result = run_command("serve", "--model", older, "--coverage", "0.9", "--port", "0")
+
+    assert result.exit_code == 1
+    assert "has no calibration for a coverage" in result.stderr
 
 
 def test_the_page_loads_only_its_own_assets(service: ServiceProcess) -> None:

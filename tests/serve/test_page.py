@@ -42,6 +42,17 @@ DELAY_FIRST_ANSWER = """() => {
   };
 }"""
 
+# The service's predictions come with other values.
+CHANGE_ANSWERS = """(changes) => {
+  const plainFetch = fetch;
+  window.fetch = async (url, options) => {
+    const answer = await plainFetch(`${url}?coverage=0.75`, options);
+    const results = await answer.json();
+    const changed = results.map((result) => ({ ...result, ...changes }));
+    return new Response(JSON.stringify(changed), { status: answer.status });
+  };
+}"""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -212,6 +223,56 @@ def test_several_photos_are_pooled_and_a_broken_one_is_named(
     page.click("#clear")
     assert page.locator("article").count() == 0
     assert page.locator("#pooled").is_hidden()
+
+
+SCAB = ["scab"]
+FROG_EYE = ["frog_eye_leaf_spot"]
+BOTH = ["frog_eye_leaf_spot", "scab"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "possible", "title", "text"),
+    [
+        ("diagnosis", [SCAB], "Apple scab", "62 % sure."),
+        (
+            "diagnosis",
+            [SCAB, FROG_EYE],
+            "Apple scab, or frogeye leaf spot",
+            "None of these can be ruled out; Apple scab is the best answer (62 %).",
+        ),
+        (
+            "diagnosis",
+            [SCAB, FROG_EYE, BOTH, ["rust"], []],
+            "Apple scab, frogeye leaf spot, frogeye leaf spot + Apple scab, or one of 2 others",
+            "None of these can be ruled out",
+        ),
+        (
+            "unsure",
+            [SCAB, FROG_EYE],
+            "Not sure",
+            "Possible: Apple scab, or frogeye leaf spot. Apple scab is the best answer (62 %).",
+        ),
+        ("not_a_leaf", [], "Not a clear apple leaf", "does not look like the apple leaves"),
+    ],
+)
+def test_answers_that_are_possible_are_all_named(
+    page: Page, leaves: Path, verdict: str, possible: list[list[str]], title: str, text: str
+) -> None:
+    changes = {"verdict": verdict, "possible": possible, "likely": SCAB, "confidence": 0.62}
+    page.evaluate(CHANGE_ANSWERS, {**changes, "labels": []})
+    choose(page, leaf(leaves))
+
+    assert page.locator("article .verdict").inner_text() == title
+    assert text in page.locator("article .explain").inner_text()
+
+    # The table for spreadsheets has them too.
+    with page.expect_download() as download:
+        page.click("#csv")
+    (row,) = csv.DictReader(io.StringIO(download.value.path().read_text()))
+    assert row["possible"] == " | ".join(" ".join(answer) or "no label" for answer in possible)
+    if "LEAFZOOM_SHOTS" in os.environ:
+        name = f"possible-{verdict}-{len(possible)}-{page.viewport_size['width']}.png"
+        page.screenshot(path=Path(os.environ["LEAFZOOM_SHOTS"]) / name, full_page=True)
 
 
 @on_desktop
