@@ -92,10 +92,10 @@ def main() -> None:
         own_features = read_features(sources)
         figures[kind] = asdict(_verdicts(old_network, fit.detector, sources, own_features))
 
-    # The model with its new detector.
+    # The figures, and the model with its new detector.
+    _write_result(arguments, checkpoint, fit, figures, len(varied))
     network.outlier_detector = fit.detector
     _export(checkpoint, network, cache, arguments.out)
-    _write_result(arguments, checkpoint, fit, figures, len(varied))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -94,3 +94,16 @@ def test_too_few_pictures_give_no_detector(leaves: int, others: int) -> None:
     )
 
     assert fit is None
+
+
+def test_a_feature_that_never_varies_is_not_read_and_half_precision_holds_the_rest() -> None:
+    leaves = pictures(100, 0.0, 0)
+    others = pictures(50, 4.0, 1)
+    leaves[:, 11] = 0.25
+    others[:, 11] = 0.25
+
+    fit = fit_outlier_detector(leaves, leaves[:0], others, ["room"] * 50, seed=0)
+
+    assert fit is not None
+    assert float(fit.detector.scale[11]) == 0
+    assert torch.isfinite(fit.detector.scale.half()).all()

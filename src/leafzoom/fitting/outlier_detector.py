@@ -17,7 +17,7 @@ _ACCEPTED_SHARE = 0.99  # of leaves, out of fold
 _FOLDS = 5
 _MIN_LEAVES = 20
 _MIN_OTHERS = 20
-_MIN_STD = 1e-6
+_MIN_STD = 1e-4  # features that vary less are not read; half precision holds 1 / this
 
 # Strengths of the logistic regression's penalty (scikit-learn's C), the strongest first.
 _STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2)
@@ -123,7 +123,8 @@ class _Data:
         """Shift and scale all features by the mean and deviation of leaves and others together."""
         everything = np.concatenate([leaves, varied_leaves, others]).astype(np.float64)
         shift = everything.mean(axis=0)
-        scale = 1 / np.maximum(everything.std(axis=0), _MIN_STD)
+        std = everything.std(axis=0)
+        scale = np.where(std > _MIN_STD, 1 / np.maximum(std, _MIN_STD), 0.0)
 
         parts = [(part - shift) * scale for part in (leaves, varied_leaves, others)]
         return cls(parts[0], parts[1], parts[2], np.array(kinds), shift, scale)
