@@ -13,6 +13,7 @@ from experiments.few_photographs_report import Judged, arm_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "results" / "experiments" / "few-photographs.json"
+ROUNDING = 5e-5  # published figures have four digits
 
 
 def test_every_label_is_drawn_as_often_as_asked() -> None:
@@ -76,7 +77,8 @@ def test_the_published_curve_keeps_what_the_recipe_promises() -> None:
             fewest = min(row["photographs"])
             if arm == "known" and row["photographs_a_label"] >= 20:
                 assert np.mean(row["calibration_error"]) <= 0.05
-            assert max(row["greatest_confidence"]) <= (max(row["photographs"]) + 1) / (fewest + 2)
+            earned = (max(row["photographs"]) + 1) / (fewest + 2)
+            assert max(row["greatest_confidence"]) <= earned + ROUNDING
 
     text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
     assert "<!-- few_photographs few-photographs -->" in text
