@@ -36,6 +36,7 @@ from leafzoom.model.fusion import FusedRACNN, tta_images, tta_mean
 from leafzoom.model.ood_detector import OutlierDetector, outlier_features
 from leafzoom.model.pretrained import initial_checkpoint
 from leafzoom.model_file.checkpoint import Checkpoint
+from leafzoom.model_file.manifest import PICTURES_KEY
 from leafzoom.storage import write_json
 from tools.cutouts import varied_leaves
 from tools.evaluation_data import open_data, read_part
@@ -95,7 +96,10 @@ def main() -> None:
     # The figures, and the model with its new detector.
     _write_result(arguments, checkpoint, fit, figures, len(varied))
     network.outlier_detector = fit.detector
-    _export(checkpoint, network, cache, arguments.out)
+    manifest = checkpoint.manifest
+    metrics = {**manifest.metrics, PICTURES_KEY: figures}
+    described = replace(checkpoint, manifest=replace(manifest, metrics=metrics))
+    _export(described, network, cache, arguments.out)
 
 
 def parser() -> argparse.ArgumentParser:

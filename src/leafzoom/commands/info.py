@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 
 from leafzoom.inference.loading import open_network
-from leafzoom.model_file.manifest import Manifest
+from leafzoom.model_file.manifest import PICTURES_KEY, Manifest
 
 __all__ = ["info"]
 
@@ -42,6 +42,7 @@ def _manifest_lines(manifest: Manifest) -> Iterator[str]:
     yield f"data: {json.dumps(manifest.data)}"
     yield f"recipe: {json.dumps(manifest.recipe)}"
     yield from _metric_lines(manifest)
+    yield from _picture_lines(manifest)
     yield f"licence: {manifest.licence}"
 
 
@@ -79,3 +80,12 @@ def _metric_lines(manifest: Manifest) -> Iterator[str]:
         for head, scores in heads.items():
             values = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
             yield f"{part} {head}: {values}"
+
+
+def _picture_lines(manifest: Manifest) -> Iterator[str]:
+    """The verdicts on kinds of pictures, a line a kind; older models have no such figures."""
+    for kind, shares in manifest.metrics.get(PICTURES_KEY, {}).items():
+        yield (
+            f"pictures, {kind} ({shares['pictures']}): {shares['diagnosed']:.1%} diagnosed, "
+            f"{shares['unsure']:.1%} unsure, {shares['not_a_leaf']:.1%} not a leaf"
+        )

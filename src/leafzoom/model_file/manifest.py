@@ -16,10 +16,13 @@ from leafzoom.model_file.calibration import ConformalCalibration, Reference
 from leafzoom.model_file.outputs import BACKBONE_HEAD
 from leafzoom.photo import PREPROCESSING
 
-__all__ = ["FORMAT_VERSION", "LICENCE", "METADATA_KEY", "Manifest"]
+__all__ = ["FORMAT_VERSION", "LICENCE", "METADATA_KEY", "PICTURES_KEY", "Manifest"]
 
 FORMAT_VERSION = 1
 METADATA_KEY = "leafzoom"
+PICTURES_KEY = "pictures"
+"""In `metrics`: {kind of picture: how many, and the shares of the verdicts}."""
+
 LICENCE = (
     "Weights trained on the Plant Pathology 2021 competition's photographs are for research and "
     "non-commercial use; weights trained on other photographs follow those. The code is Apache-2.0."
