@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from conftest import run_command
-
 from leafzoom.model_file.checkpoint import load_checkpoint, save_checkpoint
 
 
