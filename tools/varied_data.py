@@ -1,10 +1,15 @@
 """A data set with cut-out leaves on other grounds beside the photographs:
-python -m tools.varied_data DATA OUT [--grounds FOLDER...] [--varied N] [--plain N]
+python -m tools.varied_data DATA OUT [--grounds FOLDER...] [--varied N] [--plain N] [--also D]
 
 Writes OUT/train.csv, OUT/train_images and OUT/split.json. The validation and test parts are those
 of DATA; the training part has N of its photographs as they are, spread over all, and N cut out and
 laid on table tops or pictures of the folders (see `tools.cutouts`), with their labels. To train:
 leafzoom train --data OUT --split OUT/split.json …
+
+--also: a labelled folder from elsewhere (images and labels.csv, as ../shared/elsewhere has them).
+Three quarters of each label's photographs are trained on, three times in an epoch; the last
+quarter, which is other leaves where the file names end in the camera's numbers, is named in
+OUT/held-out.txt.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,6 +43,8 @@ _PREFIX = "varied_"
 _SEED = 0
 _TABLE_TOP_SHARE = 0.6
 _OUT_OF_FOCUS_PX = 6
+_ALSO_SHARE = 0.75
+_ALSO_REPEATS = 3
 
 Picture = NDArray[np.uint8]
 
@@ -45,7 +53,7 @@ def main() -> None:
     """Cut out, lay on, write."""
     arguments = parser().parse_args()
     cache = open_data(arguments.data, _SOURCE_SIZE)
-    split = training_split(cache, "inner-train")
+    split = training_split(cache, arguments.part)
     grounds = [
         picture
         for folder in arguments.grounds
@@ -64,13 +72,21 @@ def main() -> None:
     table += [(_PREFIX + name, " ".join(rows[name].labels)) for name in varied]
     for name in kept:
         _link(rows[name].path, images / name)
+
+    # Photographs from elsewhere, each a few times in an epoch.
+    also = []
+    if arguments.also is not None:
+        also, held_out = _link_also(arguments.also, images)
+        table += also
+        (arguments.out / "held-out.txt").write_text("\n".join(held_out) + "\n", encoding="utf-8")
+
     with (arguments.out / "train.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("image", "labels"), *table])
 
-    trained_on = (*plain, *(_PREFIX + name for name in varied))
+    trained_on = (*plain, *(_PREFIX + name for name in varied), *(name for name, _ in also))
     new_split = replace(split, name="varied", train=trained_on)
     write_json(arguments.out / "split.json", new_split.to_dict())
-    print(f"{len(plain)} photographs and {len(varied)} cut-outs to train on")
+    print(f"{len(plain)} photographs, {len(varied)} cut-outs, {len(also)} from elsewhere")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,6 +102,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--grounds", type=Path, action="append", default=[])
     options.add_argument("--varied", type=int, default=4500)
     options.add_argument("--plain", type=int, default=20000)
+    options.add_argument("--also", type=Path)
+    options.add_argument("--part", choices=("inner-train", "all"), default="inner-train")
 
     return options
 
@@ -124,6 +142,33 @@ def _ground(random: np.random.Generator, other: Picture, grounds: Sequence[Pictu
         return grounds[int(random.integers(len(grounds)))]
     blurred = Image.fromarray(other).filter(ImageFilter.GaussianBlur(_OUT_OF_FOCUS_PX))
     return np.asarray(blurred, np.uint8)
+
+
+def _link_also(folder: Path, images: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """Link three quarters of each label's photographs: rows to train on, names of the others."""
+    rows_of_label: dict[str, list[str]] = {}
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            rows_of_label.setdefault(row["labels"], []).append(row["image"])
+
+    rows = []
+    held_out = []
+    for label, names in rows_of_label.items():
+        ordered = sorted(names, key=_camera_number)
+        count = round(_ALSO_SHARE * len(ordered))
+        held_out += ordered[count:]
+        for name in ordered[:count]:
+            for repeat in range(_ALSO_REPEATS):
+                copy = f"also{repeat}_{name}"
+                _link(folder / "images" / name, images / copy)
+                rows.append((copy, label))
+    return rows, held_out
+
+
+def _camera_number(name: str) -> tuple[str, int]:
+    """The series and number at a file name's end: neighbours may show one leaf."""
+    series, number = re.fullmatch(r"(.*?)(\d*)", Path(name).stem.rpartition("__")[2]).groups()
+    return series, int(number or 0)
 
 
 def _link(path: Path, target: Path) -> None:
