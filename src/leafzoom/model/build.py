@@ -126,6 +126,14 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
     return network.eval()
 
 
+def load_outlier_detector(checkpoint: Checkpoint) -> OutlierDetector | None:
+    """A checkpoint's outlier detector; None where it has none."""
+    detector = _empty_outlier_detector(checkpoint)
+    if detector is not None:
+        load_part(detector, checkpoint.part(_OUTLIER_PART), f"{checkpoint.path}: {_OUTLIER_PART}")
+    return detector
+
+
 def network_tensors(network: FusedRACNN) -> dict[str, Tensor]:
     """All tensors of a network under their names in a checkpoint."""
     tensors = {}

@@ -5,7 +5,7 @@ Few photographs are not held out but cross-validated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from leafzoom.dataset.table import Table
 from leafzoom.fitting.decision import combination_priors
 from leafzoom.fitting.heads import FittedHeads, fit_frozen_heads
 from leafzoom.fitting.heads import fit_heads as fit_trained_heads
+from leafzoom.training.outliers import Negative, outlier_detector
 from leafzoom.training.stages import TrainingContext
 
 __all__ = ["fit_heads", "fitted_part", "part_lines"]
@@ -47,14 +48,17 @@ def part_lines(context: TrainingContext, table: Table, split: Split) -> Iterator
         yield f"too few: {warning}"
 
 
-def fit_heads(context: TrainingContext) -> FittedHeads:
-    """Fit the heads on the validation part, or cross-validated on all of few photographs."""
+def fit_heads(context: TrainingContext, negatives: Sequence[Negative] = ()) -> FittedHeads:
+    """Fit the heads on the validation part, or cross-validated on all of few photographs.
+
+    Then the outlier detector, with these negatives.
+    """
     recipe = context.recipe
     known = np.concatenate([context.train_part.part_targets, context.validation_part.part_targets])
     priors = combination_priors(context.labels, known)
 
     if context.frozen:
-        return fit_frozen_heads(
+        heads = fit_frozen_heads(
             context.fabric,
             context.racnn,
             context.backbone,
@@ -65,18 +69,24 @@ def fit_heads(context: TrainingContext) -> FittedHeads:
             seed=recipe.seed,
             priors=priors,
         )
-    return fit_trained_heads(
-        context.fabric,
-        context.racnn,
-        context.backbone,
-        recipe.fusion,
-        context.labels,
-        tta=recipe.prediction.tta,
-        train_part=context.train_part,
-        validation_part=context.validation_part,
-        seed=recipe.seed,
-        priors=priors,
+    else:
+        heads = fit_trained_heads(
+            context.fabric,
+            context.racnn,
+            context.backbone,
+            recipe.fusion,
+            context.labels,
+            tta=recipe.prediction.tta,
+            train_part=context.train_part,
+            validation_part=context.validation_part,
+            seed=recipe.seed,
+            priors=priors,
+        )
+
+    heads.network.outlier_detector = outlier_detector(
+        context, heads.network, fitted_part(context), list(negatives)
     )
+    return heads
 
 
 def fitted_part(context: TrainingContext) -> DatasetPart:
