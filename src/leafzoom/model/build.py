@@ -18,6 +18,7 @@ __all__ = [
     "build_backbone",
     "build_fusions",
     "build_racnn",
+    "load_outlier_detector",
     "network_from_checkpoint",
     "network_tensors",
 ]
