@@ -54,7 +54,7 @@ def own_run(
     negatives: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, list[str]]:
-    """A run of `own-leaves` with negatives, and the lines that it said."""
+    """A run of `own-leaves` with negatives, and the lines that it printed."""
     out = tmp_path_factory.mktemp("own") / "run"
     lines: list[str] = []
     train(
@@ -84,7 +84,7 @@ def test_a_training_with_negatives_refuses_other_pictures(
     assert (scores(out / "model.safetensors", np.asarray(cache.sources[:40])) > 1).mean() < 0.1
 
 
-def test_the_figures_by_kind_and_unreadable_pictures_are_said(
+def test_the_figures_by_kind_and_unreadable_pictures_are_printed(
     own_run: tuple[Path, list[str]],
 ) -> None:
     text = "\n".join(own_run[1])
@@ -111,6 +111,22 @@ def test_the_detector_at_the_start_is_kept_while_the_first_scale_is(
     assert all(torch.equal(before[name], after[name]) for name in ("shift", "scale", "weight"))
     assert after["bias"] <= before["bias"]
     assert load_outlier_detector(load_checkpoint(tuned / "model.safetensors")) is None
+
+
+def test_the_reference_holds_the_scores_that_the_network_gives(
+    own_run: tuple[Path, list[str]], cache: Cache, split: Split
+) -> None:
+    start = own_run[0] / "model.safetensors"
+    manifest = load_checkpoint(start).manifest
+    names = set(split.train + split.validation)
+    rows = [row for row, name in enumerate(cache.table.image_names) if name in names]
+
+    found = scores(start, np.asarray(cache.sources[rows]))
+    reference = manifest.reference
+    assert reference is not None
+    bins = np.searchsorted(reference.ood_edges, found, side="left")
+    counts = np.sum([histogram.ood_score for histogram in reference.answers], axis=0)
+    assert np.abs(np.bincount(bins, minlength=len(counts)) - counts).sum() <= 4  # rounding at edges
 
 
 def one_feature_detector() -> OutlierDetector:

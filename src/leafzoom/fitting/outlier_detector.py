@@ -15,6 +15,7 @@ __all__ = [
     "MIN_LEAVES",
     "MIN_OTHERS",
     "KindFigures",
+    "LeafOutliers",
     "OutlierFit",
     "detector_accepting",
     "fit_outlier_detector",
@@ -57,6 +58,19 @@ class OutlierFit:
     strength: float
     kinds: dict[str, KindFigures]
     refused_leaves: float
+
+
+@dataclass(frozen=True)
+class LeafOutliers:
+    """A detector, and its scores [n] of the photographs that the heads are fitted on."""
+
+    detector: OutlierDetector
+    leaf_scores: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, detector: OutlierDetector, leaves: NDArray[np.float32]) -> LeafOutliers:
+        """The detector with its scores of leaves with features [n, W]."""
+        return cls(detector, _scores(detector, leaves))
 
 
 def fit_outlier_detector(
@@ -123,13 +137,20 @@ def detector_accepting(
     Returns:
         None where it refuses more than half of the leaves: they are not what it calls leaves.
     """
-    scores = detector(torch.from_numpy(leaves).to(detector.bias.device)).cpu().numpy()
+    scores = _scores(detector, leaves)
     if np.median(scores) > 1:
         return None
     highest = float(np.quantile(scores, _ACCEPTED_SHARE, method="higher"))
     if highest > 1:
         detector.bias -= float(np.log(highest))
     return detector
+
+
+@torch.no_grad()
+def _scores(detector: OutlierDetector, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scores [n] of features [n, W]."""
+    scores: NDArray[np.float32] = detector(torch.from_numpy(features)).numpy()
+    return scores
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from leafzoom.dataset.table import Table
 from leafzoom.fitting.decision import combination_priors
 from leafzoom.fitting.heads import FittedHeads, fit_frozen_heads
 from leafzoom.fitting.heads import fit_heads as fit_trained_heads
-from leafzoom.training.outliers import Negative, outlier_detector
+from leafzoom.training.outliers import Negative, leaf_outliers
 from leafzoom.training.stages import TrainingContext
 
 __all__ = ["fit_heads", "fitted_part", "part_lines"]
@@ -51,14 +51,16 @@ def part_lines(context: TrainingContext, table: Table, split: Split) -> Iterator
 def fit_heads(context: TrainingContext, negatives: Sequence[Negative] = ()) -> FittedHeads:
     """Fit the heads on the validation part, or cross-validated on all of few photographs.
 
-    Then the outlier detector, with these negatives.
+    The outlier detector comes first, from these negatives or from the start's checkpoint.
     """
     recipe = context.recipe
     known = np.concatenate([context.train_part.part_targets, context.validation_part.part_targets])
     priors = combination_priors(context.labels, known)
 
+    outliers = leaf_outliers(context, fitted_part(context), negatives)
+
     if context.frozen:
-        heads = fit_frozen_heads(
+        return fit_frozen_heads(
             context.fabric,
             context.racnn,
             context.backbone,
@@ -68,25 +70,21 @@ def fit_heads(context: TrainingContext, negatives: Sequence[Negative] = ()) -> F
             part=fitted_part(context),
             seed=recipe.seed,
             priors=priors,
+            outliers=outliers,
         )
-    else:
-        heads = fit_trained_heads(
-            context.fabric,
-            context.racnn,
-            context.backbone,
-            recipe.fusion,
-            context.labels,
-            tta=recipe.prediction.tta,
-            train_part=context.train_part,
-            validation_part=context.validation_part,
-            seed=recipe.seed,
-            priors=priors,
-        )
-
-    heads.network.outlier_detector = outlier_detector(
-        context, heads.network, fitted_part(context), list(negatives)
+    return fit_trained_heads(
+        context.fabric,
+        context.racnn,
+        context.backbone,
+        recipe.fusion,
+        context.labels,
+        tta=recipe.prediction.tta,
+        train_part=context.train_part,
+        validation_part=context.validation_part,
+        seed=recipe.seed,
+        priors=priors,
+        outliers=outliers,
     )
-    return heads
 
 
 def fitted_part(context: TrainingContext) -> DatasetPart:

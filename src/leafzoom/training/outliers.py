@@ -6,7 +6,7 @@ started from is kept where it still fits: where the first scale is as it was the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,19 +22,19 @@ from leafzoom.errors import PhotoError, TrainingError
 from leafzoom.fitting.outlier_detector import (
     MIN_LEAVES,
     MIN_OTHERS,
+    LeafOutliers,
     detector_accepting,
     fit_outlier_detector,
 )
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import load_outlier_detector
-from leafzoom.model.fusion import FusedRACNN, tta_images, tta_mean
+from leafzoom.model.fusion import tta_images, tta_mean
 from leafzoom.model.ood_detector import OutlierDetector, outlier_features
 from leafzoom.model.pretrained import has_features_of
-from leafzoom.model_file.checkpoint import Checkpoint
 from leafzoom.photo import SUFFIXES, read_source
 from leafzoom.training.stages import TrainingContext
 
-__all__ = ["Negative", "find_negatives", "outlier_detector"]
+__all__ = ["Negative", "find_negatives", "leaf_outliers"]
 
 _BATCH_SIZE = 32
 _CHANGED_BATCHES = 16
@@ -73,54 +73,51 @@ def find_negatives(folder: Path) -> list[Negative]:
     return found
 
 
-def outlier_detector(
-    context: TrainingContext,
-    network: FusedRACNN,
-    leaves: DatasetPart,
-    negatives: list[Negative],
-) -> OutlierDetector | None:
-    """The outlier detector of a trained network; None where there is nothing to fit it on.
+def leaf_outliers(
+    context: TrainingContext, leaves: DatasetPart, negatives: Sequence[Negative]
+) -> LeafOutliers | None:
+    """The outlier detector for the trained scales; None where there is nothing to fit it on.
 
     Args:
-        context: of the training.
-        network: the trained network.
-        leaves: photographs that its scales were not trained on.
+        context: of the training, whose stages are done.
+        leaves: photographs that the scales were not trained on.
         negatives: other pictures; empty: the detector of the checkpoint that the training started
             from is kept where its first scale is, with a limit that accepts these leaves.
 
     Raises:
         TrainingError: fewer than 20 negatives can be read.
     """
+    context.racnn.eval()
     if negatives:
-        return _fit(context, network, leaves, negatives)
+        return _fit(context, leaves, negatives)
 
-    kept = _detector_at_start(network, context.init)
+    kept = _detector_at_start(context)
     if kept is None:
         return None
-    features = _leaf_features(context, network, leaves)
-    detector = detector_accepting(kept.to(context.fabric.device), features)
+    features = _leaf_features(context, leaves)
+    detector = detector_accepting(kept, features)
     if detector is None:
         context.echo(
             "the outlier detector of --init refuses most of these photographs, so it is left out: "
             "--negatives DIR fits one for them"
         )
-    return detector
+        return None
+    return LeafOutliers.of(detector, features)
 
 
 def _fit(
-    context: TrainingContext,
-    network: FusedRACNN,
-    leaves: DatasetPart,
-    negatives: list[Negative],
-) -> OutlierDetector | None:
-    """Fit the detector on leaves, changed leaves and negatives; say how well it does."""
-    features, kinds = _negative_features(context, network, negatives)
+    context: TrainingContext, leaves: DatasetPart, negatives: Sequence[Negative]
+) -> LeafOutliers | None:
+    """Fit the detector on leaves, changed leaves and negatives, and print how well it does."""
+    features, kinds = _negative_features(context, negatives)
     if len(features) < MIN_OTHERS:
         raise TrainingError(
             f"only {len(features)} pictures of --negatives can be read and {MIN_OTHERS} are needed"
         )
-    own = _leaf_features(context, network, leaves)
-    changed = _changed_features(context, network)
+
+    # Changed copies of the leaves themselves would spoil the limit, which is of leaves out of fold.
+    own = _leaf_features(context, leaves)
+    changed = own[:0] if context.frozen else _changed_features(context)
 
     fit = fit_outlier_detector(own, changed, features, kinds, context.recipe.seed)
     if fit is None:
@@ -131,38 +128,39 @@ def _fit(
             f"negatives, {kind}: {figures.accepted:.1%} of {figures.pictures} pass a detector "
             "that was fitted without this kind"
         )
-    return fit.detector
+    return LeafOutliers.of(fit.detector, own)
 
 
-def _detector_at_start(network: FusedRACNN, init: Checkpoint | None) -> OutlierDetector | None:
-    """The detector of a checkpoint whose first scale has the network's weights."""
-    if init is None:
+def _detector_at_start(context: TrainingContext) -> OutlierDetector | None:
+    """The detector of `--init`, where the first scale still has its weights."""
+    if context.init is None:
         return None
-    detector = load_outlier_detector(init)
-    first_scale = network.racnn.backbones[0]
+    detector = load_outlier_detector(context.init)
+    first_scale = context.racnn.backbones[0]
     assert isinstance(first_scale, Backbone)
-    if detector is None or not has_features_of(first_scale, init, "scale1"):
+    if detector is None or not has_features_of(first_scale, context.init, "scale1"):
         return None
     return detector
 
 
 @torch.no_grad()
-def _features(network: FusedRACNN, images: Tensor) -> Features:
+def _features(context: TrainingContext, images: Tensor) -> Features:
     """What the detector reads of images [B, 3, S, S] in 0..1, [B, W]."""
-    racnn = network.racnn
-    state = racnn.start(tta_images(racnn.normalise(images), network.tta))
-    features: Features = tta_mean(outlier_features(state).float(), network.tta).cpu().numpy()
+    racnn = context.racnn
+    tta = context.recipe.prediction.tta
+    state = racnn.start(tta_images(racnn.normalise(images), tta))
+    features: Features = tta_mean(outlier_features(state).float(), tta).cpu().numpy()
     return features
 
 
-def _leaf_features(context: TrainingContext, network: FusedRACNN, part: DatasetPart) -> Features:
+def _leaf_features(context: TrainingContext, part: DatasetPart) -> Features:
     """The features of photographs as they are."""
     device = context.fabric.device
     batches = plain_batches(part, batch_size=_BATCH_SIZE, device=device)
-    return np.concatenate([_features(network, batch.images) for batch in batches])
+    return np.concatenate([_features(context, batch.images) for batch in batches])
 
 
-def _changed_features(context: TrainingContext, network: FusedRACNN) -> Features:
+def _changed_features(context: TrainingContext) -> Features:
     """The features of some photographs of the training part, augmented."""
     recipe = context.recipe
     augmentation = Augmentation(source_size=recipe.data.source_size, **asdict(recipe.augmentation))
@@ -175,14 +173,14 @@ def _changed_features(context: TrainingContext, network: FusedRACNN) -> Features
     )
     features = []
     for batch in batches:
-        features.append(_features(network, batch.images))
+        features.append(_features(context, batch.images))
         if len(features) == _CHANGED_BATCHES:
             break
     return np.concatenate(features)
 
 
 def _negative_features(
-    context: TrainingContext, network: FusedRACNN, negatives: list[Negative]
+    context: TrainingContext, negatives: Sequence[Negative]
 ) -> tuple[Features, list[str]]:
     """The features and kinds of the negatives that can be read."""
     size = context.recipe.data.source_size
@@ -194,7 +192,7 @@ def _negative_features(
         if not read:
             continue
         sources = torch.from_numpy(np.stack([pixels for pixels, _ in read])).to(device)
-        features.append(_features(network, sources_to_images(sources)))
+        features.append(_features(context, sources_to_images(sources)))
         kinds += [kind for _, kind in read]
 
     if not features:
@@ -203,9 +201,9 @@ def _negative_features(
 
 
 def _read(
-    negatives: list[Negative], size: int, echo: Callable[[str], None]
+    negatives: Sequence[Negative], size: int, echo: Callable[[str], None]
 ) -> Iterator[tuple[NDArray[np.uint8], str]]:
-    """The sources and kinds of pictures; one that cannot be read is said and left out."""
+    """The sources and kinds of pictures; one that cannot be read is reported and left out."""
     for negative in negatives:
         try:
             yield read_source(negative.path, size).pixels, negative.kind

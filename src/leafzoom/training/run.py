@@ -143,7 +143,7 @@ class _Run:
         self.settings = settings
         self.echo = echo
 
-        # A folder that cannot serve is said now, not after the last epoch.
+        # A folder that cannot be used fails now, not after the last epoch.
         self.negatives = find_negatives(settings.negatives) if settings.negatives else []
         self.labels = _labels(cache, split, recipe)
         self.init = initial_checkpoint(init) if init else None
