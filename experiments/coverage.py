@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from experiments.conformal_scores import compare_scores
-from experiments.measured_answers import MeasuredAnswers, Measurement, read_labelled_folder
+from experiments.measured_answers import MeasuredAnswers, Measurement
 from leafzoom.fitting.conformal import fit_conformal
 from leafzoom.fitting.out_of_fold import OutOfFoldAnswers
 from leafzoom.labels import LabelSet
 from leafzoom.model_file.calibration import ConformalCalibration
 from leafzoom.storage import write_json
-from tools.evaluation_data import open_data, read_part
+from tools.evaluation_data import open_data, read_labelled_folder, read_part
 from tools.provenance import ROOT, commit
 from tools.refit import ValidationAnswers, validation_answers
 

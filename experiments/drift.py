@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from experiments.measured_answers import MeasuredAnswers, Measurement, read_labelled_folder
+from experiments.measured_answers import MeasuredAnswers, Measurement
 from leafzoom.evaluation.drift import compare_with_reference
 from leafzoom.inference.result_reader import SeasonAnswers
 from leafzoom.labels import LabelSet
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.storage import write_json
-from tools.evaluation_data import LabelledPart, open_data, read_part
+from tools.evaluation_data import LabelledPart, open_data, read_labelled_folder, read_part
 from tools.provenance import ROOT, commit
 
 __all__ = ["main"]

@@ -5,7 +5,6 @@ Network outputs are kept in a folder, if one is given, because several programs 
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +14,10 @@ from numpy.typing import NDArray
 from leafzoom.inference.network import NetworkArrays, OnnxNetwork
 from leafzoom.inference.verdict import selective_predictions
 from leafzoom.labels import combination_probabilities
-from leafzoom.photo import read_source
 from leafzoom.storage import make_folder, sha256_of
 from tools.evaluation_data import LabelledPart
 
-__all__ = ["MeasuredAnswers", "Measurement", "read_labelled_folder"]
+__all__ = ["MeasuredAnswers", "Measurement"]
 
 _BATCH_SIZE = 16
 
@@ -112,26 +110,6 @@ class Measurement:
         if file:
             _write(file, arrays)
         return arrays
-
-
-def read_labelled_folder(folder: Path, labels: tuple[str, ...], source_size: int) -> LabelledPart:
-    """The photographs of a folder with `labels.csv` (image, labels) and `images/`.
-
-    Args:
-        folder: of the photographs; labels that a model does not know are errors.
-        labels: the model's.
-        source_size: side of the sources in pixels.
-    """
-    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-
-    targets = np.zeros((len(rows), len(labels)), np.uint8)
-    sources = []
-    for index, row in enumerate(rows):
-        sources.append(read_source(folder / "images" / row["image"], source_size).pixels)
-        for label in row["labels"].split():
-            targets[index, labels.index(label)] = 1
-    return LabelledPart(np.stack(sources), targets)
 
 
 def _concatenate(batches: list[NetworkArrays]) -> NetworkArrays:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from leafzoom.dataset.cache import Cache, build_cache, default_cache_folder
 from leafzoom.dataset.split import evaluation_image_names
 from leafzoom.dataset.table import read_table
 from leafzoom.model_file.manifest import Manifest
+from leafzoom.photo import read_source
 
-__all__ = ["LabelledPart", "open_data", "read_part", "rows_of_part"]
+__all__ = ["LabelledPart", "open_data", "read_labelled_folder", "read_part", "rows_of_part"]
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,23 @@ def read_part(cache: Cache, part: str, manifest: Manifest) -> LabelledPart:
     image_names = [cache.table.image_names[row] for row in rows]
     targets = cache.table.take(image_names).targets(manifest.labels)
     return LabelledPart(np.asarray(cache.sources[rows]), targets)
+
+
+def read_labelled_folder(folder: Path, labels: tuple[str, ...], source_size: int) -> LabelledPart:
+    """The photographs of a folder with `labels.csv` (image, labels) and `images/`.
+
+    Args:
+        folder: of the photographs; labels that a model does not know are errors.
+        labels: the model's.
+        source_size: side of the sources in pixels.
+    """
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    targets = np.zeros((len(rows), len(labels)), np.uint8)
+    sources = []
+    for index, row in enumerate(rows):
+        sources.append(read_source(folder / "images" / row["image"], source_size).pixels)
+        for label in row["labels"].split():
+            targets[index, labels.index(label)] = 1
+    return LabelledPart(np.stack(sources), targets)

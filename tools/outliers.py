@@ -8,7 +8,8 @@ results/outliers.json: for each kind of picture what a detector does that saw no
 kind, which is what a user's new kind of picture will meet. Needs the photographs and takes some
 twenty minutes.
 
---apart KIND=FOLDER: apple leaves from elsewhere; measured, never fitted.
+--apart KIND=FOLDER: apple leaves from elsewhere; measured, never fitted. --leaves FOLDER: such
+leaves that the model was trained on; fitted as leaves.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def main() -> None:
     apart = _read_folders(arguments.apart, source_size)
     leaves = read_part(cache, "inner-validation", checkpoint.manifest)
     varied = _varied_sources(cache, checkpoint, list(others.values()))
+    for folder in arguments.leaves:
+        varied = np.concatenate([varied, read_pictures(folder, source_size).sources])
 
     # The detector.
     read_features = _FeatureReader(network, source_size)
@@ -113,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("data", type=Path)
     options.add_argument("--other", action="append", required=True, metavar="KIND=FOLDER")
     options.add_argument("--apart", action="append", default=[], metavar="KIND=FOLDER")
+    options.add_argument("--leaves", action="append", default=[], type=Path, metavar="FOLDER")
     options.add_argument("--model", default="bundled")
     options.add_argument("--out", type=Path, required=True, help="the model with its new detector")
     options.add_argument("--result", type=Path, default=ROOT / "results" / "outliers.json")
@@ -237,6 +241,7 @@ def _write_result(
     """Write results/outliers.json."""
     folders = [f"--other {option.partition('=')[0]}=…" for option in arguments.other]
     folders += [f"--apart {option.partition('=')[0]}=…" for option in arguments.apart]
+    folders += [f"--leaves {folder.name}" for folder in arguments.leaves]
     kinds = {option.partition("=")[0] for option in arguments.other}
     result = {
         "name": "outliers",

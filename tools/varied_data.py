@@ -7,9 +7,9 @@ laid on table tops or pictures of the folders (see `tools.cutouts`), with their 
 leafzoom train --data OUT --split OUT/split.json …
 
 --also: a labelled folder from elsewhere (images and labels.csv, as ../shared/elsewhere has them).
-Three quarters of each label's photographs are trained on, three times in an epoch; the last
-quarter, which is other leaves where the file names end in the camera's numbers, is named in
-OUT/held-out.txt.
+Three quarters of each label's photographs are trained on, three times in an epoch. The last quarter
+is held out; where the file names end in the camera's numbers, it is other leaves. OUT/also/trained
+and OUT/also/held-out are labelled folders of both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tools.cutouts import cut_out, lay_on, photometric_change, table_top
 from tools.evaluation_data import open_data
 from tools.verdicts import read_pictures
 
-__all__ = ["main", "parser"]
+__all__ = ["hold_out", "main", "parser", "write_labelled_folder"]
 
 _SOURCE_SIZE = 256
 _JPEG_QUALITY = 95
@@ -46,6 +46,8 @@ _ALSO_SHARE = 0.75
 _ALSO_REPEATS = 3
 
 Picture = NDArray[np.uint8]
+LabelledName = tuple[str, str]
+"""A photograph's file name, and its labels as the table has them."""
 
 
 def main() -> None:
@@ -75,9 +77,11 @@ def main() -> None:
     # Photographs from elsewhere, each a few times in an epoch.
     also: list[tuple[str, str]] = []
     if arguments.also is not None:
-        also, held_out = _link_also(arguments.also, images)
+        trained, held_out = hold_out(arguments.also)
+        write_labelled_folder(arguments.also, trained, arguments.out / "also" / "trained")
+        write_labelled_folder(arguments.also, held_out, arguments.out / "also" / "held-out")
+        also = _link_repeats(arguments.also, trained, images)
         table += also
-        (arguments.out / "held-out.txt").write_text("\n".join(held_out) + "\n", encoding="utf-8")
 
     with (arguments.out / "train.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("image", "labels"), *table])
@@ -143,25 +147,42 @@ def _ground(random: np.random.Generator, other: Picture, grounds: Sequence[Pictu
     return np.asarray(blurred, np.uint8)
 
 
-def _link_also(folder: Path, images: Path) -> tuple[list[tuple[str, str]], list[str]]:
-    """Link three quarters of each label's photographs: rows to train on, names of the others."""
+def hold_out(folder: Path) -> tuple[list[LabelledName], list[LabelledName]]:
+    """Three quarters of each label's photographs of a labelled folder, and the others."""
     rows_of_label: dict[str, list[str]] = {}
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             rows_of_label.setdefault(row["labels"], []).append(row["image"])
 
-    rows = []
+    trained = []
     held_out = []
-    for label, names in rows_of_label.items():
+    for labels, names in rows_of_label.items():
         ordered = sorted(names, key=_camera_number)
         count = round(_ALSO_SHARE * len(ordered))
-        held_out += ordered[count:]
-        for name in ordered[:count]:
-            for repeat in range(_ALSO_REPEATS):
-                copy = f"also{repeat}_{name}"
-                _link(folder / "images" / name, images / copy)
-                rows.append((copy, label))
-    return rows, held_out
+        trained += [(name, labels) for name in ordered[:count]]
+        held_out += [(name, labels) for name in ordered[count:]]
+    return trained, held_out
+
+
+def write_labelled_folder(folder: Path, rows: Sequence[LabelledName], out: Path) -> None:
+    """Write a labelled folder of some photographs of another one."""
+    images = out / "images"
+    make_folder(images)
+    for name, _ in rows:
+        _link(folder / "images" / name, images / name)
+    with (out / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("image", "labels"), *rows])
+
+
+def _link_repeats(folder: Path, rows: Sequence[LabelledName], images: Path) -> list[LabelledName]:
+    """Link every photograph a few times into the training images; the rows of the table."""
+    repeated = []
+    for name, labels in rows:
+        for repeat in range(_ALSO_REPEATS):
+            copy = f"also{repeat}_{name}"
+            _link(folder / "images" / name, images / copy)
+            repeated.append((copy, labels))
+    return repeated
 
 
 def _camera_number(name: str) -> tuple[str, int]:

@@ -1,11 +1,12 @@
 """Measure the verdicts of a model:
 python -m tools.verdicts DATA --other NAME=FOLDER... [--model M] [--split PART] [--out FILE]
 
-How many leaves of a part of DATA are rejected, upright, turned by a quarter, and blurred. How many
-other pictures are rejected: those below the folders (one of each group of near-duplicates) and 120
-rendered scenes. Names every picture that passed as a leaf. Takes minutes and needs the photographs.
-Writes results/verdicts.json. The pictures used there came from Debian's wallpaper packages
-(dpkg -x) and from the sample pictures of scikit-learn, scikit-image and mahotas; none is in this
+How many leaves of a part of DATA are rejected: upright, turned by a quarter, in grey, and blurred.
+How many leaves from elsewhere, in colour and in grey (--elsewhere NAME=FOLDER, which has images and
+labels.csv). How many other pictures are rejected: those below the folders (one of each group of
+near-duplicates) and 120 rendered scenes. Names every picture that passed as a leaf. Takes minutes
+and needs the photographs. Writes results/verdicts.json. The wallpapers came from Debian's packages
+(dpkg -x), the sample pictures from scikit-learn, scikit-image and mahotas; none is in this
 repository.
 """
 
@@ -28,7 +29,7 @@ from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import Network
 from leafzoom.inference.verdict import SelectivePrediction, selective_predictions
 from leafzoom.photo import SUFFIXES, read_source
-from tools.evaluation_data import LabelledPart, open_data, read_part
+from tools.evaluation_data import LabelledPart, open_data, read_labelled_folder, read_part
 from tools.provenance import ROOT, commit
 from tools.scenes import render_scenes
 
@@ -36,7 +37,7 @@ __all__ = ["main", "parser", "read_pictures", "verdicts_of_leaves", "verdicts_of
 
 _SCENES = 120
 _BLURS_PX = (1, 2, 4, 8)
-_BLURRED_STEP = 8  # every eighth leaf is blurred
+_CHANGED_STEP = 8  # every eighth leaf is blurred or made grey
 _BATCH_SIZE = 16
 
 
@@ -58,15 +59,24 @@ def main() -> None:
     leaves = read_part(cache, arguments.split, manifest)
     folders = dict(_name_and_folder(option) for option in arguments.other)
 
+    elsewhere = dict(_name_and_folder(option) for option in arguments.elsewhere)
+
     of_leaves = _measure_leaves(network, leaves)
+    for name, folder in elsewhere.items():
+        part = read_labelled_folder(folder, manifest.labels.names, manifest.source_size)
+        of_leaves[name] = verdicts_of_leaves(network, part)
+        of_leaves[f"{name}, in grey"] = verdicts_of_leaves(network, _in_grey(part))
     of_others = _measure_others(network, folders)
 
-    options = " ".join(f"--other '{name}=…'" for name in folders)
+    options = " ".join(
+        [f"--elsewhere '{name}=…'" for name in elsewhere]
+        + [f"--other '{name}=…'" for name in folders]
+    )
     result = {
         "name": "verdicts",
         "model": manifest.name,
-        "note": f"{len(leaves)} photographs ({arguments.split}), blurred ones every eighth; "
-        "other pictures without near-duplicates",
+        "note": f"{len(leaves)} photographs ({arguments.split}), blurred and grey ones every "
+        "eighth; other pictures without near-duplicates",
         "command": f"python -m tools.verdicts DATA --split {arguments.split} {options}",
         "commit": commit(),
         "leaves": of_leaves,
@@ -88,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
 
     options.add_argument("data", type=Path)
     options.add_argument("--other", action="append", default=[], metavar="NAME=FOLDER")
+    options.add_argument("--elsewhere", action="append", default=[], metavar="NAME=FOLDER")
     options.add_argument("--model", default="bundled")
     options.add_argument("--split", default="inner-report")
     options.add_argument("--out", type=Path, default=ROOT / "results" / "verdicts.json")
@@ -97,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
 
 def verdicts_of_leaves(network: Network, leaves: LabelledPart) -> dict[str, Any]:
     """Shares of the verdicts, and how often the best answer is right: of all leaves, and of those
-    that get a diagnosis.
+    that get a diagnosis. Of the diseased leaves, the share that is diagnosed as healthy.
     """
     predictions = _predict(network, leaves.sources)
     verdicts = np.array([prediction.verdict for prediction in predictions])
@@ -105,11 +116,18 @@ def verdicts_of_leaves(network: Network, leaves: LabelledPart) -> dict[str, Any]
     correct = (answers == leaves.targets).all(axis=1)
     diagnosed = verdicts == "diagnosis"
 
+    # Diseased leaves that are called healthy: the worst mistake for a grower.
+    healthy = network.manifest.labels.names.index("healthy")
+    diseased = leaves.targets[:, healthy] == 0
+    missed = diseased & diagnosed & (answers[:, healthy] == 1)
+
     return {
         "photographs": len(leaves),
         "not_a_leaf": float((verdicts == "not_a_leaf").mean()),
         "unsure": float((verdicts == "unsure").mean()),
         "exact_match": float(correct.mean()),
+        "diseased": int(diseased.sum()),
+        "diseased_called_healthy": int(missed.sum()),
         "exact_match_of_diagnoses": float(correct[diagnosed].mean()) if diagnosed.any() else None,
     }
 
@@ -163,18 +181,19 @@ def read_pictures(folder: Path, size: int) -> Pictures:
 
 
 def _measure_leaves(network: Network, leaves: LabelledPart) -> dict[str, dict[str, Any]]:
-    """The verdicts on leaves as they are, turned by a quarter, and blurred."""
+    """The verdicts on leaves as they are, turned by a quarter, in grey, and blurred."""
     turned = LabelledPart(np.rot90(leaves.sources, axes=(1, 2)), leaves.targets)
     figures = {
         "upright": verdicts_of_leaves(network, leaves),
         "turned by a quarter": verdicts_of_leaves(network, turned),
     }
 
-    # Blurred ones, of which fewer are enough.
+    # Changed ones, of which fewer are enough.
+    few = LabelledPart(leaves.sources[::_CHANGED_STEP], leaves.targets[::_CHANGED_STEP])
+    figures["in grey"] = verdicts_of_leaves(network, _in_grey(few))
     size = network.manifest.source_size
     for sigma_px in _BLURS_PX:
-        sources = _blur(leaves.sources[::_BLURRED_STEP], sigma_px)
-        blurred = LabelledPart(sources, leaves.targets[::_BLURRED_STEP])
+        blurred = LabelledPart(_blur(few.sources, sigma_px), few.targets)
         figures[f"blurred by {sigma_px} px of {size}"] = verdicts_of_leaves(network, blurred)
     return figures
 
@@ -198,6 +217,12 @@ def _predict(network: Network, sources: NDArray[np.uint8]) -> Sequence[Selective
         arrays = network(np.ascontiguousarray(sources[start : start + _BATCH_SIZE]))
         predictions += selective_predictions(arrays, network.manifest)
     return predictions
+
+
+def _in_grey(leaves: LabelledPart) -> LabelledPart:
+    """Grey copies of leaves, by their luminance."""
+    copies = [Image.fromarray(source).convert("L").convert("RGB") for source in leaves.sources]
+    return LabelledPart(np.stack([np.asarray(copy) for copy in copies]), leaves.targets)
 
 
 def _blur(sources: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:

@@ -252,3 +252,42 @@ def test_with_another_table_it_is_unknown_what_was_trained_on(
     assert dataset["photographs"] == 4
     assert dataset["trained_on"] is None
     assert dataset["selected_on"] is None
+
+
+def test_other_pictures_are_reported_by_kind(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    """A rendered leaf passes for one, and the page shows it; a damaged file is counted apart."""
+    others = tmp_path / "others"
+    for kind in ("leaves", "noise"):
+        (others / kind).mkdir(parents=True)
+    for path in sorted((leaves / "train_images").glob("*.jpg"))[:4]:
+        shutil.copy(path, others / "leaves")
+    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(others / "noise" / f"{number}.png")
+    (others / "noise" / "damaged.jpg").write_bytes(b"\xff\xd8\xff no picture")
+
+    out = tmp_path / "report"
+    arguments = ("--data", leaves, *NO_ZOOMS, "--others", others, "--out", out)
+    result = run_command("evaluate", trained, *arguments)
+    assert result.exit_code == 0, result.output
+
+    kinds = read_metrics(out)["other_pictures"]
+    assert [kinds[kind]["pictures"] for kind in ("leaves", "noise")] == [4, 3]
+    assert [kinds[kind]["unreadable"] for kind in ("leaves", "noise")] == [0, 1]
+    for counts in kinds.values():
+        verdicts = counts["not_a_leaf"] + counts["unsure"] + counts["diagnosed"]
+        assert verdicts == counts["pictures"]
+    assert kinds["leaves"]["diagnosed"] > 0
+
+    page = (out / "index.html").read_text()
+    assert page.count('alt="a picture of the kind leaves"') == kinds["leaves"]["diagnosed"]
+    assert page.count('alt="a picture of the kind noise"') == kinds["noise"]["diagnosed"]
+
+
+def test_other_pictures_have_to_be_in_a_folder(trained: Path, leaves: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    arguments = ("--data", leaves, "--others", missing, "--out", tmp_path / "report")
+
+    result = run_command("evaluate", trained, *arguments)
+
+    assert f"--others {missing} is no folder" in failure_line(result, 2)

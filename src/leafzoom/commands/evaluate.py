@@ -44,6 +44,13 @@ _PARTS_HELP = (
     show_default=True,
     help="Photographs that zoom value is measured on (0: not at all).",
 )
+@click.option(
+    "--others",
+    "others_folder",
+    type=PATH,
+    metavar="DIR",
+    help="Pictures without these leaves, a folder a kind: what the model answers to them.",
+)
 def evaluate(
     model: str,
     data: Path,
@@ -53,6 +60,7 @@ def evaluate(
     heads: tuple[str, ...],
     out: Path,
     zooms: int,
+    others_folder: Path | None,
 ) -> None:
     """Score every head of MODEL on labelled photographs.
 
@@ -66,6 +74,7 @@ def evaluate(
     with needs_extra("train", "leafzoom evaluate"):
         from leafzoom.dataset.lesions import read_lesions
         from leafzoom.evaluation.evaluate import evaluate as evaluate_network
+        from leafzoom.evaluation.other_pictures import measure_other_pictures
         from leafzoom.evaluation.report import write_report_files
         from leafzoom.evaluation.zoom_value import measure_zoom_value
         from leafzoom.inference.loading import open_network, zooming_network
@@ -85,6 +94,7 @@ def evaluate(
     lesions = read_lesions(data, cache)
     part = _evaluated_part(model, manifest, cache, split_name)
 
+    others = () if others_folder is None else measure_other_pictures(network, others_folder)
     evaluation = evaluate_network(network, cache, part.image_names, heads)
 
     # An exported model without its weights cannot be given other boxes.
@@ -104,6 +114,7 @@ def evaluate(
         dataset=part.describe(cache),
         model=_describe_model(model, manifest),
         zoom_value=zoom_value,
+        others=others,
         film=run / "attention.gif" if run else None,
     )
 

@@ -17,10 +17,19 @@ from leafzoom.dataset.table import Table
 from leafzoom.drawing import zoom_tiles
 from leafzoom.errors import PhotoError
 from leafzoom.evaluation.evaluate import Evaluation
+from leafzoom.evaluation.other_pictures import OtherPictures
 from leafzoom.labels import LabelSet, answer_confidence, combination_probabilities
 from leafzoom.photo import read_photo
 
-__all__ = ["GalleryGroup", "GalleryItem", "choose_photographs", "gallery_groups", "gallery_item"]
+__all__ = [
+    "GalleryGroup",
+    "GalleryItem",
+    "MisdiagnosisItem",
+    "choose_photographs",
+    "gallery_groups",
+    "gallery_item",
+    "misdiagnosis_items",
+]
 
 GroupName = Literal["right", "wrong", "uncertain", "suspect"]
 
@@ -45,6 +54,7 @@ _MIN_LISTED_PROBABILITY = 1 / 3
 
 _TILE_HEIGHT_PX = 200
 _BOX_LINE_PX = 3
+_MISDIAGNOSIS_PX = 240
 _JPEG_QUALITY = 82
 
 Probability = tuple[str, float]
@@ -75,6 +85,20 @@ class GalleryGroup:
     title: str
     note: str
     photographs: tuple[GalleryItem, ...]
+
+
+@dataclass(frozen=True)
+class MisdiagnosisItem:
+    """A picture without a leaf that got a diagnosis.
+
+    `kind`: of the picture. `image`: a data URI. `labels`, `confidence`: of the diagnosis.
+    """
+
+    kind: str
+    image_name: str
+    image: str
+    labels: tuple[str, ...]
+    confidence: float
 
 
 def gallery_groups(evaluation: Evaluation, table: Table) -> list[GalleryGroup]:
@@ -113,6 +137,29 @@ def gallery_groups(evaluation: Evaluation, table: Table) -> list[GalleryGroup]:
         readable = tuple(item for item in items if item is not None)
         groups.append(GalleryGroup(_TITLES[name], _NOTES[name], readable))
     return groups
+
+
+def misdiagnosis_items(others: Sequence[OtherPictures]) -> list[MisdiagnosisItem]:
+    """Draw the pictures without a leaf that got a diagnosis: the surest ones of every kind."""
+    items = []
+    for other in others:
+        for picture in other.misdiagnoses[:_ITEMS_PER_GROUP]:
+            try:
+                image = read_photo(picture.path)
+            except PhotoError:
+                continue
+
+            image.thumbnail((_MISDIAGNOSIS_PX, _MISDIAGNOSIS_PX))
+            items.append(
+                MisdiagnosisItem(
+                    kind=other.kind,
+                    image_name=picture.path.name,
+                    image=_data_uri(image),
+                    labels=picture.labels,
+                    confidence=picture.confidence,
+                )
+            )
+    return items
 
 
 def choose_photographs(

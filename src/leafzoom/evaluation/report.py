@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -11,19 +12,21 @@ import jinja2
 from leafzoom.dataset.table import Table
 from leafzoom.evaluation import figures, tables
 from leafzoom.evaluation.evaluate import Evaluation
-from leafzoom.evaluation.gallery import gallery_groups
+from leafzoom.evaluation.gallery import gallery_groups, misdiagnosis_items
+from leafzoom.evaluation.other_pictures import OtherPictures
 from leafzoom.evaluation.result_files import (
     DatasetDescription,
+    Measurements,
     ModelDescription,
     write_metrics,
     write_predictions,
 )
-from leafzoom.evaluation.uncertainty import Uncertainty, estimate_uncertainty
+from leafzoom.evaluation.uncertainty import estimate_uncertainty
 from leafzoom.evaluation.zoom_value import ZoomValue
 from leafzoom.labels import answer_confidence
 from leafzoom.storage import make_folder, write_text
 
-__all__ = ["write_page", "write_report_files"]
+__all__ = ["write_report_files"]
 
 
 def write_report_files(
@@ -34,6 +37,7 @@ def write_report_files(
     dataset: DatasetDescription,
     model: ModelDescription,
     zoom_value: ZoomValue | None = None,
+    others: Sequence[OtherPictures] = (),
     film: Path | None = None,
 ) -> None:
     """Write `metrics.json`, `predictions.csv` and `index.html` of an evaluation.
@@ -48,23 +52,21 @@ def write_report_files(
         dataset: the description of the photographs.
         model: the description of the model.
         zoom_value: see `measure_zoom_value`; left out of the files without it.
+        others: see `measure_other_pictures`; left out of the files without them.
         film: a GIF of the training's attention; left out if the file does not exist.
 
     Raises:
         LeafzoomError: the folder cannot be written.
     """
     make_folder(folder)
-    uncertainty = estimate_uncertainty(evaluation)
+    measurements = Measurements(estimate_uncertainty(evaluation), zoom_value, others)
 
     write_predictions(folder / "predictions.csv", evaluation)
-    write_metrics(
-        folder / "metrics.json", evaluation, uncertainty, zoom_value, dataset=dataset, model=model
-    )
-    write_page(
+    write_metrics(folder / "metrics.json", evaluation, measurements, dataset=dataset, model=model)
+    _write_page(
         folder / "index.html",
         evaluation,
-        uncertainty,
-        zoom_value,
+        measurements,
         table,
         dataset=dataset,
         model=model,
@@ -72,11 +74,10 @@ def write_report_files(
     )
 
 
-def write_page(
+def _write_page(
     path: Path,
     evaluation: Evaluation,
-    uncertainty: Uncertainty,
-    zoom_value: ZoomValue | None,
+    measurements: Measurements,
     table: Table,
     *,
     dataset: DatasetDescription,
@@ -88,6 +89,8 @@ def write_page(
     Raises:
         LeafzoomError: the page cannot be written.
     """
+    uncertainty = measurements.uncertainty
+    zoom_value = measurements.zoom_value
     manifest = evaluation.manifest
     head = evaluation.head
     answers = evaluation.answers_fitted[head]
@@ -112,6 +115,7 @@ def write_page(
         heads=tables.head_rows(evaluation, uncertainty),
         differences=tables.difference_rows(evaluation, uncertainty),
         verdicts=tables.verdict_rows(evaluation),
+        others=tables.other_picture_rows(measurements.others),
         label_tables=tables.label_tables(evaluation, uncertainty),
         zoom=tables.zoom_tables(zoom_value) if zoom_value else None,
         # Figures.
@@ -123,6 +127,7 @@ def write_page(
         calibration=figures.calibration(calibration),
         calibration_error=f"{calibration.mean_gap:.3f}",
         gallery=gallery_groups(evaluation, table),
+        misdiagnoses=misdiagnosis_items(measurements.others),
         film=_base64(film) if film and film.is_file() else None,
     )
     write_text(path, page)

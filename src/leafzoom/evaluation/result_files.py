@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from leafzoom.evaluation.evaluate import Evaluation, verdict_counts
+from leafzoom.evaluation.other_pictures import OtherPictures
 from leafzoom.evaluation.uncertainty import Uncertainty
 from leafzoom.evaluation.zoom_value import ZoomValue
 from leafzoom.storage import write_json, write_text
 
-__all__ = ["DatasetDescription", "ModelDescription", "write_metrics", "write_predictions"]
+__all__ = [
+    "DatasetDescription",
+    "Measurements",
+    "ModelDescription",
+    "write_metrics",
+    "write_predictions",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +77,23 @@ class ModelDescription:
         return content
 
 
+@dataclass(frozen=True)
+class Measurements:
+    """What is measured beside the scores.
+
+    `uncertainty`: of the scores. `zoom_value`: None where it was not measured. `others`: the
+    verdicts on pictures without leaves, by kind.
+    """
+
+    uncertainty: Uncertainty
+    zoom_value: ZoomValue | None = None
+    others: Sequence[OtherPictures] = ()
+
+
 def write_metrics(
     path: Path,
     evaluation: Evaluation,
-    uncertainty: Uncertainty,
-    zoom_value: ZoomValue | None,
+    measurements: Measurements,
     *,
     dataset: DatasetDescription,
     model: ModelDescription,
@@ -92,10 +112,12 @@ def write_metrics(
             head: metrics.to_dict() for head, metrics in evaluation.heads_fitted.items()
         },
         "verdicts": verdicts,
-        **uncertainty.to_dict(),
+        **measurements.uncertainty.to_dict(),
     }
-    if zoom_value is not None:
-        content["zoom_value"] = zoom_value.to_dict()
+    if measurements.zoom_value is not None:
+        content["zoom_value"] = measurements.zoom_value.to_dict()
+    if measurements.others:
+        content["other_pictures"] = {other.kind: other.to_dict() for other in measurements.others}
     write_json(path, content)
 
 

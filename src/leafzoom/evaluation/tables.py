@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from leafzoom.evaluation.bootstrap import Difference, Interval
 from leafzoom.evaluation.box_kinds import BoxKind
 from leafzoom.evaluation.evaluate import Evaluation, verdict_counts
+from leafzoom.evaluation.other_pictures import OtherPictures
 from leafzoom.evaluation.pointing import PointingGame
 from leafzoom.evaluation.uncertainty import Uncertainty
 from leafzoom.evaluation.zoom_value import ZoomValue
@@ -19,6 +20,7 @@ __all__ = [
     "HeadRow",
     "LabelRow",
     "LabelTable",
+    "OtherPictureRow",
     "PointingRow",
     "VerdictRow",
     "ZoomRow",
@@ -27,6 +29,7 @@ __all__ = [
     "difference_rows",
     "head_rows",
     "label_tables",
+    "other_picture_rows",
     "verdict_rows",
     "zoom_tables",
 ]
@@ -78,6 +81,17 @@ class VerdictRow:
     photographs: str
     share: str
     exact_match: str
+
+
+@dataclass(frozen=True)
+class OtherPictureRow:
+    """A kind of other pictures: how many there are, and the share of every verdict."""
+
+    kind: str
+    pictures: str
+    not_a_leaf: str
+    unsure: str
+    diagnosed: str
 
 
 @dataclass(frozen=True)
@@ -207,6 +221,16 @@ def verdict_rows(evaluation: Evaluation) -> list[VerdictRow]:
                 verdict.replace("_", " "), str(count.photographs), f"{share:.1%}", exact_match
             )
         )
+    return rows
+
+
+def other_picture_rows(others: Sequence[OtherPictures]) -> list[OtherPictureRow]:
+    """A row a kind of picture."""
+    rows = []
+    for other in others:
+        counts = (other.not_a_leaf, other.unsure, other.diagnosed)
+        shares = [f"{count / other.pictures:.1%}" if other.pictures else "" for count in counts]
+        rows.append(OtherPictureRow(other.kind, str(other.pictures), *shares))
     return rows
 
 

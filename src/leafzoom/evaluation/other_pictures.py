@@ -1,0 +1,130 @@
+"""What a model answers to pictures that show none of its leaves, and those that it diagnoses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from leafzoom.errors import PhotoError, UsageError
+from leafzoom.inference.network import Network
+from leafzoom.inference.photo_files import find_photos
+from leafzoom.inference.verdict import SelectivePrediction, selective_predictions
+from leafzoom.photo import read_source
+
+__all__ = ["Misdiagnosis", "OtherPictures", "measure_other_pictures"]
+
+_BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Misdiagnosis:
+    """A picture without a leaf that gets a diagnosis all the same.
+
+    `labels`: the answer. `confidence`: the answer's calibrated probability.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherPictures:
+    """The verdicts on the pictures of one kind.
+
+    `pictures`: how many were read; `not_a_leaf`, `unsure` and `diagnosed` add up to it.
+    `unreadable`: how many could not be. `misdiagnoses`: those diagnosed, the surest first.
+    """
+
+    kind: str
+    pictures: int
+    not_a_leaf: int
+    unsure: int
+    diagnosed: int
+    unreadable: int
+    misdiagnoses: tuple[Misdiagnosis, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of this kind in `metrics.json`; the files are named in the page alone."""
+        content = asdict(self)
+        del content["kind"], content["misdiagnoses"]
+        return content
+
+
+def measure_other_pictures(network: Network, folder: Path) -> tuple[OtherPictures, ...]:
+    """Run a network over the pictures below a folder; each folder directly in it is a kind.
+
+    Args:
+        network: with the model's manifest.
+        folder: pictures directly in it are of the kind that its own name says.
+
+    Raises:
+        UsageError: the folder is none.
+        DataError: it has no picture.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--others {folder} is no folder: name one with pictures without leaves")
+
+    # The files of every kind.
+    files_by_kind: dict[str, list[Path]] = {}
+    for path in find_photos([folder]):
+        parts = path.relative_to(folder).parts
+        kind = parts[0] if len(parts) > 1 else folder.resolve().name
+        files_by_kind.setdefault(kind, []).append(path)
+
+    count = sum(len(files) for files in files_by_kind.values())
+    with tqdm(total=count, desc="other pictures", unit="picture", disable=None) as progress:
+        return tuple(
+            _measure_kind(network, kind, files, progress)
+            for kind, files in sorted(files_by_kind.items())
+        )
+
+
+def _measure_kind(
+    network: Network, kind: str, files: Sequence[Path], progress: tqdm[Any]
+) -> OtherPictures:
+    """The verdicts on the pictures of one kind, batch by batch."""
+    read: list[Path] = []
+    predictions: list[SelectivePrediction] = []
+    for start in range(0, len(files), _BATCH_SIZE):
+        batch = files[start : start + _BATCH_SIZE]
+        sources = []
+        for path in batch:
+            try:
+                sources.append(read_source(path, network.manifest.source_size).pixels)
+            except PhotoError:
+                continue
+            read.append(path)
+
+        if sources:
+            predictions += selective_predictions(network(np.stack(sources)), network.manifest)
+        progress.update(len(batch))
+
+    verdicts = [prediction.verdict for prediction in predictions]
+    return OtherPictures(
+        kind=kind,
+        pictures=len(read),
+        not_a_leaf=verdicts.count("not_a_leaf"),
+        unsure=verdicts.count("unsure"),
+        diagnosed=verdicts.count("diagnosis"),
+        unreadable=len(files) - len(read),
+        misdiagnoses=_misdiagnoses(network, read, predictions),
+    )
+
+
+def _misdiagnoses(
+    network: Network, files: Sequence[Path], predictions: Sequence[SelectivePrediction]
+) -> tuple[Misdiagnosis, ...]:
+    """The pictures with a diagnosis, the surest first."""
+    labels = network.manifest.labels
+    found = [
+        Misdiagnosis(path, tuple(labels.decode(prediction.label_vector)), prediction.confidence)
+        for path, prediction in zip(files, predictions, strict=True)
+        if prediction.verdict == "diagnosis"
+    ]
+    return tuple(sorted(found, key=lambda picture: -picture.confidence))
