@@ -40,3 +40,20 @@ def test_runs_of_different_apns_are_refused() -> None:
     first = initial_checkpoint(str(GOLDEN))
     with pytest.raises(ValueError, match=r"apn1\..* differs between the runs"):
         average([first, changed(first, "apn1.")])
+
+
+def test_runs_have_the_weights_that_are_given() -> None:
+    first = initial_checkpoint(str(GOLDEN))
+    averaged = average([first, changed(first, "scale1.")], [0.75, 0.25])
+
+    weights = [name for name in averaged if name.endswith("weight")]
+    for name in weights:
+        shift = 0.25 if name.startswith("scale1.") else 0.0
+        torch.testing.assert_close(averaged[name], first.tensors[name] + shift)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [0.5, 0.6]])
+def test_weights_that_do_not_fit_are_refused(weights: list[float]) -> None:
+    first = initial_checkpoint(str(GOLDEN))
+    with pytest.raises(ValueError, match="2 numbers with a sum of 1"):
+        average([first, first], weights)
