@@ -2,9 +2,9 @@
 python -m tools.average OUT RUN RUN... [--weights W W...]
 
 As in Wortsman et al. 2022, "Model soups"; with two runs and --weights, as in "Robust fine-tuning of
-zero-shot models" of the same year. Writes a checkpoint of the backbone and the scales' mean weights,
-and the APNs, which have to be the same in all runs. Takes seconds. A training from it that trains
-nothing fits the heads:
+zero-shot models" of the same year. Writes a checkpoint of the backbone and the scales' mean
+weights, and the APNs, which have to be the same in all runs. Takes seconds. A training from it that
+trains nothing fits the heads:
 
     leafzoom train --data DIR --recipe default --init OUT --out RUN --set fine_tuning.epochs=0 \\
         --set warm_up.epochs=0 --set alternation.rounds=0 --set alternation.classifier_epochs=0

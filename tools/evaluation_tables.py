@@ -128,7 +128,17 @@ def demo(result: Result) -> Lines:
 
 def verdicts(result: Result) -> Lines:
     """What the model answers to leaves and to other pictures: a row a kind."""
-    lines = heading(("pictures", "how many", "not a leaf", "unsure", "diagnosed", "of these right"))
+    lines = heading(
+        (
+            "pictures",
+            "how many",
+            "not a leaf",
+            "unsure",
+            "diagnosed",
+            "of these right",
+            "diseased, called healthy",
+        )
+    )
 
     for name, shares in result["leaves"].items():
         diagnosed = 1 - shares["not_a_leaf"] - shares["unsure"]
@@ -140,6 +150,7 @@ def verdicts(result: Result) -> Lines:
             f"{shares['unsure']:.1%}",
             f"{diagnosed:.1%}",
             "" if correct is None else f"{correct:.1%}",
+            f"{shares['diseased_called_healthy']} of {shares['diseased']}",
         ]
         lines.append(row(cells))
 
@@ -147,9 +158,8 @@ def verdicts(result: Result) -> Lines:
         diagnosed = 1 - shares["no_diagnosis"]
         rejected = shares["not_a_leaf"]
         unsure = 1 - rejected - diagnosed
-        lines.append(
-            f"| {name} | {shares['pictures']} | {rejected:.1%} | {unsure:.1%} | {diagnosed:.1%} | |"
-        )
+        verdict_cells = [f"{share:.1%}" for share in (rejected, unsure, diagnosed)]
+        lines.append(row([name, str(shares["pictures"]), *verdict_cells, "", ""]))
 
     return [*lines, "", f"{result['note']}."]
 
