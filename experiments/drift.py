@@ -5,7 +5,8 @@
 MODEL has a reference (a training writes it, or `python -m tools.refit`). Draws seasons of 30 to 300
 answers, with repetition between seasons but not within one: from `inner-test` at random and with
 other shares of the labels, where an alarm is false; from the same photographs blurred and darkened;
-and from elsewhere. Writes results/NAME.json.
+and from elsewhere. Of a model that was trained on `inner-test`, they are drawn from
+`inner-validation`, where its reference was fitted. Writes results/NAME.json.
 """
 
 from __future__ import annotations
@@ -58,10 +59,12 @@ def main() -> None:
     manifest = measurement.network.manifest
     cache = open_data(arguments.data, manifest.source_size)
 
-    # The leaves of the test part as they are, with other diseases, and changed.
-    part = read_part(cache, "inner-test", manifest)
-    test = measurement.answers("inner-test", part)
-    kinds = [_Kind("inner-test", test, np.ones(len(test))), *_other_shares(test, manifest.labels)]
+    # Leaves as they are, with other diseases, and changed.
+    part_name = "inner-validation" if manifest.data.get("split") == "all" else "inner-test"
+    part = read_part(cache, part_name, manifest)
+    test = measurement.answers(part_name, part)
+    kinds = [_Kind(part_name, test, np.ones(len(test)))]
+    kinds += _other_shares(part_name, test, manifest.labels)
     few = LabelledPart(part.sources[::_SHIFTED_STEP], part.targets[::_SHIFTED_STEP])
     for name, sources in _changed(few.sources).items():
         answers = measurement.answers(name, LabelledPart(sources, few.targets))
@@ -80,7 +83,7 @@ def main() -> None:
         "name": arguments.name,
         "model": manifest.name,
         "note": f"{_SEASONS} seasons of each size; of the leaves that got a diagnosis, the share "
-        "that is right; changed ones are every eighth of inner-test",
+        f"that is right; changed ones are every eighth of {part_name}",
         "command": f"python -m experiments.drift {arguments.model.name} DATA{options}",
         "commit": commit(),
         "kinds": [_judge(kind, manifest) for kind in kinds],
@@ -90,14 +93,14 @@ def main() -> None:
     print(path)
 
 
-def _other_shares(test: MeasuredAnswers, labels: LabelSet) -> list[_Kind]:
+def _other_shares(part_name: str, test: MeasuredAnswers, labels: LabelSet) -> list[_Kind]:
     """Seasons of one label alone, and of four times as much of one."""
     kinds = []
     for column, label in enumerate(labels.names):
         has_label = test.targets[:, column] > 0
         name = label.replace("_", " ")
-        kinds.append(_Kind(f"inner-test, {name} alone", test, has_label.astype(np.float64)))
-        kinds.append(_Kind(f"inner-test, four times {name}", test, np.where(has_label, 4.0, 1.0)))
+        kinds.append(_Kind(f"{part_name}, {name} alone", test, has_label.astype(np.float64)))
+        kinds.append(_Kind(f"{part_name}, four times {name}", test, np.where(has_label, 4.0, 1.0)))
     return kinds
 
 
