@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from types import FrameType
+from urllib.parse import urlencode
 
 import numpy as np
 import uvicorn
 
-from leafzoom.errors import LeafzoomError, ModelError
+from leafzoom.errors import LeafzoomError, ModelError, UsageError
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
+from leafzoom.serve.access import LOOPBACK_HOSTS, Access
+from leafzoom.serve.addresses import listening_lines
 from leafzoom.serve.app import create_app
+from leafzoom.serve.proxy import ProxySettings
 from leafzoom.serve.service import Service
 
 __all__ = ["run_server"]
@@ -30,7 +36,7 @@ _MAX_CONNECTIONS = 256
 _MAX_PENDING_CONNECTIONS = 128
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_ERROR_CHARACTERS = 200
-_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
+_GUESSED_TOKEN_LENGTH = 8
 
 
 def run_server(
@@ -39,6 +45,8 @@ def run_server(
     host: str = "127.0.0.1",
     port: int = 8000,
     coverage: float | None = None,
+    token: str | None = None,
+    proxy: ProxySettings | None = None,
     echo: Callable[[str], None] = print,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
@@ -48,27 +56,41 @@ def run_server(
         host: the address to listen on.
         port: 0 takes any free one.
         coverage: of the possible answers (see `Predictor.predict`), where a request names none.
+        token: what requests have to show; None where nothing is needed.
+        proxy: how requests come from a reverse proxy.
         echo: prints a line for people.
 
     Raises:
-        UsageError: the coverage is out of range.
+        UsageError: the coverage is out of range, or the token is empty or no header's text.
         ModelError: the model cannot be read or run, or has no calibration for a coverage.
         LeafzoomError: the address cannot be listened on.
     """
+    proxy = proxy or ProxySettings()
+    if token is not None:
+        _check_token(token, echo)
+
     # The model is tried and the address taken before anything is announced.
     predictor = _tested_predictor(model)
     note = None if coverage is None else coverage_note(predictor.network.manifest, coverage)
     if note:
         echo(f"leafzoom: {note}")
-    hosts = _LOOPBACK_HOSTS if host in _LOOPBACK_HOSTS else None
-    service = Service(predictor, hosts=hosts, coverage=coverage)
-    server = _DrainingServer(_configuration(service), service)
+
+    # A service of the network knows its names only if they are given.
+    access = Access(
+        any_host=host not in LOOPBACK_HOSTS and not proxy.allowed_hosts,
+        allowed_hosts=proxy.allowed_hosts,
+        token=token,
+    )
+    service = Service(predictor, access=access, coverage=coverage)
+    server = _DrainingServer(_configuration(service, proxy), service)
     listener = _listen(host, port)
 
-    # An IPv6 address is written in brackets.
-    url_host = f"[{host}]" if ":" in host else host
+    # A token is shown to the person at the terminal, and kept out of logs.
+    is_terminal = sys.stdout.isatty()
+    query = f"/?{urlencode({'token': token})}" if token and is_terminal else ""
     bound_port = listener.getsockname()[1]
-    echo(f"leafzoom listens on http://{url_host}:{bound_port} (stop it with Ctrl+C)")
+    for line in listening_lines(host, bound_port, query=query, scannable=is_terminal):
+        echo(line)
 
     # uvicorn would log the start and the end; the line above is enough.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -135,9 +157,28 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _configuration(service: Service) -> uvicorn.Config:
+def _check_token(token: str, echo: Callable[[str], None]) -> None:
+    """Refuse a token that no header can hold, and warn of a short one.
+
+    Raises:
+        UsageError: it is empty, or has other characters than visible ones of ASCII.
+    """
+    if not re.fullmatch("[!-~]+", token):
+        raise UsageError(
+            "--token has to be of letters, digits and signs of ASCII, without spaces, "
+            f"not {len(token)} characters with others"
+            if token
+            else "--token is empty: name one"
+        )
+    if len(token) < _GUESSED_TOKEN_LENGTH:
+        echo(f"leafzoom: a token of {len(token)} characters can be guessed: take a longer one")
+
+
+def _configuration(service: Service, proxy: ProxySettings) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(service),
+        create_app(service, root_path=proxy.root_path),
+        proxy_headers=proxy.forwarded_allow_ips is not None,
+        forwarded_allow_ips=proxy.forwarded_allow_ips,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
