@@ -41,7 +41,8 @@ class Limits:
         photo_bytes: of a photo.
         request_bytes: of all photos of a request.
         jpeg_pixels: of a JPEG, which is decoded at a reduced scale.
-        other_pixels: of a photo in another format; these are decoded one at a time.
+        other_pixels: of a photo in another format. These are decoded at full size, one at a time:
+            with transparency, 66 million take 1.3 GB.
         concurrent_photos: that are decoded or wait for their diagnosis, over all requests; a
             request beyond that is refused with 429. The number is small, since each photo waits
             for all admitted before it.
@@ -56,7 +57,7 @@ class Limits:
     photo_bytes: int = MAX_BYTES
     request_bytes: int = 150 * 2**20
     jpeg_pixels: int = MAX_PIXELS
-    other_pixels: int = MAX_PIXELS
+    other_pixels: int = 66_000_000
     concurrent_photos: int = 4
     concurrent_uploads: int = 16
     upload_stall_s: float = 30.0
