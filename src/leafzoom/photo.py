@@ -272,8 +272,8 @@ def _check_image(image: Image.Image, content: bytes, name: str, limits: _PixelLi
     limit = limits.of(image)
     if width * height > limit:
         raise PhotoError(
-            f"{name} is too large: {width} x {height} pixels, and at most {limit / 1e6:.0f} million "
-            "are read: make it smaller"
+            f"{name} is too large: {width} x {height} pixels, and at most "
+            f"{limit / 1e6:.0f} million are read: make it smaller"
         )
 
 

@@ -141,7 +141,14 @@ def _without_cookies(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("client").cookies.clear()
 
 
-PATHS = ["/api/v1/model", "/api/v1/openapi.json", "/metrics", "/app.js", "/nothing", "/sign-in.html"]
+PATHS = [
+    "/api/v1/model",
+    "/api/v1/openapi.json",
+    "/metrics",
+    "/app.js",
+    "/nothing",
+    "/sign-in.html",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -245,9 +252,7 @@ def test_the_head_of_a_page_needs_the_token_too(client: TestClient) -> None:
     ("token", "reason"),
     [("", "--token is empty"), ("two words", "without spaces"), ("Äpfel", "of ASCII")],
 )
-def test_a_token_that_no_header_can_hold_is_refused(
-    trained: Path, token: str, reason: str
-) -> None:
+def test_a_token_that_no_header_can_hold_is_refused(trained: Path, token: str, reason: str) -> None:
     result = run_command("serve", "--model", trained, "--port", "0", "--token", token)
     assert result.exit_code == 2
     assert reason in result.stderr

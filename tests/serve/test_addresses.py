@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from leafzoom.serve import addresses
-from leafzoom.serve.addresses import listening_lines, qr_code
+from leafzoom.serve.addresses import can_show_qr_code, listening_lines, qr_code
 
 URL = "http://192.168.1.7:8000/?token=in-the-orchard"
 
@@ -74,3 +74,11 @@ def test_the_qr_code_is_read_as_the_address() -> None:
 def test_without_segno_there_is_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segno", None)
     assert qr_code(URL) is None
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("utf-8", True), ("cp437", True), ("cp1252", False), ("ascii", False), (None, False)],
+)
+def test_a_terminal_without_blocks_shows_no_code(encoding: str | None, shown: bool) -> None:
+    assert can_show_qr_code(encoding) == shown

@@ -247,9 +247,7 @@ def test_head_is_get_without_a_body(service: ServiceProcess, path: str) -> None:
         ("POST", "/app.js", "GET, HEAD"),
     ],
 )
-def test_a_wrong_method_is_405(
-    service: ServiceProcess, method: str, path: str, allow: str
-) -> None:
+def test_a_wrong_method_is_405(service: ServiceProcess, method: str, path: str, allow: str) -> None:
     answer = httpx.request(method, service.url + path)
     assert answer.status_code == 405
     assert answer.headers["allow"] == allow

@@ -308,7 +308,13 @@ def test_other_texts_are_no_host_names(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "path"),
-    [("/leafzoom", "/leafzoom"), ("leafzoom/", "/leafzoom"), ("/a/b/", "/a/b"), ("/", ""), ("", "")],
+    [
+        ("/leafzoom", "/leafzoom"),
+        ("leafzoom/", "/leafzoom"),
+        ("/a/b/", "/a/b"),
+        ("/", ""),
+        ("", ""),
+    ],
 )
 def test_prefixes_are_taken_as_people_write_them(text: str, path: str) -> None:
     assert parse_root_path(text) == path

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -94,3 +97,64 @@ def _wait_until_not_ready(service: ServiceProcess) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("the service stays ready after SIGTERM")
+
+
+def test_a_token_stays_out_of_logs(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a terminal shows the address with it."""
+    monkeypatch.setenv("LEAFZOOM_TOKEN", "in-the-orchard")
+    process = ServiceProcess(trained)
+    try:
+        assert process.get("/api/v1/model").status_code == 401
+        assert "in-the-orchard" not in process.first_lines
+        process.get("/?token=in-the-orchard")
+    finally:
+        process.stop()
+
+    assert process.process.stderr
+    assert "in-the-orchard" not in process.process.stderr.read()
+
+
+def test_a_short_token_is_warned_of(trained: Path) -> None:
+    process = ServiceProcess(trained, "--token", "leaf")
+    process.stop()
+    assert "a token of 4 characters can be guessed" in process.first_lines
+
+
+CONFINEMENT = """
+mount -o remount,ro,bind / && mount -t tmpfs -o mode=1777,size=200m tmpfs /mnt || exit 99
+exec setpriv --reuid=54321 --regid=54321 --clear-groups --no-new-privs \
+    --inh-caps=-all,+dac_read_search --ambient-caps=+dac_read_search \
+    env -i "PATH=$PATH" "PYTHONPATH=$PYTHONPATH" TMPDIR=/mnt taskset -c "$0" "$@"
+"""
+
+
+def confined(cpu: int) -> list[str]:
+    """The words before a command that run it as a container does.
+
+    The root is read-only but for a temporary folder, the user has no name, no home and no right to
+    write, and there is one CPU. The right to read everything stays, as Python may be in root's home.
+    """
+    return ["unshare", "--mount", "sh", "-c", CONFINEMENT, str(cpu)]
+
+
+def test_a_read_only_root_an_unknown_user_no_home_and_one_cpu(
+    trained: Path, photo_bytes: bytes
+) -> None:
+    prefix = confined(min(os.sched_getaffinity(0)))
+    programs = ("unshare", "setpriv", "taskset")
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing or subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs root, the right to mount, and util-linux's unshare, setpriv, taskset")
+
+    process = ServiceProcess(trained, prefix=prefix)
+    try:
+        status = Path(f"/proc/{process.process.pid}/status").read_text()
+        answer = process.post_photos(("a.jpg", photo_bytes + bytes(3 * 2**20)))
+    finally:
+        process.stop()
+
+    assert "Uid:\t54321\t54321" in status
+    assert answer.status_code == 200, answer.text
+    assert process.process.returncode == 0
+    assert process.process.stderr
+    assert process.process.stderr.read() == ""

@@ -17,9 +17,7 @@ from serve.service_process import ServiceProcess
 LARGE = 3 * 2**20
 
 
-def test_a_folder_with_room_has_no_problem(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_with_room_has_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert temporary_folder_problem(1000) is None
     assert list(tmp_path.iterdir()) == []

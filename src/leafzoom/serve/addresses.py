@@ -6,10 +6,12 @@ import io
 import ipaddress
 import socket
 
-__all__ = ["listening_lines", "qr_code"]
+__all__ = ["can_show_qr_code", "listening_lines", "qr_code"]
 
 # Documentation addresses: nothing is sent to them.
 _OUTSIDE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+
+_BLOCKS = "▀▄█"
 
 # White on black, whatever the terminal's own colours.
 _QR_COLOURS = "\x1b[97;40m"
@@ -39,6 +41,15 @@ def listening_lines(host: str, port: int, *, query: str = "", scannable: bool) -
     if code:
         lines.append(code)
     return lines
+
+
+def can_show_qr_code(encoding: str | None) -> bool:
+    """Whether a terminal's encoding has the blocks that a QR code is drawn with."""
+    try:
+        _BLOCKS.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def qr_code(text: str) -> str | None:

@@ -20,7 +20,7 @@ from leafzoom.inference.loading import open_network
 from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
 from leafzoom.serve.access import LOOPBACK_HOSTS, Access
-from leafzoom.serve.addresses import listening_lines
+from leafzoom.serve.addresses import can_show_qr_code, listening_lines
 from leafzoom.serve.app import create_app
 from leafzoom.serve.proxy import ProxySettings
 from leafzoom.serve.service import Service
@@ -88,8 +88,9 @@ def run_server(
     # A token is shown to the person at the terminal, and kept out of logs.
     is_terminal = sys.stdout.isatty()
     query = f"/?{urlencode({'token': token})}" if token and is_terminal else ""
+    scannable = is_terminal and can_show_qr_code(sys.stdout.encoding)
     bound_port = listener.getsockname()[1]
-    for line in listening_lines(host, bound_port, query=query, scannable=is_terminal):
+    for line in listening_lines(host, bound_port, query=query, scannable=scannable):
         echo(line)
 
     # uvicorn would log the start and the end; the line above is enough.
