@@ -132,7 +132,7 @@ def confined(cpu: int) -> list[str]:
     """The words before a command that run it as a container does.
 
     The root is read-only but for a temporary folder, the user has no name, no home and no right to
-    write, and there is one CPU. The right to read everything stays, as Python may be in root's home.
+    write, and there is one CPU. Everything may be read, as Python may be in root's home.
     """
     return ["unshare", "--mount", "sh", "-c", CONFINEMENT, str(cpu)]
 
