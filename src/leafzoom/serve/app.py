@@ -101,7 +101,8 @@ class _Page:
             return
 
         allow = ", ".join(sorted(methods or {"GET", "HEAD"}))
-        answer = refusal(405, f"the method has to be one of {allow}", headers={"Allow": allow})
+        detail = f"the method has to be {allow.replace(', ', ' or ')}"
+        answer = refusal(405, detail, headers={"Allow": allow})
         await answer(scope, receive, send)
 
     def _methods_of(self, scope: Scope) -> set[str]:
