@@ -166,6 +166,15 @@ def test_photos_need_the_token(client: TestClient, photo_bytes: bytes) -> None:
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("host", ["x/live?", "127.0.0.1/live?", "127.0.0.1/style.css#"])
+@pytest.mark.parametrize("path", ["/api/v1/model", "/live/../api/v1/model", "//live", "/live/"])
+def test_an_odd_host_or_path_does_not_pass_for_an_open_one(
+    client: TestClient, host: str, path: str
+) -> None:
+    """Starlette's `request.url` is put together with the host that the client sends."""
+    assert client.get(path, headers={"host": host}).status_code in (401, 403)
+
+
 @pytest.mark.parametrize("path", ["/live", "/ready", "/style.css", "/icon.svg"])
 def test_states_and_the_look_of_the_page_need_no_token(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200

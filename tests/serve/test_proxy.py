@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,7 +180,8 @@ def caddy(folder: Path, service: ServiceProcess, certificate: Path) -> Iterator[
         yield Proxy(port, "http", client)
 
 
-PROXIES = {
+StartProxy = Callable[[Path, ServiceProcess, Path], AbstractContextManager[Proxy]]
+PROXIES: dict[str, StartProxy] = {
     "the documented nginx": nginx_with_tls,
     "nginx by default": nginx_by_default,
     "nginx that keeps the prefix": nginx_with_the_prefix,
@@ -203,8 +204,8 @@ def proxy(
     certificate: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Proxy]:
-    start: Callable[..., object] = PROXIES[request.param]
-    with start(tmp_path_factory.mktemp("proxy"), proxied, certificate) as proxy:  # type: ignore[attr-defined]
+    folder = tmp_path_factory.mktemp("proxy")
+    with PROXIES[request.param](folder, proxied, certificate) as proxy:
         yield proxy
 
 

@@ -140,7 +140,8 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
 
 def _access_refusal(request: Request, access: Access) -> Response | None:
     """The answer to a request that may not ask; None for one that may."""
-    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    # Not of `request.url`, which is put together with whatever host the client names.
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     if path in _STATE_PATHS:
         return None
 
