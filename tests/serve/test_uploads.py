@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 import time
@@ -11,9 +12,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from leafzoom.serve.limits import BodyTimeout, Limits
+from leafzoom.serve.limits import BodyTimeout, Limits, NoSpaceError
 from leafzoom.serve.uploads import discard_body, read_form, uploaded_photos
 from serve.service_process import ServiceProcess
 
@@ -248,6 +250,44 @@ def test_a_body_of_a_byte_now_and_then_is_ended(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(TimeoutError):
         asyncio.run(read_on())
     assert now == 40
+
+
+def test_a_fast_start_does_not_earn_a_place_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 MB at once, then a byte now and then."""
+    now = 0.0
+    monkeypatch.setattr("leafzoom.serve.limits.time.monotonic", lambda: now)
+    parts = [bytes(100 * 2**20)]
+
+    async def receive() -> dict[str, object]:
+        nonlocal now
+        now += 20
+        return {"type": "http.request", "body": parts.pop() if parts else b"x", "more_body": True}
+
+    timed = BodyTimeout(receive, stall_s=30, bytes_per_s=1000)  # type: ignore[arg-type]
+
+    async def read_on() -> None:
+        while now < 1000:
+            await timed()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(read_on())
+    assert now == 60
+
+
+@pytest.mark.parametrize("failure_at", [1, 2])
+def test_a_disk_that_fills_up_with_the_last_bytes_is_said_too(
+    monkeypatch: pytest.MonkeyPatch, failure_at: int
+) -> None:
+    """Writing fails with the last part, or afterwards, when what was buffered is flushed."""
+    failing = {1: "write", 2: "seek"}[failure_at]
+
+    async def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(UploadFile, failing, full)
+    request = request_in_parts([PART_HEADER + bytes(2 * 2**20) + b"\r\n--b--\r\n"], 0)
+    with pytest.raises(NoSpaceError, match=r"No space left on device.*TMPDIR"):
+        asyncio.run(read_form(request, LIMITS))
 
 
 @pytest.mark.slow

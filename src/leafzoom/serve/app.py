@@ -69,7 +69,7 @@ def create_app(service: Service, *, root_path: str = "") -> FastAPI:
     add_api_routes(app, service)
     add_state_routes(app, service)
     if service.access.needs_token:
-        add_sign_in_route(app, service.access)
+        add_sign_in_route(app, service.access, service.limits)
     _add_middleware(app, service)
 
     # The last one added is the first one to see a request.

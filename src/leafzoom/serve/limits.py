@@ -179,12 +179,13 @@ class BodyLimit:
 class BodyTimeout:
     """Wraps an ASGI application's `receive`, and ends a body that stalls, not one that is slow.
 
-    As in Apache's mod_reqtimeout, each received byte moves the end.
+    As in Apache's mod_reqtimeout, each received byte moves the end; never further away than
+    `stall_s`, so that no fast start earns the right to hold a place for hours.
 
     Args:
         receive: what is wrapped.
-        stall_s: how long one message may take.
-        bytes_per_s: the slowest body, on average and after `stall_s`.
+        stall_s: how long nothing may come.
+        bytes_per_s: the slowest body, on average over some `stall_s`.
     """
 
     def __init__(self, receive: Receive, *, stall_s: float, bytes_per_s: int) -> None:
@@ -200,7 +201,8 @@ class BodyTimeout:
             TimeoutError: it did not come in time.
         """
         remaining_s = max(self._deadline - time.monotonic(), 0)
-        message = await asyncio.wait_for(self._receive(), min(remaining_s, self._stall_s))
+        message = await asyncio.wait_for(self._receive(), remaining_s)
 
-        self._deadline += len(message.get("body", b"")) / self._bytes_per_s
+        earned_s = len(message.get("body", b"")) / self._bytes_per_s
+        self._deadline = min(self._deadline + earned_s, time.monotonic() + self._stall_s)
         return message

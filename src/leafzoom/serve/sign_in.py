@@ -7,9 +7,11 @@ from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.requests import ClientDisconnect
 
 from leafzoom.serve.access import COOKIE, Access
-from leafzoom.serve.limits import BodyLimit, TooLargeError
+from leafzoom.serve.limits import Limits, TooLargeError
+from leafzoom.serve.uploads import limited_body
 
 __all__ = ["add_sign_in_route", "token_refusal"]
 
@@ -23,16 +25,15 @@ _WRONG_TOKEN = '<p class="bad" role="alert">This is not the token: try again.</p
 _DETAIL = "this service needs its token: send it as `Authorization: Bearer TOKEN`"
 
 
-def add_sign_in_route(app: FastAPI, access: Access) -> None:
+def add_sign_in_route(app: FastAPI, access: Access, limits: Limits) -> None:
     """Add what the form of the sign-in page is sent to."""
 
     @app.post("/sign-in", include_in_schema=False)
     async def sign_in(request: Request) -> Response:
         """Set the cookie for the right token."""
-        limited_request = Request(request.scope, BodyLimit(request.receive, _MAX_FORM_BYTES))
         try:
-            content = await limited_request.body()
-        except TooLargeError:
+            content = await limited_body(request, limits, _MAX_FORM_BYTES).body()
+        except (TooLargeError, TimeoutError, ClientDisconnect):
             return _sign_in_page(wrong=True)
 
         token = parse_qs(content.decode(errors="replace")).get("token", [""])[0].strip()

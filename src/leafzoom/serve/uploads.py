@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from pathlib import PurePosixPath, PureWindowsPath
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from leafzoom.serve.limits import BodyLimit, BodyTimeout, Limits, NoSpaceError, TooLargeError
 from leafzoom.serve.temporary_folder import upload_advice
 
-__all__ = ["discard_body", "photo_name", "read_form", "uploaded_photos"]
+__all__ = ["discard_body", "limited_body", "photo_name", "read_form", "uploaded_photos"]
 
 _FIELD = "photos"
 _MAX_FIELDS = 4
@@ -30,7 +31,7 @@ async def discard_body(request: Request, limits: Limits) -> None:
         TooLargeError: the body is beyond the limit.
         TimeoutError: it stalls.
     """
-    async for _ in _limited(request, limits).stream():
+    async for _ in limited_body(request, limits, limits.body_bytes).stream():
         pass
 
 
@@ -45,14 +46,14 @@ async def read_form(request: Request, limits: Limits) -> FormData:
     """
     _check_headers(request, limits)
 
-    limited_request = _limited(request, limits)
+    stream = limited_body(request, limits, limits.body_bytes).stream()
     try:
-        form = await _parsed_form(limited_request, limits)
+        form = await _parsed_form(request.headers, stream, limits)
     except TimeoutError:
         raise
     except OSError as error:
         # A client hears the answer only after it has sent its body.
-        async for _ in limited_request.stream():
+        async for _ in stream:
             pass
         raise NoSpaceError(upload_advice(error)) from error
 
@@ -62,6 +63,16 @@ async def read_form(request: Request, limits: Limits) -> FormData:
         await form.close()
         raise
     return form
+
+
+def limited_body(request: Request, limits: Limits, max_bytes: int) -> Request:
+    """The request with a body that ends at the limits of time and at a number of bytes."""
+    timed = BodyTimeout(
+        request.receive,
+        stall_s=limits.upload_stall_s,
+        bytes_per_s=limits.upload_bytes_per_s,
+    )
+    return Request(request.scope, BodyLimit(timed, max_bytes))
 
 
 def uploaded_photos(form: FormData) -> list[UploadFile]:
@@ -113,18 +124,15 @@ def _extended_name(header: bytes) -> str | None:
     return None
 
 
-def _limited(request: Request, limits: Limits) -> Request:
-    """The request with a body that ends at the limits of size and time."""
-    timed = BodyTimeout(
-        request.receive,
-        stall_s=limits.upload_stall_s,
-        bytes_per_s=limits.upload_bytes_per_s,
-    )
-    return Request(request.scope, BodyLimit(timed, limits.body_bytes))
-
-
-async def _parsed_form(request: Request, limits: Limits) -> FormData:
+async def _parsed_form(
+    headers: Headers, stream: AsyncGenerator[bytes, None], limits: Limits
+) -> FormData:
     """The form; the parser writes large files to the disk.
+
+    Args:
+        headers: of the request.
+        stream: its body, in parts.
+        limits: of the service.
 
     Raises:
         TooLargeError: the body or the number of photos is beyond the limits.
@@ -132,8 +140,8 @@ async def _parsed_form(request: Request, limits: Limits) -> FormData:
         OSError: the temporary folder cannot take the photos.
     """
     parser = _PhotoFormParser(
-        request.headers,
-        request.stream(),
+        headers,
+        stream,
         max_files=limits.photos,
         max_fields=_MAX_FIELDS,
     )
