@@ -59,7 +59,7 @@ def test_the_network_address_is_one_of_this_machine() -> None:
 def test_the_qr_code_is_read_as_the_address() -> None:
     """By OpenCV, from the picture that the terminal shows."""
     query = "/?token=in-the-orchard"
-    code = listening_lines("0.0.0.0", 8000, query=query, scannable=True)[-1]
+    code = listening_lines("0.0.0.0", 8000, path=query, scannable=True)[-1]
     text = re.sub(r"\x1b\[[\d;]*m", "", code)
 
     rows = []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from leafzoom.commands.options import model_option
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 
 __all__ = ["serve"]
+
+_TOKEN_VARIABLE = "LEAFZOOM_TOKEN"
 
 
 @click.command()
@@ -28,7 +32,7 @@ __all__ = ["serve"]
 )
 @click.option(
     "--token",
-    envvar="LEAFZOOM_TOKEN",
+    envvar=_TOKEN_VARIABLE,
     metavar="TOKEN",
     help="Ask for this secret. Better in the variable LEAFZOOM_TOKEN, which others cannot list.",
 )
@@ -49,7 +53,7 @@ __all__ = ["serve"]
     "--proxy-headers/--no-proxy-headers",
     default=True,
     show_default=True,
-    help="Believe X-Forwarded-For and X-Forwarded-Proto of the proxies below.",
+    help="Believe X-Forwarded-For, -Proto and -Host of the proxies below.",
 )
 @click.option(
     "--forwarded-allow-ips",
@@ -82,6 +86,10 @@ def serve(
     # Imported late, so that other commands start without the web framework.
     from leafzoom.serve.proxy import ProxySettings, parse_allowed_host, parse_root_path
     from leafzoom.serve.server import run_server
+
+    # click takes an empty variable for none, which would open the service.
+    if token is None and os.environ.get(_TOKEN_VARIABLE) == "":
+        token = ""
 
     proxy = ProxySettings(
         allowed_hosts=tuple(parse_allowed_host(name) for name in allowed_hosts),

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-__all__ = ["COOKIE", "LOOPBACK_HOSTS", "Access"]
+__all__ = ["COOKIE", "Access", "is_loopback"]
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+_LOOPBACK_NAME = "localhost"
 COOKIE = "leafzoom_session"
 
 _AUTHORITY = re.compile(r"[\w.-]+(:\d+)?|\[[\da-fA-F:.]+\](:\d+)?")
@@ -57,7 +57,7 @@ class Access:
         host = _parse_authority(request.headers.get("host", "127.0.0.1"))
         if host is None:
             return False
-        if self._any_host or host.name in LOOPBACK_HOSTS or _is_address(host.name):
+        if self._any_host or host.name == _LOOPBACK_NAME or _is_address(host.name):
             return True
         return self._is_allowed(host.name)
 
@@ -104,8 +104,9 @@ class Access:
         if self._is_allowed(page.name):
             return True
 
-        # The host as the browser knows it may be in the proxy's header. A page of another site
-        # cannot send that header: browsers would ask for permission first, and get none.
+        # The host as the browser knows it may be in the header of a trusted proxy: that of others
+        # is removed. A page of another site could not send it either: browsers would ask for
+        # permission first, and get none.
         forwarded = headers.get("x-forwarded-host", "").split(",")
         for text in (headers.get("host", ""), *forwarded):
             host = _parse_authority(text.strip())
@@ -133,6 +134,14 @@ class _Authority:
     def with_port(self, default: int | None) -> tuple[str, int | None]:
         """The name and the port, `default` where none is named."""
         return self.name, self.port or default
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address or name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == _LOOPBACK_NAME
 
 
 def _parse_authority(text: str) -> _Authority | None:

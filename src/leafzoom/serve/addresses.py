@@ -6,6 +6,8 @@ import io
 import ipaddress
 import socket
 
+from leafzoom.serve.access import is_loopback
+
 __all__ = ["can_show_qr_code", "listening_lines", "qr_code"]
 
 # Documentation addresses: nothing is sent to them.
@@ -18,26 +20,26 @@ _QR_COLOURS = "\x1b[97;40m"
 _END_COLOURS = "\x1b[0m"
 
 
-def listening_lines(host: str, port: int, *, query: str = "", scannable: bool) -> list[str]:
+def listening_lines(host: str, port: int, *, path: str = "", scannable: bool) -> list[str]:
     """What `leafzoom serve` prints when it listens.
 
     Args:
         host: the address that is listened on; all of the machine's for `0.0.0.0` and `::`.
         port: that is listened on.
-        query: behind the address, with its question mark.
+        path: behind the address: the prefix and the query of the page, where there are any.
         scannable: whether a QR code may be shown, where other devices can reach the address.
     """
     everywhere = _is_everywhere(host)
     reachable_host = (_network_address(host) or _loopback(host)) if everywhere else host
-    url = _url(reachable_host, port) + query
+    url = _url(reachable_host, port) + path
     lines = [f"leafzoom listens on {url} (stop it with Ctrl+C)"]
 
     if everywhere and reachable_host == _loopback(host):
-        lines.append("This machine is in no network now: other devices cannot reach it.")
+        lines.append("No address in a network was found: other devices may not reach this one.")
     elif everywhere:
-        lines.append(f"On this machine: {_url(_loopback(host), port)}{query}")
+        lines.append(f"On this machine: {_url(_loopback(host), port)}{path}")
 
-    code = qr_code(url) if scannable and not _is_loopback(reachable_host) else None
+    code = qr_code(url) if scannable and not is_loopback(reachable_host) else None
     if code:
         lines.append(code)
     return lines
@@ -85,7 +87,23 @@ def _network_address(host: str) -> str | None:
                 address = str(probe.getsockname()[0])
         except OSError:
             continue
-        if not _is_loopback(address) and not _is_everywhere(address):
+        if not is_loopback(address) and not _is_everywhere(address):
+            return address
+    return _address_by_name()
+
+
+def _address_by_name() -> str | None:
+    """An IPv4 address of the machine by its name; None where it has none but loopback's.
+
+    A machine that is its own network, as a hotspot in the field, has no way out.
+    """
+    try:
+        addresses = socket.gethostbyname_ex(socket.gethostname())[2]
+    except (OSError, UnicodeError):
+        return None
+
+    for address in addresses:
+        if not is_loopback(address):
             return address
     return None
 
@@ -99,10 +117,3 @@ def _is_everywhere(host: str) -> bool:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return host == ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

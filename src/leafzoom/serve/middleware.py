@@ -1,11 +1,38 @@
-"""ASGI middleware around the whole application: the path prefix, and HEAD."""
+"""ASGI middleware around the whole application: a proxy's headers, the path prefix, and HEAD."""
 
 from __future__ import annotations
 
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-__all__ = ["HeadMiddleware", "RootPathMiddleware"]
+__all__ = ["ForwardedHeadersMiddleware", "HeadMiddleware", "RootPathMiddleware"]
+
+_FORWARDED = b"x-forwarded-"
+
+
+class ForwardedHeadersMiddleware:
+    """Believes the headers `X-Forwarded-…` of trusted proxies, and removes those of others.
+
+    uvicorn's own middleware reads two of them; the application reads X-Forwarded-Host, too.
+
+    Args:
+        app: what answers.
+        trusted: addresses and networks with commas between them, `*` for any; None for none.
+    """
+
+    def __init__(self, app: ASGIApp, trusted: str | None) -> None:
+        self._proxied = ProxyHeadersMiddleware(app, trusted or [])  # type: ignore[arg-type]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, with the scheme and the client that a trusted proxy tells."""
+        client = scope.get("client")
+        address = client[0] if client else None
+        if scope["type"] == "http" and address not in self._proxied.trusted_hosts:
+            others = [pair for pair in scope["headers"] if not pair[0].startswith(_FORWARDED)]
+            scope = {**scope, "headers": others}
+
+        await self._proxied(scope, receive, send)  # type: ignore[arg-type]
 
 
 class RootPathMiddleware:

@@ -13,7 +13,7 @@ LOCAL_PROXIES = "127.0.0.1,::1"
 """Addresses of proxies on this machine."""
 
 _HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?|\*|\[[\da-f:.]+\]")
-_ROOT_PATH = re.compile(r"(/[\w.~-]+)+")
+_ROOT_PATH = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 _API_PATH = "/api/v1/"
 
 
@@ -26,7 +26,8 @@ class ProxySettings:
             whose pages may send photos.
         root_path: the prefix of all paths, as `parse_root_path` gives it.
         forwarded_allow_ips: addresses and networks, separated by commas, whose headers
-            X-Forwarded-For and X-Forwarded-Proto are believed, as in uvicorn; None for none.
+            X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are believed, the first two
+            as in uvicorn; None for none.
     """
 
     allowed_hosts: tuple[str, ...] = ()

@@ -19,9 +19,11 @@ from leafzoom.errors import LeafzoomError, ModelError, UsageError
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
-from leafzoom.serve.access import LOOPBACK_HOSTS, Access
+from leafzoom.serve.access import Access, is_loopback
 from leafzoom.serve.addresses import can_show_qr_code, listening_lines
 from leafzoom.serve.app import create_app
+from leafzoom.serve.connections import TimedProtocol
+from leafzoom.serve.middleware import ForwardedHeadersMiddleware
 from leafzoom.serve.proxy import ProxySettings
 from leafzoom.serve.service import Service
 
@@ -77,7 +79,7 @@ def run_server(
 
     # A service of the network knows its names only if they are given.
     access = Access(
-        any_host=host not in LOOPBACK_HOSTS and not proxy.allowed_hosts,
+        any_host=not is_loopback(host) and not proxy.allowed_hosts,
         allowed_hosts=proxy.allowed_hosts,
         token=token,
     )
@@ -87,11 +89,13 @@ def run_server(
 
     # A token is shown to the person at the terminal, and kept out of logs.
     is_terminal = sys.stdout.isatty()
-    query = f"/?{urlencode({'token': token})}" if token and is_terminal else ""
+    path = _page_path(proxy.root_path, token if is_terminal else None)
     scannable = is_terminal and can_show_qr_code(sys.stdout.encoding)
     bound_port = listener.getsockname()[1]
-    for line in listening_lines(host, bound_port, query=query, scannable=scannable):
+    for line in listening_lines(host, bound_port, path=path, scannable=scannable):
         echo(line)
+    if token is None and not is_loopback(host):
+        echo("Everyone who reaches this address may use it: --token SECRET asks for a secret.")
 
     # uvicorn would log the start and the end; the line above is enough.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -158,6 +162,15 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _page_path(root_path: str, token: str | None) -> str:
+    """The page's path in the printed address, with the token where it is shown.
+
+    The page is below the prefix without a proxy too, and its cookie is for the prefix.
+    """
+    page = f"{root_path}/" if root_path or token else ""
+    return f"{page}?{urlencode({'token': token})}" if token else page
+
+
 def _check_token(token: str, echo: Callable[[str], None]) -> None:
     """Refuse a token that no header can hold, and warn of a short one.
 
@@ -166,20 +179,21 @@ def _check_token(token: str, echo: Callable[[str], None]) -> None:
     """
     if not re.fullmatch("[!-~]+", token):
         raise UsageError(
-            "--token has to be of letters, digits and signs of ASCII, without spaces, "
-            f"not {len(token)} characters with others"
+            "--token has to be letters, digits and signs of ASCII, without spaces"
             if token
-            else "--token is empty: name one"
+            else "--token or LEAFZOOM_TOKEN is empty: give a secret, or leave it out"
         )
     if len(token) < _GUESSED_TOKEN_LENGTH:
         echo(f"leafzoom: a token of {len(token)} characters can be guessed: take a longer one")
 
 
 def _configuration(service: Service, proxy: ProxySettings) -> uvicorn.Config:
+    app = create_app(service, root_path=proxy.root_path)
     return uvicorn.Config(
-        create_app(service, root_path=proxy.root_path),
-        proxy_headers=proxy.forwarded_allow_ips is not None,
-        forwarded_allow_ips=proxy.forwarded_allow_ips,
+        ForwardedHeadersMiddleware(app, proxy.forwarded_allow_ips),
+        http=TimedProtocol,
+        ws="none",
+        proxy_headers=False,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
