@@ -44,7 +44,22 @@ def test_a_machine_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(addresses, "_network_address", lambda host: None)
     first, second = listening_lines("0.0.0.0", 8000, scannable=True)
     assert "http://127.0.0.1:8000" in first
-    assert "in no network" in second
+    assert "other devices may not reach this one" in second
+
+
+def test_a_machine_without_a_way_out_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a laptop whose hotspot is the network."""
+
+    def no_way(*_: object) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    names = ("laptop", [], ["127.0.1.1", "192.168.137.1"])
+    monkeypatch.setattr(addresses.socket, "socket", no_way)
+    monkeypatch.setattr(addresses.socket, "gethostbyname_ex", lambda name: names)
+    assert addresses._network_address("0.0.0.0") == "192.168.137.1"
+
+    monkeypatch.setattr(addresses.socket, "gethostbyname_ex", no_way)
+    assert addresses._network_address("0.0.0.0") is None
 
 
 def test_the_network_address_is_one_of_this_machine() -> None:
@@ -58,8 +73,8 @@ def test_the_network_address_is_one_of_this_machine() -> None:
 @pytest.mark.usefixtures("network")
 def test_the_qr_code_is_read_as_the_address() -> None:
     """By OpenCV, from the picture that the terminal shows."""
-    query = "/?token=in-the-orchard"
-    code = listening_lines("0.0.0.0", 8000, path=query, scannable=True)[-1]
+    path = "/?token=in-the-orchard"
+    code = listening_lines("0.0.0.0", 8000, path=path, scannable=True)[-1]
     text = re.sub(r"\x1b\[[\d;]*m", "", code)
 
     rows = []

@@ -283,6 +283,22 @@ def test_the_cookie_is_for_the_prefix_and_for_tls(
     assert "secure" not in direct.headers["set-cookie"].lower()
 
 
+def test_a_proxy_that_is_not_trusted_does_not_tell_the_scheme(trained: Path) -> None:
+    """Though it is on this machine, and the page that it tells of may not send photos."""
+    process = ServiceProcess(trained, "--no-proxy-headers", "--token", "in-the-orchard")
+    forwarded = {"x-forwarded-proto": "https", "x-forwarded-host": NAME}
+    bearer = {"authorization": "Bearer in-the-orchard", "origin": f"https://{NAME}"}
+    try:
+        page = process.get("/?token=in-the-orchard", headers=forwarded)
+        foreign = process.get("/api/v1/model", headers={**forwarded, **bearer})
+    finally:
+        process.stop()
+
+    assert page.status_code == 303
+    assert "secure" not in page.headers["set-cookie"].lower()
+    assert foreign.status_code == 403
+
+
 # What the command line takes.
 
 

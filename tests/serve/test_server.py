@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -112,6 +115,41 @@ def test_a_token_stays_out_of_logs(trained: Path, monkeypatch: pytest.MonkeyPatc
 
     assert process.process.stderr
     assert "in-the-orchard" not in process.process.stderr.read()
+
+
+def shown_at_a_terminal(trained: Path, *options: str, until: str) -> str:
+    """What a service of the network prints at a terminal, until a pattern comes."""
+    command = [sys.executable, "-m", "leafzoom", "serve", "--model", str(trained)]
+    command += ["--host", "0.0.0.0", "--port", "0", *options]
+    own_end, terminal = pty.openpty()
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    process = subprocess.Popen(command, stdout=terminal, env=environment)
+    os.close(terminal)
+
+    content = b""
+    try:
+        while not re.search(until, content.decode(errors="replace")):
+            content += os.read(own_end, 65536)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(own_end)
+    return content.decode()
+
+
+def test_a_terminal_shows_the_whole_address_and_its_qr_code(trained: Path) -> None:
+    """With the prefix, where the page's cookie is for."""
+    options = ("--token", "in-the-orchard", "--root-path", "leafzoom")
+    shown = shown_at_a_terminal(trained, *options, until="▀\x1b\\[0m|may not reach this one")
+
+    address = r"http://[\d.]+:\d+/leafzoom/\?token=in-the-orchard \(stop it"
+    assert re.search(address, shown.splitlines()[0])
+    assert "On this machine" not in shown or "█" in shown
+
+
+def test_a_service_that_is_open_to_a_network_says_so(trained: Path) -> None:
+    shown = shown_at_a_terminal(trained, until="--token.*\n")
+    assert "Everyone who reaches this address may use it: --token SECRET" in shown
 
 
 def test_a_short_token_is_warned_of(trained: Path) -> None:
