@@ -62,8 +62,10 @@ def test_from_the_token_to_the_zooms(page: Page, address: str, leaves: Path) -> 
     assert "not the token" in page.locator("[role=alert]").inner_text()
     keep_picture(page, "sign-in.png")
 
+    # The page listens for photos once its script has run, which the end of its loading waits for.
     sign_in(page, TOKEN)
     page.wait_for_selector("#choose", state="attached")
+    page.wait_for_load_state("load")
     assert page.url == address
 
     choose(page, leaf(leaves))
@@ -83,7 +85,7 @@ def test_an_address_with_the_token_opens_the_page(page: Page, address: str) -> N
     page.goto(f"{address}?token={TOKEN}")
     page.wait_for_selector("#choose", state="attached")
     assert page.url == address
-    assert "leafzoom" in page.locator("#model").inner_text()
+    page.wait_for_selector("#model:has-text('leafzoom')")
 
 
 def test_axe_has_nothing_serious_to_say_of_the_sign_in(page: Page, address: str) -> None:
