@@ -117,6 +117,13 @@ def test_a_token_stays_out_of_logs(trained: Path, monkeypatch: pytest.MonkeyPatc
     assert "in-the-orchard" not in process.process.stderr.read()
 
 
+@pytest.mark.slow
+def test_a_connection_on_which_nothing_comes_is_closed(service: ServiceProcess) -> None:
+    """After half a minute; without it, receiving ends in an error here."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=120) as connection:
+        assert connection.recv(1) == b""
+
+
 def shown_at_a_terminal(trained: Path, *options: str, until: str) -> str:
     """What a service of the network prints at a terminal, until a pattern comes."""
     command = [sys.executable, "-m", "leafzoom", "serve", "--model", str(trained)]
