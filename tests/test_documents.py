@@ -26,7 +26,13 @@ DOCUMENT_IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 PRESENT_DOCUMENTS = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
 PRESENT_DOCUMENT_IDS = [str(path.relative_to(ROOT)) for path in PRESENT_DOCUMENTS]
 
-COMMAND_DOCUMENTS = ("README.md", "MODEL_CARD.md", "weights/README.md", "docs/recipes.md")
+COMMAND_DOCUMENTS = (
+    "README.md",
+    "MODEL_CARD.md",
+    "weights/README.md",
+    "docs/recipes.md",
+    "docs/serving.md",
+)
 
 # First parts of the paths that readers have, or that commands write.
 READERS_FOLDERS = {"RUN", "RUNS", "RESULTS", "demo", "klrc", "runs", "shared", "train_images"}

@@ -264,7 +264,9 @@ def test_truncated_missing_folder_and_huge(tmp_path: Path) -> None:
         read_source(tmp_path, 64)
 
     Image.new("1", (13_000, 10_000)).save(tmp_path / "huge.png")
-    with pytest.raises(PhotoError, match="13000 x 10000 pixels and at most 120 million"):
+    with pytest.raises(
+        PhotoError, match="too large: 13000 x 10000 pixels, and at most 120 million"
+    ):
         read_source(tmp_path / "huge.png", 64)
 
 

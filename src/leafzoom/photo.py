@@ -169,7 +169,7 @@ def _upright_from_memory(photo: Image.Image | NDArray[np.uint8]) -> Image.Image:
         )
     if not 0 < image.width * image.height <= MAX_PIXELS:
         raise PhotoError(
-            f"the photo has {image.width} x {image.height} pixels and at most "
+            f"the photo is too large: {image.width} x {image.height} pixels, and at most "
             f"{MAX_PIXELS / 1e6:.0f} million are read"
         )
 
@@ -238,7 +238,7 @@ def _read_content(photo: Path | bytes, name: str) -> bytes:
 
     if size > MAX_BYTES:
         raise PhotoError(
-            f"{name} has {size} bytes and at most {MAX_BYTES} are read: make it smaller"
+            f"{name} is too large: {size} bytes, and at most {MAX_BYTES} are read: make it smaller"
         )
     return photo.read_bytes() if isinstance(photo, Path) else photo
 
@@ -272,8 +272,8 @@ def _check_image(image: Image.Image, content: bytes, name: str, limits: _PixelLi
     limit = limits.of(image)
     if width * height > limit:
         raise PhotoError(
-            f"{name} has {width} x {height} pixels and at most {limit / 1e6:.0f} million are read: "
-            "make it smaller"
+            f"{name} is too large: {width} x {height} pixels, and at most "
+            f"{limit / 1e6:.0f} million are read: make it smaller"
         )
 
 

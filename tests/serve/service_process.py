@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -21,11 +22,17 @@ _POLL_SECONDS = 0.05
 
 
 class ServiceProcess:
-    """`leafzoom serve` on a free port; ready when the constructor returns."""
+    """`leafzoom serve` on a free port; ready when the constructor returns.
 
-    def __init__(self, model: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "leafzoom", "serve", "--port", "0", "--model", str(model)]
-        command += options
+    Args:
+        model: that it serves.
+        options: of the command.
+        prefix: words before the command, of programs that run it.
+    """
+
+    def __init__(self, model: Path, *options: str, prefix: Sequence[str] = ()) -> None:
+        command = [*prefix, sys.executable, "-m", "leafzoom", "serve"]
+        command += ["--port", "0", "--model", str(model), *options]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

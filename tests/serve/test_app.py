@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 import subprocess
 import sys
 from importlib import resources
@@ -147,7 +148,7 @@ def test_the_page_loads_only_its_own_assets(service: ServiceProcess) -> None:
 
     page_folder = resources.files("leafzoom.serve") / "page"
     files = {file.name for file in page_folder.iterdir()}
-    assert loaded == files - {"index.html"}
+    assert loaded == files - {"index.html", "sign-in.html"}
 
 
 @pytest.mark.parametrize(
@@ -195,3 +196,65 @@ def test_random_requests_get_answers_as_documented(service: ServiceProcess) -> N
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+
+
+# HTTP as health checks and other programs speak it.
+
+
+def raw_answer(service: ServiceProcess, request: str) -> str:
+    """What comes back for a request in bytes, until the connection is closed."""
+    with socket.create_connection(("127.0.0.1", service.port), 60) as connection:
+        connection.sendall(request.encode())
+        content = b""
+        while part := connection.recv(65536):
+            content += part
+    return content.decode()
+
+
+@pytest.mark.parametrize("path", ["/live", "/ready"])
+def test_health_checks_need_no_host(service: ServiceProcess, path: str) -> None:
+    for head in (f"GET {path} HTTP/1.0\r\n", f"HEAD {path} HTTP/1.0\r\n"):
+        assert raw_answer(service, f"{head}\r\n").startswith("HTTP/1.1 200 ")
+
+    by_another_name = f"GET {path} HTTP/1.1\r\nHost: pod.example\r\nConnection: close\r\n\r\n"
+    assert raw_answer(service, by_another_name).startswith("HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/app.js", "/live", "/ready", "/metrics", "/api/v1/model", "/api/v1/openapi.json"]
+)
+def test_head_is_get_without_a_body(service: ServiceProcess, path: str) -> None:
+    head = httpx.head(service.url + path)
+    get = service.get(path)
+
+    assert head.status_code == get.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-type"] == get.headers["content-type"]
+    if path != "/metrics":
+        assert head.headers["content-length"] == get.headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/api/v1/predictions", "POST"),
+        ("HEAD", "/api/v1/predictions", "POST"),
+        ("PUT", "/api/v1/predictions", "POST"),
+        ("POST", "/api/v1/model", "GET, HEAD"),
+        ("DELETE", "/ready", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"),
+        ("OPTIONS", "/", "GET, HEAD"),
+        ("POST", "/app.js", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_405(service: ServiceProcess, method: str, path: str, allow: str) -> None:
+    answer = httpx.request(method, service.url + path)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == allow
+
+
+def test_a_refusal_names_the_host_and_what_to_do(service: ServiceProcess) -> None:
+    answer = service.get("/", headers={"host": "leaves.example"})
+    assert answer.status_code == 403
+    assert "leaves.example" in answer.json()["detail"]
+    assert "--allowed-host" in answer.json()["detail"]

@@ -87,6 +87,36 @@ def test_a_hostile_photo_is_refused_for_less_than_an_ordinary_one_costs(
     assert service.memory_mb() - memory_before < 50
 
 
+def large_photo(file_format: str, width: int, height: int) -> bytes:
+    """A picture of many pixels and few bytes."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "green").save(file, file_format)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_a_photo_of_64_megapixels_is_read(service: ServiceProcess, file_format: str) -> None:
+    """As the largest common phones make them."""
+    answer = service.post_photos(("a.jpg", large_photo(file_format, 9280, 6960)))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()[0]["scales"][0]["box"] == [0, 0, 9280, 6960]
+
+
+@pytest.mark.parametrize(
+    ("photo", "size", "limit"),
+    [
+        (png_header(12_001, 10_000), "12001 x 10000", "66 million"),
+        (large_photo("JPEG", 12_001, 10_000), "12001 x 10000", "120 million"),
+    ],
+    ids=["PNG", "JPEG"],
+)
+def test_a_photo_of_too_many_pixels_is_called_too_large(
+    service: ServiceProcess, photo: bytes, size: str, limit: str
+) -> None:
+    (result,) = service.post_photos(("a.jpg", photo)).json()
+    assert f"is too large: {size} pixels, and at most {limit} are read" in result["error"]
+
+
 def test_more_photos_than_accepted_are_refused_with_the_time_to_try_again(
     service: ServiceProcess, six_photos: list[tuple[str, bytes]]
 ) -> None:

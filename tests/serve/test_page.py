@@ -42,6 +42,15 @@ DELAY_FIRST_ANSWER = """() => {
   };
 }"""
 
+# Files that claim a size, dropped onto the page; playwright sends no such large ones.
+LARGE_FILES = """({ count, megabytes }) => {
+  const content = new Uint8Array(megabytes * 2 ** 20);
+  const transfer = new DataTransfer();
+  for (let number = 0; number < count; number++)
+    transfer.items.add(new File([content], `${number}.jpg`));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer }));
+}"""
+
 # The service's predictions come with other values.
 CHANGE_ANSWERS = """(changes) => {
   const plainFetch = fetch;
@@ -280,9 +289,10 @@ def test_problems_are_shown(page: Page, leaves: Path, tmp_path: Path) -> None:
     choose(page, *[leaf(leaves, number) for number in range(7)])
     assert "Up to 6 photos" in status(page)
 
-    large = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": bytes(26 * 2**20)}
-    choose(page, large)
-    assert "larger than 25 MB" in status(page)
+    page.evaluate(LARGE_FILES, {"count": 1, "megabytes": 101})
+    assert "larger than 100 MB" in status(page)
+    page.evaluate(LARGE_FILES, {"count": 2, "megabytes": 76})
+    assert "Together, the photos are larger than 150 MB" in status(page)
 
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no photo")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from leafzoom.commands.options import model_option
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 
 __all__ = ["serve"]
+
+_TOKEN_VARIABLE = "LEAFZOOM_TOKEN"
 
 
 @click.command()
@@ -26,15 +30,78 @@ __all__ = ["serve"]
     metavar="C",
     help="Show all answers that are possible with this coverage.",
 )
-def serve(host: str, port: int, model: str, coverage: float | None) -> None:
+@click.option(
+    "--token",
+    envvar=_TOKEN_VARIABLE,
+    metavar="TOKEN",
+    help="Ask for this secret. Better in the variable LEAFZOOM_TOKEN, which others cannot list.",
+)
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A host name of the service, as a proxy sends it; repeatable, *.NAME for all below it.",
+)
+@click.option(
+    "--root-path",
+    default="",
+    metavar="PATH",
+    help="The prefix of all paths behind a proxy, such as /leafzoom.",
+)
+@click.option(
+    "--proxy-headers/--no-proxy-headers",
+    default=True,
+    show_default=True,
+    help="Believe X-Forwarded-For, -Proto and -Host of the proxies below.",
+)
+@click.option(
+    "--forwarded-allow-ips",
+    envvar="FORWARDED_ALLOW_IPS",
+    default="127.0.0.1,::1",
+    show_default=True,
+    metavar="LIST",
+    help="Addresses and networks of proxies, separated by commas; * for any.",
+)
+def serve(
+    host: str,
+    port: int,
+    model: str,
+    coverage: float | None,
+    token: str | None,
+    allowed_hosts: tuple[str, ...],
+    root_path: str,
+    proxy_headers: bool,
+    forwarded_allow_ips: str,
+) -> None:
     """Open a page for people and an API for programs, on this machine alone.
 
-    With --host, other machines reach the service too.
+    With --host 0.0.0.0, other machines reach the service too; give it a --token then.
 
     \b
     Example: leafzoom serve --port 8000 --coverage 0.95
+             leafzoom serve --host 0.0.0.0 --token apples-and-leaves
+             leafzoom serve --root-path /leafzoom --allowed-host leaves.example
     """
     # Imported late, so that other commands start without the web framework.
+    from leafzoom.serve.proxy import ProxySettings, parse_allowed_host, parse_root_path
     from leafzoom.serve.server import run_server
 
-    run_server(model, host=host, port=port, coverage=coverage, echo=click.echo)
+    # click takes an empty variable for none, which would open the service.
+    if token is None and os.environ.get(_TOKEN_VARIABLE) == "":
+        token = ""
+
+    proxy = ProxySettings(
+        allowed_hosts=tuple(parse_allowed_host(name) for name in allowed_hosts),
+        root_path=parse_root_path(root_path),
+        forwarded_allow_ips=forwarded_allow_ips if proxy_headers else None,
+    )
+    run_server(
+        model,
+        host=host,
+        port=port,
+        coverage=coverage,
+        token=token,
+        proxy=proxy,
+        echo=click.echo,
+    )

@@ -3,37 +3,52 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 
 from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
 
 from leafzoom import __version__
+from leafzoom.serve.access import Access
+from leafzoom.serve.middleware import HeadMiddleware, RootPathMiddleware
 from leafzoom.serve.routes import add_api_routes, add_state_routes, refusal
 from leafzoom.serve.service import Service
+from leafzoom.serve.sign_in import add_sign_in_route, token_refusal
 
 __all__ = ["create_app"]
 
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 
+_MAX_QUOTED_CHARACTERS = 100
+
+# Asked by programs that know no host name and no token.
+_STATE_PATHS = ("/live", "/ready")
+
 _LOG = logging.getLogger("leafzoom.serve")
 
 
-def create_app(service: Service) -> FastAPI:
-    """The application of a service; it is ready after a first prediction."""
+def create_app(service: Service, *, root_path: str = "") -> FastAPI:
+    """The application of a service; it is ready after a first prediction.
+
+    Args:
+        service: what is shared.
+        root_path: the prefix of all paths, see `RootPathMiddleware`.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -53,12 +68,50 @@ def create_app(service: Service) -> FastAPI:
     )
     add_api_routes(app, service)
     add_state_routes(app, service)
+    if service.access.needs_token:
+        add_sign_in_route(app, service.access, service.limits)
     _add_middleware(app, service)
 
+    # The last one added is the first one to see a request.
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(RootPathMiddleware, root_path=root_path)
+
     # The page takes every path that is no route.
-    page = resources.files("leafzoom.serve") / "page"
-    app.mount("/", StaticFiles(directory=str(page), html=True), name="page")
+    app.mount("/", _Page(tuple(app.routes)), name="page")
     return app
+
+
+class _Page:
+    """The page's files; a path of the API that was asked with another method is 405.
+
+    Args:
+        routes: of the API.
+    """
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        folder = resources.files("leafzoom.serve") / "page"
+        self._files = StaticFiles(directory=str(folder), html=True)
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        methods = self._methods_of(scope)
+        if not methods and scope["method"] == "GET":
+            await self._files(scope, receive, send)
+            return
+
+        allow = ", ".join(sorted(methods or {"GET", "HEAD"}))
+        detail = f"the method has to be {allow.replace(', ', ' or ')}"
+        answer = refusal(405, detail, headers={"Allow": allow})
+        await answer(scope, receive, send)
+
+    def _methods_of(self, scope: Scope) -> set[str]:
+        """The methods of the routes that have this path, though not this method."""
+        methods: set[str] = set()
+        for route in self._routes:
+            if isinstance(route, Route) and route.matches(scope)[0] is Match.PARTIAL:
+                methods |= route.methods or set()
+        return methods | {"HEAD"} if "GET" in methods else methods
 
 
 def _add_middleware(app: FastAPI, service: Service) -> None:
@@ -68,12 +121,8 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
     async def guard(
         request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        response: Response
-        if _is_from_other_site(request, service.hosts):
-            response = refusal(
-                403, "requests from other sites, or to other host names, are refused"
-            )
-        else:
+        response = _access_refusal(request, service.access)
+        if response is None:
             try:
                 response = await call_next(request)
             except Exception:
@@ -89,20 +138,24 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
         return response
 
 
-def _is_from_other_site(request: Request, hosts: frozenset[str] | None) -> bool:
-    """Whether a page of another site sent the request, or its host is not one of `hosts`."""
-    host = request.headers.get("host", "").lower()
+def _access_refusal(request: Request, access: Access) -> Response | None:
+    """The answer to a request that may not ask; None for one that may."""
+    # Not of `request.url`, which is put together with whatever host the client names.
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    if path in _STATE_PATHS:
+        return None
 
-    # Without the port; an IPv6 address without one ends with a bracket.
-    host_name = host if host.endswith("]") else host.rsplit(":", 1)[0]
-    if hosts is not None and host_name not in hosts:
-        return True
-
-    # Browsers name the site of the page that sends the request.
-    origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2].lower() != host:
-        return True
-
-    # Links on other sites may lead here, but their pages may not send photos.
-    is_cross_site = request.headers.get("sec-fetch-site") == "cross-site"
-    return is_cross_site and request.method != "GET"
+    if not access.takes_host(request):
+        host = request.headers.get("host", "")[:_MAX_QUOTED_CHARACTERS]
+        return refusal(
+            403,
+            f"this service does not answer to the host name {host!r}: "
+            "start it with --allowed-host and this name if it is yours",
+        )
+    if access.is_from_other_site(request):
+        return refusal(
+            403,
+            "requests from pages of other sites are refused: if it is the service's own page, "
+            "start the service with --allowed-host and the host name in the page's address",
+        )
+    return token_refusal(request, path, access)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from starlette.datastructures import FormData, UploadFile
 
@@ -16,6 +17,8 @@ from leafzoom.serve.service import Service
 from leafzoom.serve.uploads import photo_name, uploaded_photos
 
 __all__ = ["diagnose_form"]
+
+_JPEG_START = b"\xff\xd8"
 
 _Task = asyncio.Task[Prediction | FailedPhoto]
 
@@ -78,12 +81,14 @@ async def _diagnose_file(
     def decode() -> Source:
         file.file.seek(0)
         content = file.file.read()
-        return read_source(
-            content,
-            source_size,
-            jpeg_pixels=limits.jpeg_pixels,
-            other_pixels=limits.other_pixels,
-        )
+        is_reduced = content.startswith(_JPEG_START)
+        with nullcontext() if is_reduced else service.full_size_decoding:
+            return read_source(
+                content,
+                source_size,
+                jpeg_pixels=limits.jpeg_pixels,
+                other_pixels=limits.other_pixels,
+            )
 
     # Decoding in the event loop would hold up all other requests.
     try:

@@ -9,8 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from leafzoom.errors import LeafzoomError
+from leafzoom.photo import MAX_BYTES, MAX_PIXELS
 
-__all__ = ["Admission", "BodyLimit", "BusyError", "Limits", "TooLargeError", "TooSlowError"]
+__all__ = [
+    "Admission",
+    "BodyLimit",
+    "BodyTimeout",
+    "BusyError",
+    "Limits",
+    "NoSpaceError",
+    "TooLargeError",
+    "TooSlowError",
+]
 
 _FORM_OVERHEAD_BYTES = 64 * 1024
 _POLL_SECONDS = 0.01
@@ -29,31 +39,44 @@ class Limits:
     Attributes:
         photos: of a request.
         photo_bytes: of a photo.
+        request_bytes: of all photos of a request.
         jpeg_pixels: of a JPEG, which is decoded at a reduced scale.
-        other_pixels: of a photo in another format.
+        other_pixels: of a photo in another format. These are decoded at full size, one at a time:
+            with transparency, 66 million take 1.3 GB.
         concurrent_photos: that are decoded or wait for their diagnosis, over all requests; a
             request beyond that is refused with 429. The number is small, since each photo waits
             for all admitted before it.
         concurrent_uploads: requests whose body is read at the same time.
-        upload_timeout_s: for reading a body.
+        upload_stall_s: how long a body may stop; a slow one is read to its end.
+        upload_bytes_per_s: the slowest body that is read to its end.
         answer_timeout_s: for the diagnoses of a request.
         admission_timeout_s: how long several photos of one request wait to be admitted.
     """
 
     photos: int = 6
-    photo_bytes: int = 25 * 2**20
-    jpeg_pixels: int = 60_000_000
-    other_pixels: int = 16_000_000
+    photo_bytes: int = MAX_BYTES
+    request_bytes: int = 150 * 2**20
+    jpeg_pixels: int = MAX_PIXELS
+    other_pixels: int = 66_000_000
     concurrent_photos: int = 4
-    concurrent_uploads: int = 8
-    upload_timeout_s: float = 60.0
+    concurrent_uploads: int = 16
+    upload_stall_s: float = 30.0
+    upload_bytes_per_s: int = 1000
     answer_timeout_s: float = 20.0
     admission_timeout_s: float = 3.0
 
     @property
     def body_bytes(self) -> int:
         """Of a whole request, with room for the form around the photos."""
-        return self.photos * self.photo_bytes + _FORM_OVERHEAD_BYTES
+        return self.request_bytes + _FORM_OVERHEAD_BYTES
+
+    @property
+    def size_advice(self) -> str:
+        """The limits of sizes, for people whose photos are beyond them."""
+        return (
+            f"too large: at most {self.photos} photos of {self.photo_bytes >> 20} MB each, "
+            f"{self.request_bytes >> 20} MB together"
+        )
 
 
 class BusyError(LeafzoomError):
@@ -62,6 +85,10 @@ class BusyError(LeafzoomError):
 
 class TooLargeError(LeafzoomError):
     """A request's body, a photo or the number of photos is beyond its limit."""
+
+
+class NoSpaceError(LeafzoomError):
+    """The temporary folder cannot take an upload."""
 
 
 class TooSlowError(LeafzoomError):
@@ -146,4 +173,36 @@ class BodyLimit:
         self._remaining_bytes -= len(message.get("body", b""))
         if self._remaining_bytes < 0:
             raise TooLargeError("the request is too large")
+        return message
+
+
+class BodyTimeout:
+    """Wraps an ASGI application's `receive`, and ends a body that stalls, not one that is slow.
+
+    As in Apache's mod_reqtimeout, each received byte moves the end; never further away than
+    `stall_s`, so that no fast start earns the right to hold a place for hours.
+
+    Args:
+        receive: what is wrapped.
+        stall_s: how long nothing may come.
+        bytes_per_s: the slowest body, on average over some `stall_s`.
+    """
+
+    def __init__(self, receive: Receive, *, stall_s: float, bytes_per_s: int) -> None:
+        self._receive = receive
+        self._stall_s = stall_s
+        self._bytes_per_s = bytes_per_s
+        self._deadline = time.monotonic() + stall_s
+
+    async def __call__(self) -> Message:
+        """The next message.
+
+        Raises:
+            TimeoutError: it did not come in time.
+        """
+        remaining_s = max(self._deadline - time.monotonic(), 0)
+        message = await asyncio.wait_for(self._receive(), remaining_s)
+
+        earned_s = len(message.get("body", b"")) / self._bytes_per_s
+        self._deadline = min(self._deadline + earned_s, time.monotonic() + self._stall_s)
         return message

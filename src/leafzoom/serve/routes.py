@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -20,18 +20,20 @@ from leafzoom.errors import LeafzoomError
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.prediction_sets import calibration_of
 from leafzoom.serve.diagnosis import diagnose_form
-from leafzoom.serve.limits import BusyError, Limits, TooLargeError, TooSlowError
+from leafzoom.serve.limits import BusyError, Limits, NoSpaceError, TooLargeError, TooSlowError
 from leafzoom.serve.schema import COVERAGE_PARAMETER, ERRORS, PREDICTIONS, request_body
 from leafzoom.serve.service import Service
+from leafzoom.serve.temporary_folder import temporary_folder_problem
 from leafzoom.serve.uploads import discard_body, read_form
 
 __all__ = ["add_api_routes", "add_state_routes", "refusal"]
 
-_RETRY_BUSY_SECONDS = 1
-_RETRY_SLOW_SECONDS = 5
+_RETRY_BUSY = {"Retry-After": "1"}
+_RETRY_SLOW = {"Retry-After": "5"}
 
 _REFUSED_ERRORS = (
     BusyError,
+    NoSpaceError,
     TooLargeError,
     TooSlowError,
     ClientDisconnect,
@@ -93,13 +95,19 @@ def add_state_routes(app: FastAPI, service: Service) -> None:
         "/ready",
         summary="Whether photos are accepted",
         response_class=PlainTextResponse,
-        responses={503: {"description": "not yet, or not any more"}},
+        responses={503: {"description": "not yet, not any more, or no room for an upload"}},
     )
     async def ready() -> Response:
-        """After a self-test prediction, until the service begins to stop."""
-        if service.ready:
-            return PlainTextResponse("ready", 200)
-        return PlainTextResponse("not ready", 503)
+        """After a self-test prediction, until the service begins to stop, with room for uploads."""
+        if not service.ready:
+            return PlainTextResponse("not ready", 503)
+
+        # In a thread, as the disk may be slow.
+        needed_bytes = service.limits.photo_bytes
+        problem = await run_in_threadpool(temporary_folder_problem, needed_bytes)
+        if problem:
+            return PlainTextResponse(f"not ready: {problem}", 503)
+        return PlainTextResponse("ready", 200)
 
     @app.get("/metrics", summary="For Prometheus", response_class=PlainTextResponse)
     async def metrics() -> Response:
@@ -107,15 +115,14 @@ def add_state_routes(app: FastAPI, service: Service) -> None:
         return Response(service.monitoring.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
-def refusal(status: int, detail: str, *, retry_after_s: int | None = None) -> JSONResponse:
+def refusal(status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """An answer that says why there is no other.
 
     Args:
         status: of HTTP.
         detail: for people.
-        retry_after_s: when to try again, in seconds.
+        headers: of the answer.
     """
-    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     return JSONResponse({"detail": detail}, status, headers=headers)
 
 
@@ -145,18 +152,18 @@ async def _admitted_form(request: Request, service: Service) -> FormData:
 
     Raises:
         BusyError: there is not, or too many uploads are in progress.
-        TimeoutError: the upload takes too long.
-        TooLargeError, HTTPException: as `read_form`.
+        TimeoutError: the upload stalls.
+        NoSpaceError, TooLargeError, HTTPException: as `read_form`.
     """
     limits = service.limits
     service.uploads.acquire()
     try:
         if service.photos.full:
             # A client hears the answer only after it has sent its body.
-            await asyncio.wait_for(discard_body(request, limits), limits.upload_timeout_s)
+            await discard_body(request, limits)
             raise BusyError("too many photos at once: try again in a second")
 
-        return await asyncio.wait_for(read_form(request, limits), limits.upload_timeout_s)
+        return await read_form(request, limits)
     finally:
         service.uploads.release()
 
@@ -166,18 +173,19 @@ def _refusal_of(error: Exception, limits: Limits) -> JSONResponse:
     # Times to try again go to the errors that pass by themselves.
     match error:
         case BusyError():
-            return refusal(429, str(error), retry_after_s=_RETRY_BUSY_SECONDS)
+            return refusal(429, str(error), headers=_RETRY_BUSY)
         case TooLargeError():
-            megabytes = limits.photo_bytes >> 20
-            return refusal(413, f"at most {limits.photos} photos of {megabytes} MB")
+            return refusal(413, limits.size_advice)
+        case NoSpaceError():
+            return refusal(507, str(error))
         case TooSlowError():
-            return refusal(503, str(error), retry_after_s=_RETRY_SLOW_SECONDS)
+            return refusal(503, str(error), headers=_RETRY_SLOW)
         case ClientDisconnect():
             return refusal(400, "the upload ended too early")
         case UnicodeError():
             return refusal(400, "the form is not encoded as it says")
         case TimeoutError():
-            return refusal(408, "the upload took too long")
+            return refusal(408, "the upload stopped for too long: try again")
         case _:
             raise error
 
@@ -207,6 +215,7 @@ def _describe_model(service: Service) -> dict[str, Any]:
         "limits": {
             "photos": limits.photos,
             "photo_bytes": limits.photo_bytes,
+            "request_bytes": limits.request_bytes,
             "jpeg_pixels": limits.jpeg_pixels,
             "other_pixels": limits.other_pixels,
         },

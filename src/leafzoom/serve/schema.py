@@ -102,16 +102,18 @@ PREDICTIONS: _Schema = _response("an object a photo, in order", _RESULTS)
 
 ERRORS: dict[int | str, _Schema] = {
     400: _response("a damaged form, or too many parts", _DETAIL),
-    413: _response("too many bytes", _DETAIL),
+    401: _response("the service has a token, and the request does not show it", _DETAIL),
+    413: _response("too many bytes or photos", _DETAIL),
     415: _response("not multipart/form-data", _DETAIL),
     422: _response(
         "no photos in the form, or none that can be read", {"anyOf": [_DETAIL, _RESULTS]}
     ),
-    403: _response("asked by a page of another site", _DETAIL),
-    408: _response("the upload took too long", _DETAIL),
+    403: _response("asked by a page of another site, or by another host name", _DETAIL),
+    408: _response("the upload stopped for too long", _DETAIL),
     429: _response("busy", _DETAIL, retry_after=True),
     500: _response("a fault of the service", _DETAIL),
     503: _response("it took too long", _DETAIL, retry_after=True),
+    507: _response("no room for the upload", _DETAIL),
 }
 
 

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from types import FrameType
+from urllib.parse import urlencode
 
 import numpy as np
 import uvicorn
 
-from leafzoom.errors import LeafzoomError, ModelError
+from leafzoom.errors import LeafzoomError, ModelError, UsageError
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
+from leafzoom.serve.access import Access, is_loopback
+from leafzoom.serve.addresses import can_show_qr_code, listening_lines
 from leafzoom.serve.app import create_app
+from leafzoom.serve.connections import TimedProtocol
+from leafzoom.serve.middleware import ForwardedHeadersMiddleware
+from leafzoom.serve.proxy import ProxySettings
 from leafzoom.serve.service import Service
 
 __all__ = ["run_server"]
@@ -30,7 +38,7 @@ _MAX_CONNECTIONS = 256
 _MAX_PENDING_CONNECTIONS = 128
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_ERROR_CHARACTERS = 200
-_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
+_GUESSED_TOKEN_LENGTH = 8
 
 
 def run_server(
@@ -39,6 +47,8 @@ def run_server(
     host: str = "127.0.0.1",
     port: int = 8000,
     coverage: float | None = None,
+    token: str | None = None,
+    proxy: ProxySettings | None = None,
     echo: Callable[[str], None] = print,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
@@ -48,27 +58,44 @@ def run_server(
         host: the address to listen on.
         port: 0 takes any free one.
         coverage: of the possible answers (see `Predictor.predict`), where a request names none.
+        token: what requests have to show; None where nothing is needed.
+        proxy: how requests come from a reverse proxy.
         echo: prints a line for people.
 
     Raises:
-        UsageError: the coverage is out of range.
+        UsageError: the coverage is out of range, or the token is empty or no header's text.
         ModelError: the model cannot be read or run, or has no calibration for a coverage.
         LeafzoomError: the address cannot be listened on.
     """
+    proxy = proxy or ProxySettings()
+    if token is not None:
+        _check_token(token, echo)
+
     # The model is tried and the address taken before anything is announced.
     predictor = _tested_predictor(model)
     note = None if coverage is None else coverage_note(predictor.network.manifest, coverage)
     if note:
         echo(f"leafzoom: {note}")
-    hosts = _LOOPBACK_HOSTS if host in _LOOPBACK_HOSTS else None
-    service = Service(predictor, hosts=hosts, coverage=coverage)
-    server = _DrainingServer(_configuration(service), service)
+
+    # A service of the network knows its names only if they are given.
+    access = Access(
+        any_host=not is_loopback(host) and not proxy.allowed_hosts,
+        allowed_hosts=proxy.allowed_hosts,
+        token=token,
+    )
+    service = Service(predictor, access=access, coverage=coverage)
+    server = _DrainingServer(_configuration(service, proxy), service)
     listener = _listen(host, port)
 
-    # An IPv6 address is written in brackets.
-    url_host = f"[{host}]" if ":" in host else host
+    # A token is shown to the person at the terminal, and kept out of logs.
+    is_terminal = sys.stdout.isatty()
+    path = _page_path(proxy.root_path, token if is_terminal else None)
+    scannable = is_terminal and can_show_qr_code(sys.stdout.encoding)
     bound_port = listener.getsockname()[1]
-    echo(f"leafzoom listens on http://{url_host}:{bound_port} (stop it with Ctrl+C)")
+    for line in listening_lines(host, bound_port, path=path, scannable=scannable):
+        echo(line)
+    if token is None and not is_loopback(host):
+        echo("Everyone who reaches this address may use it: --token SECRET asks for a secret.")
 
     # uvicorn would log the start and the end; the line above is enough.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -135,9 +162,38 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _configuration(service: Service) -> uvicorn.Config:
+def _page_path(root_path: str, token: str | None) -> str:
+    """The page's path in the printed address, with the token where it is shown.
+
+    The page is below the prefix without a proxy too, and its cookie is for the prefix.
+    """
+    page = f"{root_path}/" if root_path or token else ""
+    return f"{page}?{urlencode({'token': token})}" if token else page
+
+
+def _check_token(token: str, echo: Callable[[str], None]) -> None:
+    """Refuse a token that no header can hold, and warn of a short one.
+
+    Raises:
+        UsageError: it is empty, or has other characters than visible ones of ASCII.
+    """
+    if not re.fullmatch("[!-~]+", token):
+        raise UsageError(
+            "--token has to be letters, digits and signs of ASCII, without spaces"
+            if token
+            else "--token or LEAFZOOM_TOKEN is empty: give a secret, or leave it out"
+        )
+    if len(token) < _GUESSED_TOKEN_LENGTH:
+        echo(f"leafzoom: a token of {len(token)} characters can be guessed: take a longer one")
+
+
+def _configuration(service: Service, proxy: ProxySettings) -> uvicorn.Config:
+    app = create_app(service, root_path=proxy.root_path)
     return uvicorn.Config(
-        create_app(service),
+        ForwardedHeadersMiddleware(app, proxy.forwarded_allow_ips),
+        http=TimedProtocol,
+        ws="none",
+        proxy_headers=False,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from leafzoom.inference.predictor import DecodedPhoto, Predictor
 from leafzoom.photo import Source
+from leafzoom.serve.access import Access
 from leafzoom.serve.batching import Batcher
 from leafzoom.serve.limits import Admission, Limits
 from leafzoom.serve.monitoring import Monitoring
@@ -26,8 +28,7 @@ class Service:
 
     Args:
         predictor: what diagnoses.
-        hosts: the host names that requests may use, None for any. A service on loopback takes only
-            loopback's names, so that no web site reaches it by a name that the site controls.
+        access: who may ask; by default everyone.
         limits: how much is accepted at once.
         coverage: of the possible answers, where a request names none.
 
@@ -35,18 +36,19 @@ class Service:
         ready: true after the self-test of `start`, until the service stops or begins to.
         photos: the admission of photos.
         uploads: the admission of requests whose body is read.
+        full_size_decoding: held while a photo is decoded at its full size.
     """
 
     def __init__(
         self,
         predictor: Predictor,
         *,
-        hosts: frozenset[str] | None = None,
+        access: Access | None = None,
         limits: Limits | None = None,
         coverage: float | None = None,
     ) -> None:
         self.predictor = predictor
-        self.hosts = hosts
+        self.access = access or Access()
         self.limits = limits or Limits()
         self.coverage = coverage
         self.ready = False
@@ -55,6 +57,9 @@ class Service:
         self.photos = Admission(self.limits.concurrent_photos)
         self.uploads = Admission(self.limits.concurrent_uploads)
         self.monitoring = Monitoring(lambda: self.photos.in_progress, predictor.network.manifest)
+
+        # A photo that is not decoded at a reduced scale takes gigabytes where it is very large.
+        self.full_size_decoding = threading.Lock()
 
         # Decoding and predicting run in threads, so that the event loop stays free.
         self.batcher = Batcher(predictor)

@@ -7,10 +7,18 @@ import { nameOf } from "./labels.js";
 
 const MAX_ATTEMPTS = 5;
 const DEFAULT_RETRY_SECONDS = 1;
+const UNAUTHORISED = 401;
 const TOO_MANY_REQUESTS = 429;
 
+// What a proxy in front of the service answers by itself, without a reason that people can read.
+const PROXY_REASONS = {
+  413: "the photos are too large for the proxy in front of leafzoom",
+  502: "the proxy in front of leafzoom does not reach it",
+  504: "the proxy in front of leafzoom did not wait long enough",
+};
+
 // The defaults, until the service has sent its own limits.
-let limits = { photos: 6, photo_bytes: 25 * 2 ** 20 };
+let limits = { photos: 6, photo_bytes: 100 * 2 ** 20, request_bytes: 150 * 2 ** 20 };
 
 // What the page shows.
 let results = [];
@@ -59,7 +67,8 @@ async function diagnose(files) {
   if (request !== newestRequest) return;
 
   if (!Array.isArray(content)) {
-    showProblem(`That did not work: ${content?.detail ?? `status ${answer.status}`}.`);
+    const reason = content?.detail ?? PROXY_REASONS[answer.status] ?? `status ${answer.status}`;
+    showProblem(`That did not work: ${reason}.`);
     return;
   }
 
@@ -80,6 +89,10 @@ function objectionTo(files) {
   const large = files.find((file) => file.size > limits.photo_bytes);
   if (large)
     return `${large.name} is larger than ${limits.photo_bytes >> 20} MB: please make it smaller.`;
+
+  const total = files.reduce((sum, file) => sum + file.size, 0);
+  if (total > limits.request_bytes)
+    return `Together, the photos are larger than ${limits.request_bytes >> 20} MB: fewer at a time, please.`;
   return null;
 }
 
@@ -100,7 +113,7 @@ async function postPhotos(files, signal) {
   for (const file of files) form.append("photos", file, file.name);
 
   for (let attempt = 1; ; attempt++) {
-    const answer = await fetch("/api/v1/predictions", { method: "POST", body: form, signal });
+    const answer = await fetch("api/v1/predictions", { method: "POST", body: form, signal });
     if (answer.status !== TOO_MANY_REQUESTS || attempt === MAX_ATTEMPTS) return answer;
 
     showStatus("Looking again in a second: leafzoom is busy…");
@@ -212,7 +225,10 @@ function listenForButtons() {
 
 async function showModel() {
   try {
-    const answer = await fetch("/api/v1/model");
+    const answer = await fetch("api/v1/model");
+
+    // The cookie has ended, or the token is another one now: the page asks for it.
+    if (answer.status === UNAUTHORISED) location.reload();
     if (!answer.ok) throw new Error(`status ${answer.status}`);
 
     const model = await answer.json();
