@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -82,7 +83,7 @@ class PhotoLookup:
                 if path.is_file():
                     return _photo_file(path, folder, relative_name)
             for folder in self._folders:
-                alike = self._file_alike(folder.path / relative_name)
+                alike = self._file_alike(folder.path, relative_name)
                 if alike is not None:
                     return _photo_file(alike, folder, relative_name)
         except OSError as error:
@@ -103,29 +104,45 @@ class PhotoLookup:
                 return path.relative_to(root.as_posix()).as_posix()
         return image_name
 
-    def _file_alike(self, path: Path) -> Path | None:
-        """The only file beside a path that differs by case, accents or a missing suffix."""
-        files = self._files_alike_in(path.parent)
-        matches = files.get(_plain(path.name), [])
-        if not matches and not path.name.lower().endswith(SUFFIXES):
-            for suffix in SUFFIXES:
-                matches = [*matches, *files.get(_plain(path.name + suffix), [])]
+    def _file_alike(self, folder: Path, name: str) -> Path | None:
+        """The only file that differs from a name by case, accents or a missing suffix."""
+        *folder_names, file_name = Path(name).parts
+        for folder_name in folder_names:
+            inner = folder / folder_name
+            alike = [] if inner.is_dir() else self._names_alike(folder, [folder_name])
+            folder = _only(folder, alike) or inner
 
-        if len(matches) > 1:
-            raise BadImageName(
-                f"can be {matches[0]!r} or {matches[1]!r}: write the file's whole name"
-            )
-        return path.with_name(matches[0]) if matches else None
+        names = [file_name]
+        if not file_name.lower().endswith(SUFFIXES):
+            names += [file_name + suffix for suffix in SUFFIXES]
+        matches = self._names_alike(folder, names)
+        return _only(folder, [match for match in matches if (folder / match).is_file()])
 
-    def _files_alike_in(self, folder: Path) -> dict[str, list[str]]:
-        """The names of the entries of a folder, by what is compared of them."""
+    def _names_alike(self, folder: Path, names: Sequence[str]) -> list[str]:
+        """The entries of a folder that are alike to one of some names."""
         if folder not in self._listings:
-            names = defaultdict(list)
+            listing = defaultdict(list)
             if folder.is_dir():
                 for entry in folder.iterdir():
-                    names[_plain(entry.name)].append(entry.name)
-            self._listings[folder] = dict(names)
-        return self._listings[folder]
+                    listing[_plain(entry.name)].append(entry.name)
+            self._listings[folder] = dict(listing)
+
+        alike: list[str] = []
+        for name in names:
+            alike += self._listings[folder].get(_plain(name), [])
+        return alike
+
+
+def _only(folder: Path, names: Sequence[str]) -> Path | None:
+    """The only entry of a folder with one of some names; None without any.
+
+    Raises:
+        BadImageName: there are several.
+    """
+    if len(names) > 1:
+        first, second = sorted(names)[:2]
+        raise BadImageName(f"can be {first!r} or {second!r}: write the file's whole name")
+    return folder / names[0] if names else None
 
 
 def _plain(name: str) -> str:
@@ -137,14 +154,12 @@ def _photo_file(path: Path, folder: _Folder, name: str) -> PhotoFile:
     """A file of a folder.
 
     Raises:
-        BadImageName: it is a link out of the folder, or no file.
+        BadImageName: it is a link out of the folder.
     """
     # The folder itself may be a link out of the data folder, its photographs may not.
     real_path = path.resolve()
     if not real_path.is_relative_to(folder.real_path):
         raise BadImageName("is a link out of the data folder: copy the photograph into it")
-    if not real_path.is_file():
-        raise BadImageName("is no file: name the photograph")
     return PhotoFile(path, real_path, name)
 
 
