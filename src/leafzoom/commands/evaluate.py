@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 import click
 
@@ -14,6 +15,7 @@ from leafzoom.errors import needs_extra
 
 if TYPE_CHECKING:
     from leafzoom.dataset.cache import Cache
+    from leafzoom.dataset.columns import TableReading
     from leafzoom.evaluation.evaluate import Evaluation
     from leafzoom.evaluation.result_files import DatasetDescription, ModelDescription
     from leafzoom.model_file.manifest import Manifest
@@ -49,6 +51,7 @@ def evaluate(
     data: Path,
     csv_file: Path | None,
     cache_folder: Path | None,
+    reading: TableReading,
     split_name: str,
     heads: tuple[str, ...],
     out: Path,
@@ -80,7 +83,7 @@ def evaluate(
     make_folder(out)
 
     # The photographs, their known lesions, and the part that is scored.
-    cache = labelled_cache(data, csv_file, cache_folder, manifest.source_size)
+    cache = labelled_cache(data, csv_file, cache_folder, manifest.source_size, reading)
     cache.table.require_clean()
     lesions = read_lesions(data, cache)
     part = _evaluated_part(model, manifest, cache, split_name)
@@ -189,7 +192,9 @@ def _evaluated_part(
 
 
 def _overlap(image_names: Sequence[str], others: Sequence[str]) -> int:
-    return len(set(image_names) & set(others))
+    """How many of some photographs are among others, however their accents are written."""
+    names = {normalize("NFC", name) for name in image_names}
+    return len(names & {normalize("NFC", name) for name in others})
 
 
 def _describe_model(model: str, manifest: Manifest) -> ModelDescription:

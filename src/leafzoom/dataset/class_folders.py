@@ -63,7 +63,9 @@ def find_class_folders(data: Path) -> ClassFolders | None:
     records = []
     for line, name in enumerate(names, start=1):
         part, class_name = classes[parts_of[name]] or ("", "")
-        part = part or next((_PARTS[word] for word in map(str.casefold, outer) if word in _PARTS), "")
+        part = part or next(
+            (_PARTS[word] for word in map(str.casefold, outer) if word in _PARTS), ""
+        )
         records.append(Record(line, name, label_of_name(class_name), part=part))
 
     labels = tuple(sorted({record.labels[0] for record in records}))

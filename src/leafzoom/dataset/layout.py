@@ -110,9 +110,7 @@ def _image_column(path: Path, header: Sequence[str], reading: TableReading) -> i
     )
 
 
-def _label_columns(
-    path: Path, sheet: Sheet, image: int, taken: set[int | None]
-) -> tuple[int, ...]:
+def _label_columns(path: Path, sheet: Sheet, image: int, taken: set[int | None]) -> tuple[int, ...]:
     """The column of labels, or the columns of one label each."""
     header = sheet.header
     usual = [index for index, name in enumerate(header) if is_usual_name(name, LABEL_COLUMNS)]
@@ -186,9 +184,7 @@ def _missing_columns(
     )
 
 
-def _describe(
-    sheet: Sheet, image: int, label_columns: Sequence[int], group: int | None
-) -> str:
+def _describe(sheet: Sheet, image: int, label_columns: Sequence[int], group: int | None) -> str:
     """How a table is understood, in words."""
     header = sheet.header
     words = [
@@ -206,9 +202,7 @@ def _describe(
     return "; ".join(words)
 
 
-def _describe_reading(
-    sheet: Sheet, columns: Sequence[int], *, with_values: bool = True
-) -> str:
+def _describe_reading(sheet: Sheet, columns: Sequence[int], *, with_values: bool = True) -> str:
     """Where the labels are, in words."""
     names = [sheet.header[column] for column in columns]
     if len(names) > 1:

@@ -106,9 +106,7 @@ def check_labels(record: Record) -> None:
         raise BadRow("has no group: fill in the column of --group-column (unknown, if need be)")
 
 
-def _labels_of_columns(
-    sheet: Sheet, layout: Layout, row: SheetRow
-) -> tuple[str, tuple[str, ...]]:
+def _labels_of_columns(sheet: Sheet, layout: Layout, row: SheetRow) -> tuple[str, tuple[str, ...]]:
     """The labels of a row with a column of 0 and 1 for each, and the columns that have neither."""
     labels = []
     empty = []

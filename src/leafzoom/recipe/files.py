@@ -142,7 +142,7 @@ def _read_toml(name_or_file: str) -> dict[str, Any]:
         if name_or_file in recipe_names():
             text = shipped_recipe_text(name_or_file)
         elif Path(name_or_file).is_file():
-            text = Path(name_or_file).read_text(encoding="utf-8")
+            text = Path(name_or_file).read_text(encoding="utf-8-sig")
         else:
             raise RecipeError(
                 f"no recipe {name_or_file!r}: give a TOML file or one of "
