@@ -53,7 +53,7 @@ def test_labels_written_in_two_ways_of_unicode_are_one(tmp_path: Path) -> None:
     assert table.warnings == ()
 
 
-@pytest.mark.parametrize("separator", [",", ";", "|", ", ", " ; ", "|"])
+@pytest.mark.parametrize("separator", [",", ";", "|", ", ", " ; "])
 def test_every_separator_in_a_cell_gets_the_same_answer(tmp_path: Path, separator: str) -> None:
     content = f'image,labels\na.png,"scab{separator}rust"\n'
     (problem,) = read_table(write_data_folder(tmp_path, content, "a.png")).problems

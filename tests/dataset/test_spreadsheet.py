@@ -7,17 +7,15 @@ from pathlib import Path
 import pytest
 
 from conftest import write_data_folder
-from leafzoom.dataset.columns import TableReading
 from leafzoom.dataset.table import Table, read_table
 from leafzoom.errors import DataError
 
 BOM = "\ufeff"
 
 
-def read(folder: Path, content: str | bytes, reading: TableReading = TableReading()) -> Table:
+def read(folder: Path, content: str | bytes) -> Table:
     """The clean table of this content and of the photographs a.png and b.png."""
-    data = write_data_folder(folder, content, "a.png", "b.png")
-    return read_table(data, reading=reading).require_clean()
+    return read_table(write_data_folder(folder, content, "a.png", "b.png")).require_clean()
 
 
 def labels_by_name(table: Table) -> dict[str, tuple[str, ...]]:
@@ -52,8 +50,7 @@ def test_rows_are_counted_with_the_line_that_names_the_separator(tmp_path: Path)
 
 
 def test_two_ways_to_separate_are_both_shown(tmp_path: Path) -> None:
-    data = write_data_folder(tmp_path, "image,x;image,labels\na.png,1;a.png,2\n", "a.png")
-    (data / "train.csv").write_text("image;x,image\na.png;1,a.png\n")
+    data = write_data_folder(tmp_path, "image;x,image\na.png;1,a.png\n", "a.png")
     with pytest.raises(DataError, match=r"separated by commas .* or semicolons .* sep=") as error:
         read_table(data)
     assert str(data / "train.csv") in str(error.value)

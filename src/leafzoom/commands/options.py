@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from leafzoom.dataset.columns import TableReading
+from leafzoom.dataset.columns import AUTOMATIC, TableReading
 from leafzoom.errors import needs_extra
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def labelled_cache(
     csv_file: Path | None,
     cache_folder: Path | None,
     source_size: int,
-    reading: TableReading = TableReading(),
+    reading: TableReading = AUTOMATIC,
 ) -> Cache:
     """The cache of a folder of labelled photographs; built if it does not exist yet.
 

@@ -95,7 +95,8 @@ def _photographs(folder: Path, above: tuple[str, ...]) -> Iterator[str]:
 
 def _common_start(folders: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """The folders around all photographs, but never the only one of a photograph."""
-    first, last = folders[0], folders[-1]
+    first = folders[0]
+    last = folders[-1]
     longest = min(map(len, folders)) - 1
     length = 0
     while length < longest and first[length] == last[length]:

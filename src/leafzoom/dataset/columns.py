@@ -12,6 +12,7 @@ from typing import Literal
 from leafzoom.errors import DataError
 
 __all__ = [
+    "AUTOMATIC",
     "IMAGE_COLUMNS",
     "LABEL_COLUMNS",
     "TableReading",
@@ -70,6 +71,10 @@ class TableReading:
     label_columns: tuple[str, ...] = ()
     group_column: str = ""
     layout: Literal["auto", "table", "folders"] = "auto"
+
+
+AUTOMATIC = TableReading()
+"""Everything is found out."""
 
 
 def is_usual_name(name: str, usual_names: Sequence[str]) -> bool:

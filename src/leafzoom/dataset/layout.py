@@ -122,7 +122,7 @@ def _label_columns(path: Path, sheet: Sheet, image: int, taken: set[int | None])
     # Without leafzoom's own name, columns of 0 and 1 are another way to write labels.
     others = [i for i, name in enumerate(header) if name and i not in taken and i not in cells]
     binary = tuple(index for index in others if _is_zero_or_one(sheet, index))
-    readings = [(index,) for index in cells]
+    readings: list[tuple[int, ...]] = [(index,) for index in cells]
     if len(binary) > 1:
         readings.append(binary)
 

@@ -57,6 +57,7 @@ def records(sheet: Sheet, layout: Layout) -> Iterator[Record]:
     """The rows of a sheet."""
     for row in sheet.rows:
         cells = row.cells
+        labels_cell: str | None
         empty_columns: tuple[str, ...] = ()
         if layout.labels is None:
             labels_cell, empty_columns = _labels_of_columns(sheet, layout, row)

@@ -213,7 +213,8 @@ def training_split(cache: Cache, name_or_file: str) -> Split:
     `inner-train` (the default) trains on 80 % and validates on 10 %. `all` trains on everything but
     `inner-validation`. `paper-train` trains on nine tenths of the paper's training photographs and
     validates on the other tenth; the paper's validation part is its test part (the authors
-    selected on it). `folders` keeps the parts of class folders (`DIR/train/scab`). A file is a split in JSON, as a run stores it.
+    selected on it). `folders` keeps the parts of class folders (`DIR/train/scab`). A file is a
+    split in JSON, as a run stores it.
 
     The inner and the paper's split need the near-duplicates of the cache's photographs (see
     `near_duplicates_of`).

@@ -31,6 +31,11 @@ class SheetRow:
     line: int
     cells: tuple[str, ...]
 
+    @property
+    def has_text(self) -> bool:
+        """Whether any cell has more than spaces."""
+        return any(cell.strip() for cell in self.cells)
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -47,7 +52,7 @@ class Sheet:
     @classmethod
     def of_rows(cls, rows: Iterator[SheetRow], dialect: str) -> Sheet:
         """The sheet whose first row with any text is the header."""
-        filled = [row for row in rows if any(cell.strip() for cell in row.cells)]
+        filled = [row for row in rows if row.has_text]
         if not filled:
             return cls((), (), dialect)
 
@@ -136,8 +141,9 @@ def _read_text(path: Path, text: str, is_image_column: Callable[[str], bool]) ->
 
     headers: dict[str, Sequence[str]] = {}
     for delimiter in _DELIMITERS:
-        filled = (row.cells for row in _split_rows(path, text, delimiter) if any(row.cells))
-        headers[delimiter] = [cell.strip() for cell in next(filled, ())]
+        filled = (row for row in _split_rows(path, text, delimiter) if row.has_text)
+        first = next(filled, None)
+        headers[delimiter] = [cell.strip() for cell in first.cells] if first else []
 
     # Most columns win where none is known to be of photographs; commas where that is a tie.
     able = [key for key in headers if _shows_columns(headers[key], is_image_column)]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.dataset.class_folders import ClassFolders, find_class_folders
-from leafzoom.dataset.columns import TableReading, column_list, quoted
+from leafzoom.dataset.columns import AUTOMATIC, TableReading, column_list, quoted
 from leafzoom.dataset.label_warnings import label_warnings
 from leafzoom.dataset.layout import image_column_test, understand
 from leafzoom.dataset.photo_lookup import BadImageName, PhotoLookup
@@ -154,7 +154,7 @@ class Table:
 
 
 def read_table(
-    data: Path, csv_file: Path | None = None, reading: TableReading = TableReading()
+    data: Path, csv_file: Path | None = None, reading: TableReading = AUTOMATIC
 ) -> Table:
     """Read a data set's table and look up every photograph, without opening any.
 

@@ -12,6 +12,7 @@ from leafzoom.dataset.table import Table
 from leafzoom.evaluation import figures, tables
 from leafzoom.evaluation.evaluate import Evaluation
 from leafzoom.evaluation.gallery import gallery_groups
+from leafzoom.evaluation.group_scores import group_scores
 from leafzoom.evaluation.result_files import (
     DatasetDescription,
     ModelDescription,
@@ -58,7 +59,13 @@ def write_report_files(
 
     write_predictions(folder / "predictions.csv", evaluation)
     write_metrics(
-        folder / "metrics.json", evaluation, uncertainty, zoom_value, dataset=dataset, model=model
+        folder / "metrics.json",
+        evaluation,
+        uncertainty,
+        zoom_value,
+        dataset=dataset,
+        model=model,
+        groups=group_scores(evaluation, table),
     )
     write_page(
         folder / "index.html",
@@ -99,6 +106,7 @@ def write_page(
     is_correct = (answers == evaluation.targets).all(axis=1)
     calibration = figures.calibration_bins(confidence, is_correct)
 
+    groups = group_scores(evaluation, table)
     page = _template().render(
         title=f"{model.name} on {dataset.split}",
         photographs=len(evaluation.image_names),
@@ -112,6 +120,7 @@ def write_page(
         heads=tables.head_rows(evaluation, uncertainty),
         differences=tables.difference_rows(evaluation, uncertainty),
         verdicts=tables.verdict_rows(evaluation),
+        groups=tables.group_table(groups) if groups else None,
         label_tables=tables.label_tables(evaluation, uncertainty),
         zoom=tables.zoom_tables(zoom_value) if zoom_value else None,
         # Figures.

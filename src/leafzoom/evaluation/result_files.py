@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leafzoom.evaluation.evaluate import Evaluation, verdict_counts
+from leafzoom.evaluation.group_scores import GroupScores
 from leafzoom.evaluation.uncertainty import Uncertainty
 from leafzoom.evaluation.zoom_value import ZoomValue
 from leafzoom.storage import write_json, write_text
@@ -77,6 +78,7 @@ def write_metrics(
     *,
     dataset: DatasetDescription,
     model: ModelDescription,
+    groups: GroupScores | None = None,
 ) -> None:
     """Write `metrics.json`.
 
@@ -96,6 +98,8 @@ def write_metrics(
     }
     if zoom_value is not None:
         content["zoom_value"] = zoom_value.to_dict()
+    if groups is not None:
+        content["groups"] = groups.to_dict()
     write_json(path, content)
 
 

@@ -72,6 +72,7 @@ def run_facts(
             "csv": cache.table.csv.name,
             "table": cache.table.digest(),
             "photographs": cache.digest,
+            **({"group_column": cache.table.group_column} if cache.table.group_column else {}),
         },
         split={
             "name": split.name,
