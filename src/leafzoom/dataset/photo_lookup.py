@@ -106,6 +106,8 @@ class PhotoLookup:
 
     def _file_alike(self, folder: Path, name: str) -> Path | None:
         """The only file that differs from a name by case, accents or a missing suffix."""
+        if not Path(name).name:
+            return None
         *folder_names, file_name = Path(name).parts
         for folder_name in folder_names:
             inner = folder / folder_name

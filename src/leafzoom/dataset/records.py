@@ -13,6 +13,7 @@ from leafzoom.dataset.spreadsheet import Sheet, SheetRow
 
 __all__ = ["BadRow", "Record", "check_labels", "label_of_name", "records"]
 
+_MAX_LABEL_CHARACTERS = 200
 _SEPARATORS = {",": "a comma", ";": "a semicolon", "|": "a vertical bar"}
 
 
@@ -95,6 +96,13 @@ def check_labels(record: Record) -> None:
             raise BadRow(
                 f"has labels with {name} ({quoted(record.labels_cell)}): separate labels by spaces"
             )
+
+    longest = max(record.labels, key=len, default="")
+    if len(longest) > _MAX_LABEL_CHARACTERS:
+        raise BadRow(
+            f"has a label of {len(longest)} characters ({quoted(longest)}), and at most "
+            f"{_MAX_LABEL_CHARACTERS} are read: shorten it"
+        )
 
     # Invisible characters make two labels of what looks like one.
     invisible = [label for label in record.labels if not label.isprintable()]

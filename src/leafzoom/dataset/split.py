@@ -315,7 +315,7 @@ def read_split(path: Path) -> Split:
 
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"the split {path} is no JSON: {error}") from error
     return Split.from_dict(content, path)
 
