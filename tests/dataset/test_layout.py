@@ -63,6 +63,18 @@ def test_columns_of_zero_and_one_are_labels(tmp_path: Path) -> None:
     assert "not read: when" in table.description
 
 
+def test_columns_of_yes_and_no_are_labels(tmp_path: Path) -> None:
+    table = read(tmp_path, "image,scab,rust\na.png,yes,N\nb.png,no,Y\n")
+    assert rows_of(table) == EXPECTED
+
+
+def test_missing_columns_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"its first row is a photograph: write a row image,labels"):
+        read(tmp_path, "a.png,scab\nb.png,rust\n")
+    with pytest.raises(DataError, match=r"--label-column \(several times for columns of 0 and 1"):
+        read(tmp_path, "image,scab,rust\na.png,x,\nb.png,,x\n")
+
+
 def test_an_empty_cell_of_zero_and_one_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"row 3: 'b.png' has neither 0 nor 1 in the column 'rust'"):
         read(tmp_path, "image,scab,rust\na.png,1,0\nb.png,0,\n")

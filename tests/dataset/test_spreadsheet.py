@@ -31,6 +31,7 @@ def labels_by_name(table: Table) -> dict[str, tuple[str, ...]]:
         ("image|labels\na.png|scab rust\nb.png|\n", "separated by vertical bars;"),
         ("sep=;\nimage;labels\na.png;scab rust\nb.png;\n", "as its line sep= says"),
         ("SEP=,\r\nimage,labels\r\na.png,scab rust\r\nb.png,\r\n", "as its line sep= says"),
+        ("sep=\\t\nimage\tlabels\na.png\tscab rust\nb.png\t\n", "as its line sep= says"),
         ('"sep=\t"\nimage\tlabels\na.png\tscab rust\nb.png\t\n', "as its line sep= says"),
         (f"{BOM}sep=;\n{BOM}image;labels\na.png;scab rust\nb.png;\n", "as its line sep= says"),
         ("image;notes, if any;labels\na.png;x,y;scab rust\nb.png;;\n", "by semicolons; "),
@@ -82,6 +83,12 @@ def test_byte_order_marks_anywhere(tmp_path: Path, encoding: str, marks: int) ->
     content = f"{BOM * marks}image,labels\n{BOM * marks}a.png,scab\n{BOM}b.png,{'ä'}\n"
     table = read(tmp_path, content.encode(encoding))
     assert labels_by_name(table) == {"a.png": ("scab",), "b.png": ("ä",)}
+
+
+def test_wide_characters_without_a_mark_say_what_to_do(tmp_path: Path) -> None:
+    data = write_data_folder(tmp_path, "image,labels\na.png,scab\n".encode("utf-16-le"), "a.png")
+    with pytest.raises(DataError, match=r"row 1: has NUL characters.*save it as CSV UTF-8"):
+        read_table(data)
 
 
 @pytest.mark.parametrize("suffix", [".xls", ".ods", ".numbers"])

@@ -126,7 +126,7 @@ def test_a_bom_and_any_line_end_are_read(tmp_path: Path, bom: bytes, end: bytes)
         ("latin-1", "row 3: cannot be read as UTF-8 text"),
         ("cp1252", "row 3: cannot be read as UTF-8 text"),
         ("shift-jis", "row 3: cannot be read as UTF-8 text"),
-        ("utf-16-le", "missing"),
+        ("utf-16-le", "row 1: has NUL"),
         ("utf-32-be", "missing"),
     ],
 )

@@ -35,5 +35,5 @@ def test_the_table_of_a_folder(tmp_path: Path, names: tuple[str, ...], expected:
 def test_no_table_or_several(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match="name it with --csv"):
+    with pytest.raises(DataError, match="name it with --csv, or give each class a folder"):
         find_csv(tmp_path)

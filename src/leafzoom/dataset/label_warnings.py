@@ -14,21 +14,26 @@ _NO_VALUE = frozenset({"nan", "none", "null", "na", "n/a", "#n/a", "<na>"})
 _MAX_EXAMPLES = 3
 
 
-def label_warnings(label_sets: Sequence[Sequence[str]]) -> list[str]:
-    """What looks wrong in the labels of a table, a line each, with the labels as they will be.
+def label_warnings(
+    label_sets: Sequence[Sequence[str]], *, are_split_cells: bool = True
+) -> list[str]:
+    """What looks wrong in the labels of a table, a line each, then the labels as they will be.
 
     Args:
         label_sets: the labels of each photograph, in the order of its cell.
+        are_split_cells: whether labels are the words of a cell, so that a name with spaces is
+            several; not so where each has a column or a folder.
 
-    >>> label_warnings([["Scab"], ["scab"]])
-    ["'Scab' and 'scab' differ by case alone and are labels of their own: write them alike"]
+    >>> for line in label_warnings([["Scab"], ["scab"]]):
+    ...     print(line)
+    'Scab' and 'scab' differ by case alone and are labels of their own: write them alike
+    as written, the labels are Scab, scab
     """
     counts = Counter(label for labels in label_sets for label in labels)
-    return [
-        *_alike(counts),
-        *_no_values(counts),
-        *_phrases(label_sets, counts),
-    ]
+    warnings = [*_alike(counts), *_no_values(counts)]
+    if are_split_cells:
+        warnings += _phrases(label_sets, counts)
+    return [*warnings, f"as written, the labels are {column_list(sorted(counts))}"] if warnings else []
 
 
 def _alike(counts: Counter[str]) -> list[str]:
@@ -52,8 +57,8 @@ def _alike(counts: Counter[str]) -> list[str]:
 def _no_values(counts: Counter[str]) -> list[str]:
     """Labels that programs write for an empty cell."""
     return [
-        f"{label!r} is read as a label, of {count} photographs: leave the cell empty where a "
-        "photograph has no label"
+        f"{label!r} is read as a label, of {count} photograph{'' if count == 1 else 's'}: leave "
+        "the cell empty where a photograph has no label"
         for label, count in sorted(counts.items())
         if label.casefold() in _NO_VALUE
     ]
@@ -76,6 +81,5 @@ def _phrases(label_sets: Sequence[Sequence[str]], counts: Counter[str]) -> list[
     shown = ", ".join(repr(phrase) for phrase, _ in phrases.most_common(_MAX_EXAMPLES))
     return [
         f"{column_list(never_alone)}: never a photograph's only label, as words of a name are "
-        f"({shown}); the labels are {column_list(sorted(counts))}. If a name has spaces, join its "
-        "words: cedar_apple_rust"
+        f"({shown}): if a name has spaces, join its words: cedar_apple_rust"
     ]

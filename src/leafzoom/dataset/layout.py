@@ -17,13 +17,14 @@ from leafzoom.dataset.columns import (
 )
 from leafzoom.dataset.spreadsheet import Sheet
 from leafzoom.errors import DataError
+from leafzoom.photo import SUFFIXES
 
 __all__ = ["NO_VALUES", "YES_VALUES", "Layout", "image_column_test", "understand"]
 
-YES_VALUES = frozenset({"1", "1.0", "true"})
+YES_VALUES = frozenset({"1", "1.0", "true", "yes", "y"})
 """What a cell of a label's own column has where the photograph has the label, in lower case."""
 
-NO_VALUES = frozenset({"0", "0.0", "false"})
+NO_VALUES = frozenset({"0", "0.0", "false", "no", "n"})
 """And where it has not."""
 
 _MAX_SHOWN_VALUES = 3
@@ -177,10 +178,17 @@ def _missing_columns(
     missing = [name for name in (IMAGE_COLUMNS[0], LABEL_COLUMNS[0]) if name not in header]
     if image != IMAGE_COLUMNS[0]:
         missing = [LABEL_COLUMNS[0]]
+
+    # A table that begins with a photograph has no header.
+    has_no_header = any(name.lower().endswith(SUFFIXES) for name in header)
+    remedy = f"name yours with {option}"
+    if has_no_header:
+        remedy = "its first row is a photograph: write a row image,labels above it"
+    elif image in header:
+        remedy += " (several times for columns of 0 and 1 alone, a label each)"
     return DataError(
         f"the table {path} has to have the columns image and labels and has "
-        f"{column_list(header) or 'no columns'}: {' and '.join(missing)} missing; name yours with "
-        f"{option}"
+        f"{column_list(header) or 'no columns'}: {' and '.join(missing)} missing; {remedy}"
     )
 
 

@@ -17,8 +17,9 @@ from leafzoom.errors import DataError
 __all__ = ["Sheet", "SheetRow", "read_sheet"]
 
 _MAX_LINE_CHARACTERS = 100_000
+_SHORTEST_HEADER = len("file,class")
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)\1*"?[ ]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'"?sep=(?:\\t|(.)\1*)"?[ ]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _MARK_AT_LINE_START = re.compile("(^|[\r\n])\ufeff+")
 _EXCEL_START = b"PK\x03\x04"
 _OTHER_SPREADSHEETS = (".xls", ".ods", ".numbers")
@@ -116,6 +117,12 @@ def _decode(path: Path, content: bytes) -> str:
             "save it as CSV UTF-8"
         ) from error
 
+    if "\0" in text[:_SHORTEST_HEADER]:
+        raise DataError(
+            f"the table {path} row 1: has NUL characters, as UTF-16 without a byte order mark has: "
+            "save it as CSV UTF-8"
+        )
+
     # Each file that was joined into this one may have brought its mark.
     return _MARK_AT_LINE_START.sub(r"\1", text)
 
@@ -135,7 +142,7 @@ def _read_text(path: Path, text: str, is_image_column: Callable[[str], bool]) ->
     """The cells of a text, separated in the way that it says or that its header shows."""
     separator_line = _SEPARATOR_LINE.match(text)
     if separator_line:
-        delimiter = separator_line[1]
+        delimiter = separator_line[1] or "\t"
         rows = _split_rows(path, text[separator_line.end() :], delimiter, first_line=2)
         return Sheet.of_rows(rows, f"separated by {_name(delimiter)}, as its line sep= says")
 

@@ -175,7 +175,9 @@ def read_table(
     if csv_file is None and _are_folders_read(data, reading):
         folders = find_class_folders(data)
         if folders is not None:
-            return _checked_table(data, data, folders.records, folders.description)
+            return _checked_table(
+                data, data, folders.records, folders.description, are_split_cells=False
+            )
         if reading.layout == "folders":
             raise DataError(
                 f"{data} has no two folders of photographs: give each class a folder of its own"
@@ -194,7 +196,12 @@ def read_table(
             f"{column_list(folders.labels)}"
         ) from error
     return _checked_table(
-        data, path, records(sheet, layout), layout.description, reading.group_column
+        data,
+        path,
+        records(sheet, layout),
+        layout.description,
+        reading.group_column,
+        are_split_cells=layout.labels is not None,
     )
 
 
@@ -219,6 +226,8 @@ def _checked_table(
     all_records: Iterable[Record],
     description: str,
     group_column: str = "",
+    *,
+    are_split_cells: bool,
 ) -> Table:
     """The table of the records that can be used, the others as problems."""
     checker = _RowChecker(data)
@@ -236,7 +245,7 @@ def _checked_table(
         rows=tuple(rows),
         problems=tuple(problems),
         description=description,
-        warnings=tuple(label_warnings(label_sets)),
+        warnings=tuple(label_warnings(label_sets, are_split_cells=are_split_cells)),
         group_column=group_column,
     )
 

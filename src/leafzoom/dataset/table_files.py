@@ -38,7 +38,7 @@ def find_csv(data: Path) -> Path:
         count = f"{len(candidates)} of them" if candidates else "none"
         raise DataError(
             f"the data folder {data} has to hold train.csv or one CSV image,labels and has {count}:"
-            " name it with --csv"
+            " name it with --csv, or give each class a folder of photographs"
         )
     return candidates[0]
 
