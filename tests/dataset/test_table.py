@@ -127,7 +127,7 @@ def test_a_bom_and_any_line_end_are_read(tmp_path: Path, bom: bytes, end: bytes)
         ("cp1252", "row 3: cannot be read as UTF-8 text"),
         ("shift-jis", "row 3: cannot be read as UTF-8 text"),
         ("utf-16-le", "row 1: has NUL"),
-        ("utf-32-be", "missing"),
+        ("utf-32-be", "row 1: has NUL"),
     ],
 )
 def test_other_encodings_are_refused_with_the_row(
