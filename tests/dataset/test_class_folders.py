@@ -102,6 +102,22 @@ def test_a_table_without_labels_shows_the_folders_too(tmp_path: Path) -> None:
         read_table(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("option", "reading"),
+    [
+        ("--image-column", TableReading(image_column="orchard")),
+        ("--label-column", TableReading(label_columns=("orchard",))),
+        ("--group-column", TableReading(group_column="orchard")),
+        ("--group-column", TableReading(group_column="orchard", layout="folders")),
+    ],
+)
+def test_folders_have_no_columns(tmp_path: Path, option: str, reading: TableReading) -> None:
+    """A column of groups that is passed over would leave orchards on both sides of a split."""
+    make(tmp_path, "scab/a.png", "rust/b.png")
+    with pytest.raises(DataError, match=rf"no columns, and {option} names 'orchard'"):
+        read_table(tmp_path, reading=reading)
+
+
 def test_one_folder_is_no_data_set(tmp_path: Path) -> None:
     make(tmp_path, "scab/a.png")
     with pytest.raises(DataError, match=r"has to hold train\.csv"):

@@ -166,7 +166,7 @@ def test_other_encodings_are_refused_with_the_row(
             "and 4990 more: image and labels missing",
             id="columns",
         ),
-        pytest.param(b"\0\0\0\0", "missing", id="nul"),
+        pytest.param(b"\0\0\0\0", "row 1: has NUL", id="nul"),
     ],
 )
 def test_monsters_are_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:

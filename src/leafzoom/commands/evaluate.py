@@ -168,8 +168,9 @@ class _EvaluatedPart:
         # Photographs of one orchard are alike.
         if self.shared_groups:
             echo_to_stderr(
-                f"leafzoom: {self.shared_groups} of these groups were trained on too (train with "
-                "the same --group-column), so these figures flatter the model"
+                f"leafzoom: {self.shared_groups} of these groups were trained on too, so these "
+                "figures flatter the model: for another group's, train with the same "
+                "--group-column and evaluate --split inner-test"
             )
 
 

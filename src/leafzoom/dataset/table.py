@@ -168,13 +168,14 @@ def read_table(
 
     Raises:
         DataError: there is no table and there are no class folders, the table cannot be read, lacks
-            a column, or can be read in two ways.
+            a column, or can be read in two ways; or columns of class folders are named.
         MissingExtraError: the table is an Excel file and openpyxl is not installed.
     """
     require_folder(data)
     if csv_file is None and _are_folders_read(data, reading):
         folders = find_class_folders(data)
         if folders is not None:
+            _check_no_columns(data, reading)
             return _checked_table(
                 data, data, folders.records, folders.description, are_split_cells=False
             )
@@ -210,6 +211,21 @@ def _are_folders_read(data: Path, reading: TableReading) -> bool:
     if reading.layout == "auto":
         return not has_table(data)
     return reading.layout == "folders"
+
+
+def _check_no_columns(data: Path, reading: TableReading) -> None:
+    """Raise a DataError if the user names columns of a table that is not there."""
+    named = {
+        "--image-column": reading.image_column,
+        "--label-column": " ".join(reading.label_columns),
+        "--group-column": reading.group_column,
+    }
+    for option, name in named.items():
+        if name:
+            raise DataError(
+                f"{data} is read as a folder a class, which has no columns, and {option} names "
+                f"{quoted(name)}: give a table with --csv, or leave {option} out"
+            )
 
 
 def _class_folders_or_none(data: Path) -> ClassFolders | None:
