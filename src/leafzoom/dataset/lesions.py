@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.columns import quoted
 from leafzoom.dataset.photo_lookup import BadImageName, PhotoLookup
 from leafzoom.dataset.spreadsheet import read_sheet
 from leafzoom.dataset.table_files import LESIONS_CSV
@@ -119,7 +120,7 @@ def _box(record: _Record, sizes: Mapping[str, tuple[float, float]]) -> list[floa
     """The box of a row, checked to lie on its photograph."""
     if record.image_name not in sizes:
         raise DataError(
-            f"{record.where}: no photograph {record.image_name!r} in the table of labels: "
+            f"{record.where}: no photograph {quoted(record.image_name)} in the table of labels: "
             "write its name as there"
         )
 

@@ -127,7 +127,7 @@ class Table:
         missing = [name for name, row in zip(image_names, found, strict=True) if row is None]
         if missing:
             raise DataError(
-                f"{self.csv} has no row for {missing[0]!r} ({len(missing)} of {len(image_names)} "
+                f"{self.csv} has no row for {quoted(missing[0])} ({len(missing)} of {len(image_names)} "
                 "photographs of the split are missing): give the table that the split was made from"
             )
         return replace(self, rows=tuple(row for row in found if row is not None))
