@@ -33,9 +33,9 @@ def label_warnings(
     warnings = [*_alike(counts), *_no_values(counts)]
     if are_split_cells:
         warnings += _phrases(label_sets, counts)
-    return (
-        [*warnings, f"as written, the labels are {column_list(sorted(counts))}"] if warnings else []
-    )
+    if not warnings:
+        return []
+    return [*warnings, f"as written, the labels are {column_list(sorted(counts))}"]
 
 
 def _alike(counts: Counter[str]) -> list[str]:

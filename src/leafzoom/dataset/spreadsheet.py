@@ -119,8 +119,8 @@ def _decode(path: Path, content: bytes) -> str:
 
     if "\0" in text[:_SHORTEST_HEADER]:
         raise DataError(
-            f"the table {path} row 1: has NUL characters, so it is no text in UTF-8 (in UTF-16 without "
-            "a byte order mark, perhaps): save it as CSV UTF-8"
+            f"the table {path} row 1: has NUL characters, so it is no text in UTF-8 (in UTF-16 "
+            "without a byte order mark, perhaps): save it as CSV UTF-8"
         )
 
     # Each file that was joined into this one may have brought its mark.

@@ -127,8 +127,9 @@ class Table:
         missing = [name for name, row in zip(image_names, found, strict=True) if row is None]
         if missing:
             raise DataError(
-                f"{self.csv} has no row for {quoted(missing[0])} ({len(missing)} of {len(image_names)} "
-                "photographs of the split are missing): give the table that the split was made from"
+                f"{self.csv} has no row for {quoted(missing[0])} ({len(missing)} of "
+                f"{len(image_names)} photographs of the split are missing): give the table "
+                "that the split was made from"
             )
         return replace(self, rows=tuple(row for row in found if row is not None))
 
@@ -318,5 +319,5 @@ def _check_not_repeated(record: Record, earlier: Record | None, relation: str) -
     relation = relation.format(earlier.line)
     if set(earlier.labels) == set(record.labels):
         raise BadRow(f"{relation}: keep one of them")
-    other_labels = " ".join(sorted(earlier.labels)) or "none"
+    other_labels = column_list(sorted(earlier.labels)) or "none"
     raise BadRow(f"{relation}, with other labels ({other_labels}): keep the one that is right")
