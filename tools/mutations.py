@@ -5,11 +5,31 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-__all__ = ["mutated"]
+__all__ = ["mutated", "overwritten"]
 
 _MAX_MUTATIONS = 6
+_MAX_OVERWRITES = 3
 _SEVERAL_BYTES = 64
 _WORD_SHARE = 0.4
+
+
+def overwritten(content: bytes, draw: random.Random, words: tuple[bytes, ...] = ()) -> bytes:
+    """A content with a few random changes that leave everything in its place.
+
+    Args:
+        content: what is changed.
+        draw: the random numbers.
+        words: that may be written over what is there.
+    """
+    changed = bytearray(content)
+    for _ in range(draw.randint(1, _MAX_OVERWRITES) if content else 0):
+        if words and draw.random() < _WORD_SHARE:
+            word = draw.choice(words)
+            position = draw.randrange(max(1, len(changed) - len(word)))
+            changed[position : position + len(word)] = word
+        else:
+            draw.choice((_flip_bit, _set_byte))(changed, draw)
+    return bytes(changed)
 
 
 def mutated(content: bytes, draw: random.Random, words: tuple[bytes, ...] = ()) -> bytes:
