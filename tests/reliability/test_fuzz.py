@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import onnx
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from leafzoom.errors import ModelError
 from leafzoom.model_file.onnx_reader import read_onnx
-from tools.fuzz import Tally, fuzz, try_target
+from tools.fuzz import Tally, fuzz, main, try_target
 from tools.fuzz_targets import Target, small_model, targets
 
 NAMES = ("tables", "tables as written", "onnx", "photos")
@@ -49,6 +50,22 @@ def test_a_failure_is_written_down_with_its_input() -> None:
     tally = tried(Target("x", st.binary(max_size=50), check), examples=200)
     assert tally.failures == [(b"\0\0\0\0", "ValueError: too long: 4")]
     assert tally.to_dict()["failures"] == ["ValueError: too long: 4"]
+
+
+def test_the_figure_is_added_to_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "reliability.json"
+    out.write_text('{"name": "reliability"}')
+    options = ["--minutes", "0.001", "--seed", "3", "--out", out, "--failures", tmp_path / "failed"]
+    monkeypatch.setattr("sys.argv", ["fuzz", *map(str, options)])
+    monkeypatch.setattr("tools.fuzz._EXAMPLES_A_ROUND", 5)
+    main()
+
+    result = json.loads(out.read_text())
+    assert result["name"] == "reliability"
+    assert result["fuzzing"]["command"] == "python -m tools.fuzz --minutes 0.001 --seed 3"
+    assert set(result["fuzzing"]["readers"]) == set(NAMES)
+    assert all(figure["inputs"] >= 5 for figure in result["fuzzing"]["readers"].values())
+    assert list((tmp_path / "failed").iterdir()) == []
 
 
 def test_what_our_reader_overlooks_is_found(
