@@ -163,7 +163,11 @@ def _f1_by_label(metrics: HeadMetrics) -> dict[str, float]:
 
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each entry."""
-    return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
+    means = {}
+    for key in rows[0]:
+        values = [row[key] for row in rows]
+        means[key] = round(float(np.mean(values)), 4)
+    return means
 
 
 def _differences(trained: Sequence[_Trained], kind: str) -> dict[str, Any]:

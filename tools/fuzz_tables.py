@@ -85,9 +85,11 @@ def _styles() -> st.SearchStrategy[_Style]:
 def _write(rows: list[tuple[str, list[str], str]], style: _Style) -> WrittenTable:
     """The file of some rows."""
     text = io.StringIO()
-    quoting = csv.QUOTE_ALL if style.are_all_quoted else csv.QUOTE_MINIMAL
     writer = csv.writer(
-        text, delimiter=style.delimiter, lineterminator=style.line_end, quoting=quoting
+        text,
+        delimiter=style.delimiter,
+        lineterminator=style.line_end,
+        quoting=csv.QUOTE_ALL if style.are_all_quoted else csv.QUOTE_MINIMAL,
     )
     empty_cells = [""] * style.empty_columns
     writer.writerow([*style.header, "note", *empty_cells])

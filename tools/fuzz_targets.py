@@ -36,12 +36,56 @@ __all__ = ["Target", "small_model", "targets"]
 _MAX_MESSAGE_CHARACTERS = 2500
 _MAX_SEED_BYTES = 200_000
 _SOURCE_SIZE = 64
-_TABLE_WORDS = (b",", b";", b"\t", b"|", b'"', b"\n", b"\r", b"\r\n", b"sep=;\n", b"\0", b" ")
-_TABLE_WORDS += (b"\xef\xbb\xbf", b"\xff\xfe", b"image", b"labels", b"0.png", b"../", b"1", b"0")
-_ONNX_WORDS = (b"\x3a", b"\x72", b"\x6a", b"\x70", b"\xca\x01", b"\x0a\x00", b"\xff\xff\x7f")
-_ONNX_WORDS += (b"\x80\x00", b"\x70\x01", b"\x6a\x02\x0a\x00", b"\x0b", b"\x0c", b"leafzoom")
-_PHOTO_WORDS = (b"\xff\xd8", b"\xff\xd9", b"\xff\xda", b"\xff\xe1", b"\xff\xc2", b"IDAT", b"IEND")
-_PHOTO_WORDS += (b"iCCP", b"VP8X", b"\xff\xff\xff\xff", b"\0\0\0\0", b"Exif\0\0II*\0")
+_TABLE_WORDS = (
+    b",",
+    b";",
+    b"\t",
+    b"|",
+    b'"',
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"sep=;\n",
+    b"\x00",
+    b" ",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"image",
+    b"labels",
+    b"0.png",
+    b"../",
+    b"1",
+    b"0",
+)
+_ONNX_WORDS = (
+    b":",
+    b"r",
+    b"j",
+    b"p",
+    b"\xca\x01",
+    b"\n\x00",
+    b"\xff\xff\x7f",
+    b"\x80\x00",
+    b"p\x01",
+    b"j\x02\n\x00",
+    b"\x0b",
+    b"\x0c",
+    b"leafzoom",
+)
+_PHOTO_WORDS = (
+    b"\xff\xd8",
+    b"\xff\xd9",
+    b"\xff\xda",
+    b"\xff\xe1",
+    b"\xff\xc2",
+    b"IDAT",
+    b"IEND",
+    b"iCCP",
+    b"VP8X",
+    b"\xff\xff\xff\xff",
+    b"\x00\x00\x00\x00",
+    b"Exif\x00\x00II*\x00",
+)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ python -m tools.reliability [--kills N] [--pip-audit PROGRAM]
 Kills trainings a hundred times (see tests/reliability/kill_and_resume.py), runs the tests that
 check each promise, with the figures that they record, and asks pip-audit (of an environment of its
 own) about constraints.txt. With --kills 0 nothing is killed, and the results of the last kills
-stay, as do those of `tools.fuzz`. Takes about a quarter of an hour on two cores. Exits with 1 if a promise is not kept.
+stay, as do those of `tools.fuzz`. Takes about a quarter of an hour on two cores. Exits with 1 if a
+promise is not kept.
 """
 
 from __future__ import annotations
