@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import save_photo, write_data_folder
-from leafzoom.dataset.photo_lookup import PhotoLookup
+from leafzoom.dataset.photo_lookup import BadImageName, PhotoLookup
 from leafzoom.dataset.table import read_table
 
 
@@ -102,3 +102,48 @@ def test_a_photograph_beside_the_table_is_in_the_folder(tmp_path: Path) -> None:
     assert "a.png" in photos
     assert "b.png" not in photos
     assert photos.file("a.png").real_path == (tmp_path / "a.png").resolve()
+
+
+@pytest.mark.parametrize(
+    ("file", "written"),
+    [
+        ("blätter.png", "bla\u0308tter.png"),
+        ("bla\u0308tter.png", "blätter.png"),
+        ("gr\u00fcn/a.png", "gru\u0308n/a.png"),
+        ("Leaf1.JPG", "Leaf1.jpg"),
+        ("Leaf1.JPG", "leaf1"),
+        ("leaf1.jpg", "leaf1"),
+        ("leaf.1.png", "leaf.1"),
+    ],
+)
+def test_names_that_differ_by_writing_alone(tmp_path: Path, file: str, written: str) -> None:
+    path = save_photo(tmp_path / "images" / file)
+    photo = PhotoLookup(tmp_path).file(written)
+    assert photo.real_path == path.resolve()
+    assert photo.name == written
+
+
+def test_a_name_that_may_be_one_of_two_files_is_reported(tmp_path: Path) -> None:
+    save_photo(tmp_path / "a.png")
+    save_photo(tmp_path / "a.jpg")
+    with pytest.raises(BadImageName, match=r"can be 'a\.jpg' or 'a\.png'"):
+        PhotoLookup(tmp_path).file("a")
+
+    # The exact name is never in doubt.
+    save_photo(tmp_path / "A.png")
+    assert PhotoLookup(tmp_path).file("a.png").path.name == "a.png"
+
+
+def test_an_absolute_path_inside_the_folder(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    path = save_photo(data / "images" / "a.png")
+    (tmp_path / "link").symlink_to(data)
+    for root in (data, tmp_path / "link"):
+        photo = PhotoLookup(tmp_path / "link").file(str(root / "images" / "a.png"))
+        assert photo.real_path == path.resolve()
+        assert photo.name == "images/a.png"
+
+    with pytest.raises(BadImageName, match="outside the data folder"):
+        PhotoLookup(data).file(f"{data}/../outside.png")
+    with pytest.raises(BadImageName, match="outside the data folder"):
+        PhotoLookup(data).file(f"{data}-other/a.png")

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 
-from leafzoom.model.losses import classification_loss, correct_probability, ranking_loss
+from leafzoom.model.losses import (
+    classification_loss,
+    correct_probability,
+    label_weights,
+    ranking_loss,
+)
 
 
 def logit(probability: float) -> float:
@@ -54,3 +61,54 @@ def test_ranking_gradient_reaches_the_finer_scale_alone() -> None:
 def test_classification_loss_by_hand() -> None:
     loss = classification_loss(torch.tensor([[0.0, logit(0.8)]]), torch.tensor([[1, 0]]))
     assert loss.item() == pytest.approx((math.log(2) - math.log(0.2)) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["sqrt", "inverse"])
+def test_weights_by_a_slow_loop(kind: Literal["sqrt", "inverse"]) -> None:
+    random = np.random.default_rng(0)
+    targets = (random.random((200, 4)) < [0.02, 0.2, 0.5, 0.9]).astype(np.uint8)
+    weights = label_weights(targets, kind)
+    assert weights is not None
+
+    for label in range(4):
+        present = int(targets[:, label].sum())
+        ratio = (200 - present) / present
+        ratio = ratio if kind == "inverse" else math.sqrt(ratio)
+        weight_present = float(weights.present[label])
+        weight_absent = float(weights.absent[label])
+        assert weight_present / weight_absent == pytest.approx(ratio, rel=1e-5)
+
+        # The loss is as large as without weights, so the learning rate means the same.
+        total = present * weight_present + (200 - present) * weight_absent
+        assert total / 200 == pytest.approx(1, rel=1e-5)
+
+    logits = torch.randn(200, 4, dtype=torch.float64)
+    expected = 0.0
+    for row in range(200):
+        for label in range(4):
+            probability = 1 / (1 + math.exp(-float(logits[row, label])))
+            if targets[row, label]:
+                expected -= float(weights.present[label]) * math.log(probability)
+            else:
+                expected -= float(weights.absent[label]) * math.log(1 - probability)
+    loss = classification_loss(logits, torch.from_numpy(targets), weights)
+    assert loss.item() == pytest.approx(expected / 800, rel=1e-5)
+
+
+def test_labels_of_all_or_none_count_as_they_are() -> None:
+    weights = label_weights(np.array([[0, 1, 1], [0, 1, 0]], np.uint8), "inverse")
+    assert weights is not None
+    assert weights.present.tolist() == weights.absent.tolist() == [1, 1, 1]
+    assert label_weights(np.zeros((3, 2), np.uint8), "none") is None
+
+
+def test_rare_labels_weigh_more_in_the_gradient() -> None:
+    """With `inverse` the photographs with a label pull as much as those without it."""
+    targets = np.zeros((10, 1), np.uint8)
+    targets[0] = 1
+    logits = torch.zeros(10, 1, requires_grad=True)
+    classification_loss(
+        logits, torch.from_numpy(targets), label_weights(targets, "inverse")
+    ).backward()
+    assert logits.grad is not None
+    assert logits.grad.sum().item() == pytest.approx(0, abs=1e-7)

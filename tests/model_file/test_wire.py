@@ -21,6 +21,11 @@ def test_the_fields_are_those_that_onnx_writes() -> None:
     assert [number for number, _ in messages(content)] == [2, 14]
 
 
+def test_names_that_are_no_text_are_told_apart() -> None:
+    names = texts(memoryview(b"\x0a\x01\xe1\x0a\x01\xe2"), 1)
+    assert sorted(names) == ["\udce1", "\udce2"]
+
+
 def test_values_of_fixed_length_are_skipped() -> None:
     attribute = onnx.AttributeProto(name="alpha", f=0.5)
     result = {

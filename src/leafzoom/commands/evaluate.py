@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 import click
 
@@ -14,6 +15,8 @@ from leafzoom.errors import needs_extra
 
 if TYPE_CHECKING:
     from leafzoom.dataset.cache import Cache
+    from leafzoom.dataset.columns import TableReading
+    from leafzoom.dataset.table import Table
     from leafzoom.evaluation.evaluate import Evaluation
     from leafzoom.evaluation.result_files import DatasetDescription, ModelDescription
     from leafzoom.model_file.manifest import Manifest
@@ -56,6 +59,7 @@ def evaluate(
     data: Path,
     csv_file: Path | None,
     cache_folder: Path | None,
+    reading: TableReading,
     split_name: str,
     heads: tuple[str, ...],
     out: Path,
@@ -89,7 +93,7 @@ def evaluate(
     make_folder(out)
 
     # The photographs, their known lesions, and the part that is scored.
-    cache = labelled_cache(data, csv_file, cache_folder, manifest.source_size)
+    cache = labelled_cache(data, csv_file, cache_folder, manifest.source_size, reading)
     cache.table.require_clean()
     lesions = read_lesions(data, cache)
     part = _evaluated_part(model, manifest, cache, split_name)
@@ -120,6 +124,7 @@ def evaluate(
 
     # The warning comes last, where it is seen.
     _echo_scores(evaluation)
+    _echo_groups(evaluation, cache.table)
     click.echo(f"{len(part.image_names)} photographs ({split_name}); see {out / 'index.html'}")
     part.warn_of_overlap()
 
@@ -133,12 +138,14 @@ class _EvaluatedPart:
         image_names: of the photographs.
         trained_on: how many of them the model was trained on; None if that is not known.
         selected_on: how many of them validated it; None if that is not known.
+        shared_groups: how many of their groups the model was trained on too.
     """
 
     name: str
     image_names: tuple[str, ...]
     trained_on: int | None
     selected_on: int | None
+    shared_groups: int = 0
 
     def describe(self, cache: Cache) -> DatasetDescription:
         """The part as the report and `metrics.json` describe it."""
@@ -169,6 +176,14 @@ class _EvaluatedPart:
                 "thresholds and fusions, so these figures flatter the model"
             )
 
+        # Photographs of one orchard are alike.
+        if self.shared_groups:
+            echo_to_stderr(
+                f"leafzoom: {self.shared_groups} of these groups were trained on too, so these "
+                "figures flatter the model: for another group's, train with the same "
+                "--group-column and evaluate --split inner-test"
+            )
+
 
 def _evaluated_part(
     model: str, manifest: Manifest, cache: Cache, split_name: str
@@ -196,11 +211,27 @@ def _evaluated_part(
         image_names,
         trained_on=_overlap(image_names, trained),
         selected_on=_overlap(image_names, model_split.validation),
+        shared_groups=_shared_groups(cache, image_names, trained),
     )
 
 
 def _overlap(image_names: Sequence[str], others: Sequence[str]) -> int:
-    return len(set(image_names) & set(others))
+    """How many of some photographs are among others, however their accents are written."""
+    names = {normalize("NFC", name) for name in image_names}
+    return len(names & {normalize("NFC", name) for name in others})
+
+
+def _shared_groups(cache: Cache, image_names: Sequence[str], trained: Sequence[str]) -> int:
+    """How many groups of some photographs others are of too; 0 without a column of groups."""
+    table = cache.table
+    if not table.group_column:
+        return 0
+    group_of = {normalize("NFC", row.image_name): row.group for row in table.rows}
+    groups = {group_of[normalize("NFC", name)] for name in image_names}
+
+    # The model may have been trained on other tables too.
+    others = {group_of.get(normalize("NFC", name)) for name in trained}
+    return len(groups & others)
 
 
 def _describe_model(model: str, manifest: Manifest) -> ModelDescription:
@@ -214,6 +245,27 @@ def _describe_model(model: str, manifest: Manifest) -> ModelDescription:
         trained_on=manifest.data.get("trained_on"),
         leafzoom=manifest.leafzoom_version,
     )
+
+
+def _echo_groups(evaluation: Evaluation, table: Table) -> None:
+    """Print a line a group, and how far the scores hold for another one."""
+    from leafzoom.evaluation.group_scores import group_scores
+
+    scores = group_scores(evaluation, table)
+    if scores is None:
+        return
+    click.echo(f"by {scores.column} ({scores.head}, fitted):")
+    for name, group in scores.groups.items():
+        click.echo(
+            f"  {name:<20} {group.photographs:6} photographs  exact {group.exact_match:.4f}  "
+            f"micro F1 {group.micro_f1:.4f}"
+        )
+
+    line = f"  mean of {len(scores.groups)} groups: exact {scores.mean_exact_match:.4f}"
+    if scores.interval:
+        low, high = scores.interval.to_list()
+        line += f"; over all photographs 95 % {low:.4f} to {high:.4f}, drawing whole groups"
+    click.echo(line)
 
 
 def _echo_scores(evaluation: Evaluation) -> None:

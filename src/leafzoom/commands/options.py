@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from leafzoom.dataset.columns import AUTOMATIC, TableReading
 from leafzoom.errors import needs_extra
 
 if TYPE_CHECKING:
@@ -22,13 +24,32 @@ _DATA_OPTIONS = (
         "--data",
         type=PATH,
         required=True,
-        help="Kaggle's layout, or a folder with a CSV.",
+        help="Kaggle's layout, a folder with a CSV, or a folder a class.",
     ),
     click.option(
         "--csv",
         "csv_file",
         type=PATH,
         help="The table image,labels, if not DIR/train.csv.",
+    ),
+    click.option("--image-column", default="", help="The table's column of photographs."),
+    click.option(
+        "--label-column",
+        "label_columns",
+        multiple=True,
+        help="Its column of labels; several of 0 and 1 are a label each.",
+    ),
+    click.option(
+        "--group-column",
+        default="",
+        help="Its column of orchards, say: none is on both sides of a split.",
+    ),
+    click.option(
+        "--layout",
+        type=click.Choice(["auto", "table", "folders"]),
+        default="auto",
+        show_default=True,
+        help="A table, or a folder a class (DIR/scab/1.jpg).",
     ),
     click.option(
         "--cache",
@@ -48,23 +69,48 @@ model_option = click.option(
 
 
 def data_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add `--data`, `--csv` and `--cache` to a subcommand that reads labelled photographs."""
+    """Add the options of a subcommand that reads labelled photographs.
+
+    The subcommand gets `--data`, `--csv` and `--cache` by name, and `reading` for all that is said
+    about the table's columns.
+    """
+
+    @wraps(command)
+    def with_reading(
+        *,
+        image_column: str,
+        label_columns: tuple[str, ...],
+        group_column: str,
+        layout: Literal["auto", "table", "folders"],
+        **others: Any,
+    ) -> None:
+        reading = TableReading(image_column, label_columns, group_column, layout)
+        command(reading=reading, **others)
+
     # click lists the option that was added last first.
+    decorated: Callable[..., None] = with_reading
     for option in reversed(_DATA_OPTIONS):
-        command = option(command)
-    return command
+        decorated = option(decorated)
+    return decorated
 
 
 def labelled_cache(
-    data: Path, csv_file: Path | None, cache_folder: Path | None, source_size: int
+    data: Path,
+    csv_file: Path | None,
+    cache_folder: Path | None,
+    source_size: int,
+    reading: TableReading = AUTOMATIC,
 ) -> Cache:
     """The cache of a folder of labelled photographs; built if it does not exist yet.
+
+    Prints how the table is understood, and what looks wrong in its labels.
 
     Args:
         data: the folder.
         csv_file: its table; None for the one in the folder.
         cache_folder: None for the default one.
         source_size: side of the decoded photographs in pixels.
+        reading: what the user says about the table's columns.
 
     Raises:
         DataError: the table or the cache cannot be used.
@@ -75,7 +121,10 @@ def labelled_cache(
         from leafzoom.dataset.table import read_table
 
     # The default folder depends on the size, so that caches of several sizes can coexist.
-    table = read_table(data, csv_file)
+    table = read_table(data, csv_file, reading)
+    echo_to_stderr(f"{table.csv}: {table.description}")
+    for warning in table.warnings:
+        echo_to_stderr(f"warning: {warning}")
     folder = cache_folder or default_cache_folder(data, table.csv, source_size)
     return build_cache(table, folder, source_size, echo=echo_to_stderr)
 

@@ -15,6 +15,7 @@ from leafzoom.errors import DataError, needs_extra
 if TYPE_CHECKING:
     from leafzoom.dataset.audit import NearDuplicate
     from leafzoom.dataset.cache import Cache
+    from leafzoom.dataset.columns import TableReading
     from leafzoom.dataset.table import Table
 
 __all__ = ["PrepareReport", "prepare"]
@@ -100,6 +101,7 @@ def prepare(
     data: Path,
     csv_file: Path | None,
     cache_folder: Path | None,
+    reading: TableReading,
     out: Path | None,
     source_size: int,
 ) -> None:
@@ -120,7 +122,7 @@ def prepare(
         make_folder(out)
 
     # The check of all photographs, and its results.
-    cache = labelled_cache(data, csv_file, cache_folder, source_size)
+    cache = labelled_cache(data, csv_file, cache_folder, source_size, reading)
     combinations = combination_counts([row.labels for row in cache.table.rows])
     warnings = table_warnings(cache.table)
     report = PrepareReport(cache, near_duplicates_of(cache), combinations, warnings)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from leafzoom.commands.export import export_checkpoint
 from leafzoom.commands.options import PATH, data_options, echo_to_stderr, labelled_cache
 from leafzoom.errors import needs_extra
+
+if TYPE_CHECKING:
+    from leafzoom.dataset.columns import TableReading
 
 __all__ = ["train"]
 
@@ -27,7 +31,7 @@ __all__ = ["train"]
     "split_name",
     default="inner-train",
     show_default=True,
-    help="What is trained on: inner-train, all, paper-train, or a split in JSON.",
+    help="What is trained on: inner-train, all, folders, paper-train, or a split in JSON.",
 )
 @click.option("--init", help="Start from this checkpoint's backbone: a file, or bundled.")
 @click.option(
@@ -60,6 +64,7 @@ def train(
     data: Path,
     csv_file: Path | None,
     cache_folder: Path | None,
+    reading: TableReading,
     recipe_name: str,
     out: Path,
     split_name: str,
@@ -86,7 +91,7 @@ def train(
 
     # The recipe sets the size of the decoded photographs.
     recipe = load_recipe(recipe_name, changes)
-    cache = labelled_cache(data, csv_file, cache_folder, recipe.data.source_size)
+    cache = labelled_cache(data, csv_file, cache_folder, recipe.data.source_size, reading)
     cache.table.require_clean()
     split = training_split(cache, split_name)
 

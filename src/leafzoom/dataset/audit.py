@@ -125,7 +125,7 @@ def _read_pairs(path: Path, made_of: str) -> list[NearDuplicate] | None:
         if stored["made_of"] != made_of or stored["sha256"] != _digest(stored["pairs"]):
             return None
         return [NearDuplicate(*pair) for pair in stored["pairs"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

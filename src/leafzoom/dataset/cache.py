@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +143,8 @@ def _readable(table: Table, records: Sequence[PhotoRecord]) -> tuple[Table, list
             readable_records.append(record)
 
     problems.sort(key=lambda problem: problem.line)
-    return Table(table.csv, tuple(rows), tuple(problems)), readable_records
+    readable = replace(table, rows=tuple(rows), problems=tuple(problems))
+    return readable, readable_records
 
 
 def _map_sources(path: Path, count: int, source_size: int) -> NDArray[np.uint8]:

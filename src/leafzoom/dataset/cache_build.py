@@ -113,7 +113,7 @@ class _Chunk:
             entry = json.loads(line)
             chunk = cls(entry["start"], [PhotoRecord(**record) for record in entry["records"]])
             is_whole = entry["sha256"] == records_digest(chunk.records, chunk.start)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
         return chunk if is_whole else None
 

@@ -104,5 +104,5 @@ def _load(folder: Path) -> Any:
         return json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"no cache in {folder}{PREPARE_ADVICE}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"the cache {folder} cannot be read ({error}){PREPARE_ADVICE}") from error

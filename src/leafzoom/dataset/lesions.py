@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.dataset.cache import Cache
-from leafzoom.dataset.photo_lookup import PhotoLookup
-from leafzoom.dataset.table import LESIONS_CSV
+from leafzoom.dataset.columns import quoted
+from leafzoom.dataset.photo_lookup import BadImageName, PhotoLookup
+from leafzoom.dataset.spreadsheet import read_sheet
+from leafzoom.dataset.table_files import LESIONS_CSV
 from leafzoom.errors import DataError
 
 __all__ = ["read_lesions"]
@@ -38,22 +39,49 @@ def read_lesions(folder: Path, cache: Cache) -> dict[str, NDArray[np.float64]]:
         DataError: the file cannot be read, lacks a column, or a row is no box or not on a
             photograph.
     """
-    path = folder / LESIONS_CSV
-    if not path.is_file():
+    path = _lesions_file(folder)
+    if path is None:
         return {}
 
-    photos = PhotoLookup(folder)
+    names = _ImageNames(folder, cache)
     sizes = _photo_sizes(cache)
     boxes: dict[str, list[list[float]]] = {}
-    try:
-        for record in _read_records(path):
-            # The table may be of a part of the folder.
-            in_folder_only = record.image_name not in sizes and record.image_name in photos
-            if not in_folder_only:
-                boxes.setdefault(record.image_name, []).append(_box(record, sizes))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    for record in _read_records(path):
+        image_name = names.in_table(record.image_name)
+
+        # The table may be of a part of the folder.
+        if image_name is not None:
+            named = replace(record, image_name=image_name)
+            boxes.setdefault(image_name, []).append(_box(named, sizes))
     return {image_name: np.array(rows, np.float64) for image_name, rows in boxes.items()}
+
+
+def _lesions_file(folder: Path) -> Path | None:
+    """The file of lesions, whatever the case of its name; None without one."""
+    files = sorted(path for path in folder.iterdir() if path.name.casefold() == LESIONS_CSV)
+    return next((path for path in files if path.is_file()), None)
+
+
+class _ImageNames:
+    """The names of a cache's photographs, however another table writes them."""
+
+    def __init__(self, folder: Path, cache: Cache) -> None:
+        self._photos = PhotoLookup(folder)
+        self._names = set(cache.table.image_names)
+        self._by_file = {row.path.resolve(): row.image_name for row in cache.table.rows}
+
+    def in_table(self, image_name: str) -> str | None:
+        """The table's name of a photograph; None if only the folder has it.
+
+        A name of no photograph at all is returned as it is.
+        """
+        if image_name in self._names:
+            return image_name
+        try:
+            photo = self._photos.file(image_name)
+        except BadImageName:
+            return image_name
+        return self._by_file.get(photo.real_path)
 
 
 @dataclass(frozen=True)
@@ -72,29 +100,27 @@ def _photo_sizes(cache: Cache) -> dict[str, tuple[float, float]]:
 
 
 def _read_records(path: Path) -> Iterator[_Record]:
-    """The rows of a CSV that has the columns image, x0, y0, x1 and y1, without blank lines."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file)
-        header = [name.strip() for name in next(rows, [])]
-        missing = [name for name in _COLUMNS if name not in header]
-        if missing:
-            raise DataError(f"{path} has no column {missing[0]}: it needs {','.join(_COLUMNS)}")
+    """The rows of a table that has the columns image, x0, y0, x1 and y1, without blank lines."""
+    sheet = read_sheet(path, lambda name: name == _COLUMNS[0])
+    header = list(sheet.header)
+    missing = [name for name in _COLUMNS if name not in header]
+    if missing:
+        raise DataError(f"{path} has no column {missing[0]}: it needs {','.join(_COLUMNS)}")
 
-        # The columns may come in any order, between others.
-        columns = [header.index(name) for name in _COLUMNS]
-        for row in rows:
-            if row:
-                # A short row is completed by empty cells.
-                cells = [row[column] if column < len(row) else "" for column in columns]
-                where = f"{path}, row {rows.line_num}"
-                yield _Record(where, cells[0].strip(), tuple(cells[1:]))
+    # The columns may come in any order, between others.
+    columns = [header.index(name) for name in _COLUMNS]
+    for row in sheet.rows:
+        # A short row is completed by empty cells.
+        cells = [row.cells[column] if column < len(row.cells) else "" for column in columns]
+        where = f"{path}, row {row.line}"
+        yield _Record(where, cells[0].strip(), tuple(cells[1:]))
 
 
 def _box(record: _Record, sizes: Mapping[str, tuple[float, float]]) -> list[float]:
     """The box of a row, checked to lie on its photograph."""
     if record.image_name not in sizes:
         raise DataError(
-            f"{record.where}: no photograph {record.image_name!r} in the table of labels: "
+            f"{record.where}: no photograph {quoted(record.image_name)} in the table of labels: "
             "write its name as there"
         )
 

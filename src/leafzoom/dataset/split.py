@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from leafzoom.dataset.audit import duplicate_groups, near_duplicates_of
 from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.group_split import group_parts, joined_groups
 from leafzoom.dataset.rare_labels import place_rare_labels
 from leafzoom.dataset.stratification import sorted_image_names, stratified_parts
 from leafzoom.dataset.table import Table
@@ -136,7 +137,9 @@ def grouped_split(
     """Three parts of 80, 10 and 10 %, near-duplicates together, label combinations balanced.
 
     A label of two photographs or more that are no near-duplicates is in the training and in the
-    validation part, however rare it is (see `place_rare_labels`).
+    validation part, however rare it is (see `place_rare_labels`). Where the table has a column of
+    groups, each group is in one part, and shares and labels are as near as that allows (see
+    `group_parts`).
 
     Depends on the photographs' names, labels and groups alone, not on the order of the rows.
 
@@ -148,13 +151,18 @@ def grouped_split(
 
     Raises:
         DataError: there are too few photographs for three parts, or too many of them are
-            near-duplicates of each other.
+            near-duplicates of each other; or fewer than three groups.
     """
     if len(table) < _MIN_PHOTOGRAPHS:
         raise DataError(
             f"{table.csv} has {len(table)} photographs and a split in three parts needs "
             f"{_MIN_PHOTOGRAPHS}: add some"
         )
+
+    if table.group_column:
+        parts = group_parts(table, joined_groups(table, groups), seed)
+        named = [sorted_image_names(table, part) for part in parts]
+        return Split(name, named[0], named[1], named[2])
 
     train, validation, test = stratified_parts(table, groups, _SHARES, seed)
 
@@ -205,7 +213,8 @@ def training_split(cache: Cache, name_or_file: str) -> Split:
     `inner-train` (the default) trains on 80 % and validates on 10 %. `all` trains on everything but
     `inner-validation`. `paper-train` trains on nine tenths of the paper's training photographs and
     validates on the other tenth; the paper's validation part is its test part (the authors
-    selected on it). A file is a split in JSON, as a run stores it.
+    selected on it). `folders` keeps the parts of class folders (`DIR/train/scab`). A file is a
+    split in JSON, as a run stores it.
 
     The inner and the paper's split need the near-duplicates of the cache's photographs (see
     `near_duplicates_of`).
@@ -222,16 +231,22 @@ def training_split(cache: Cache, name_or_file: str) -> Split:
         train, test = paper_split(cache.table)
         inner = _inner_split(cache, cache.table.take(train))
         return Split("paper", inner.train + inner.test, inner.validation, test)
+    if name_or_file == "folders":
+        return _split_of_folders(cache.table)
     if name_or_file in PARTS:
         raise UsageError(
-            f"--split {name_or_file} is no part to train on: inner-train, all, paper-train or a "
-            "file"
+            f"--split {name_or_file} is no part to train on: inner-train, all, folders, "
+            "paper-train or a file"
         )
 
     # A file of another table's photographs is an error.
     split = read_split(Path(name_or_file))
-    cache.table.take(split.train + split.validation + split.test)
-    return split
+    return replace(
+        split,
+        train=cache.table.take(split.train).image_names,
+        validation=cache.table.take(split.validation).image_names,
+        test=cache.table.take(split.test).image_names,
+    )
 
 
 def evaluation_image_names(
@@ -299,8 +314,8 @@ def read_split(path: Path) -> Split:
         )
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"the split {path} is no JSON: {error}") from error
     return Split.from_dict(content, path)
 
@@ -344,10 +359,34 @@ def _merge_test_into_train(inner: Split) -> Split:
     return Split("all", inner.train + inner.test, inner.validation, ())
 
 
-def _splits_of_table(cache: Cache) -> tuple[Split, Split]:
-    """The splits that `inner-train` and `all` name for a cache's table."""
+def _split_of_folders(table: Table) -> Split:
+    """The parts that the folders of the photographs give."""
+    by_part: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for row in table.rows:
+        if not row.part:
+            raise DataError(
+                f"{table.csv}: --split folders needs every photograph in train/, val/ or test/, "
+                f"and {row.image_name!r} is in none: move it, or leave --split out"
+            )
+        by_part[row.part].append(row.image_name)
+    return Split(
+        "folders", tuple(by_part["train"]), tuple(by_part["validation"]), tuple(by_part["test"])
+    )
+
+
+def _splits_of_table(cache: Cache) -> tuple[Split, ...]:
+    """The splits that `inner-train` and `all` name for a cache's table.
+
+    With a column of groups, those that keep groups together come first.
+    """
     inner = _inner_split(cache, cache.table)
-    return inner, _merge_test_into_train(inner)
+    splits = (inner, _merge_test_into_train(inner))
+    if not cache.table.group_column:
+        return splits
+
+    # A model may have been trained without the column.
+    without = _inner_split(cache, replace(cache.table, group_column=""))
+    return (*splits, without, _merge_test_into_train(without))
 
 
 def _inner_image_names(
@@ -388,7 +427,7 @@ def _image_names_of_file(path: Path) -> tuple[str, ...]:
         )
 
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"the split {path} cannot be read as UTF-8 text ({error}): one name a line"

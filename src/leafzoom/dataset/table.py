@@ -1,48 +1,51 @@
 """The table of a data set: which photograph has which labels.
 
-Kaggle's layout (`DIR/train.csv`, `DIR/train_images/*.jpg`), or any folder with a CSV of the columns
-`image,labels`, labels separated by spaces. Photographs are looked up in `train_images/`, in
-`images/` and beside the CSV.
+Kaggle's layout (`DIR/train.csv`, `DIR/train_images/*.jpg`), any folder with a table of the columns
+`image,labels`, labels separated by spaces, or a folder a class (see `class_folders.py`).
+Photographs are looked up in `train_images/`, in `images/` and beside the table.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from leafzoom.dataset.class_folders import ClassFolders, find_class_folders
+from leafzoom.dataset.columns import AUTOMATIC, TableReading, column_list, quoted
+from leafzoom.dataset.label_warnings import label_warnings
+from leafzoom.dataset.layout import image_column_test, understand
 from leafzoom.dataset.photo_lookup import BadImageName, PhotoLookup
+from leafzoom.dataset.records import BadRow, Record, check_labels, records
+from leafzoom.dataset.spreadsheet import read_sheet
+from leafzoom.dataset.table_files import LESIONS_CSV, find_csv, has_table, require_folder
 from leafzoom.errors import DataError
 from leafzoom.labels import LabelSet
 
 __all__ = ["LESIONS_CSV", "Problem", "Row", "Table", "find_csv", "read_table"]
-
-LESIONS_CSV = "lesions.csv"  # holds boxes, not labels: see `dataset/lesions.py`
-
-_MAX_LINE_CHARACTERS = 100_000
-_MAX_QUOTED_CHARACTERS = 80
-_MAX_LISTED_COLUMNS = 10
 
 
 @dataclass(frozen=True)
 class Row:
     """One labelled photograph.
 
-    `line`: of the CSV, where the header is line 1. `image_name`: as the CSV writes it. `path`: its
-    file.
+    `line`: of the table, where the header is line 1. `image_name`: as the table writes it, or
+    relative to the data folder where the table has an absolute path. `path`: its file. `group`: of
+    the column of groups; empty without. `part`: `train`, `validation` or `test`, where the
+    photograph's folder says so.
     """
 
     line: int
     image_name: str
     labels: tuple[str, ...]
     path: Path
+    group: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,24 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.csv} row {self.line}: {_quoted(self.image_name)} {self.reason}"
+        return f"{self.csv} row {self.line}: {quoted(self.image_name)} {self.reason}"
 
 
 @dataclass(frozen=True)
 class Table:
-    """The photographs of a data set in the CSV's order, and the rows that cannot be used."""
+    """The photographs of a data set in the table's order, and the rows that cannot be used.
+
+    `csv`: the table's file; the data folder where folders are the classes. `description`: how it
+    was understood, in words. `warnings`: what looks wrong in its labels. `group_column`: the column
+    of the rows' groups; empty without.
+    """
 
     csv: Path
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
+    description: str = ""
+    warnings: tuple[str, ...] = ()
+    group_column: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -108,15 +119,19 @@ class Table:
         Raises:
             DataError: the table lacks a photograph.
         """
-        rows = {row.image_name: row for row in self.rows}
+        # Some systems write an accent as a character of its own.
+        rows = {unicodedata.normalize("NFC", row.image_name): row for row in self.rows}
+        rows |= {row.image_name: row for row in self.rows}
+        found = [rows.get(n) or rows.get(unicodedata.normalize("NFC", n)) for n in image_names]
 
-        missing = [image_name for image_name in image_names if image_name not in rows]
+        missing = [name for name, row in zip(image_names, found, strict=True) if row is None]
         if missing:
             raise DataError(
-                f"{self.csv} has no row for {missing[0]!r} ({len(missing)} of {len(image_names)} "
-                "photographs of the split are missing): give the table that the split was made from"
+                f"{self.csv} has no row for {quoted(missing[0])} ({len(missing)} of "
+                f"{len(image_names)} photographs of the split are missing): give the table "
+                "that the split was made from"
             )
-        return Table(self.csv, tuple(rows[name] for name in image_names), self.problems)
+        return replace(self, rows=tuple(row for row in found if row is not None))
 
     def require_clean(self) -> Table:
         """This table, if it has photographs and no problem.
@@ -139,60 +154,9 @@ class Table:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class _Record:
-    """One row of the CSV as text, before any check.
-
-    `labels_cell`: None where the row is too short to have one. `extra_cells`: those beyond the
-    header's columns.
-    """
-
-    line: int
-    image_name: str
-    labels_cell: str | None
-    extra_cells: tuple[str, ...]
-
-    @classmethod
-    def from_cells(cls, line: int, cells: dict[str | None, Any]) -> _Record:
-        """The record of what `csv.DictReader` reads: excess cells are a list under None."""
-        extra = tuple(cell for cell in cells.get(None, []) if cell.strip())
-        return cls(line, (cells["image"] or "").strip(), cells["labels"], extra)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels in their order, each once."""
-        return tuple(dict.fromkeys((self.labels_cell or "").split()))
-
-
-class _BadRow(Exception):  # noqa: N818 (an answer to `_RowChecker.check`, never seen by a user)
-    """A row cannot be used; the message is its `Problem.reason`."""
-
-
-def find_csv(data: Path) -> Path:
-    """The CSV of a data folder: `train.csv`, else `labels.csv`, else the only other one.
-
-    `lesions.csv` is never taken for the table of labels.
-
-    Raises:
-        DataError: there is no folder, no CSV, or several.
-    """
-    _require_folder(data)
-    for name in ("train.csv", "labels.csv"):
-        if (data / name).is_file():
-            return data / name
-
-    # No usual name: the folder's only table.
-    others = sorted(path for path in data.glob("*.csv") if path.name != LESIONS_CSV)
-    if len(others) != 1:
-        count = f"{len(others)} of them" if others else "none"
-        raise DataError(
-            f"the data folder {data} has to hold train.csv or one CSV image,labels and has {count}:"
-            " name it with --csv"
-        )
-    return others[0]
-
-
-def read_table(data: Path, csv_file: Path | None = None) -> Table:
+def read_table(
+    data: Path, csv_file: Path | None = None, reading: TableReading = AUTOMATIC
+) -> Table:
     """Read a data set's table and look up every photograph, without opening any.
 
     A row becomes one of `problems` if its path leads out of the folder, its photograph is missing
@@ -200,89 +164,107 @@ def read_table(data: Path, csv_file: Path | None = None) -> Table:
 
     Args:
         data: the data set's folder.
-        csv_file: its CSV; by default the one that `find_csv` gives.
+        csv_file: its table; by default the one that `find_csv` gives, else class folders.
+        reading: what the user says about its columns.
 
     Raises:
-        DataError: there is no CSV, or it is not UTF-8 text, has a line that is too long or lacks
-            the columns image and labels.
+        DataError: there is no table and there are no class folders, the table cannot be read, lacks
+            a column, or can be read in two ways; or columns of class folders are named.
+        MissingExtraError: the table is an Excel file and openpyxl is not installed.
     """
-    path = csv_file or find_csv(data)
-    _require_folder(data)
-    checker = _RowChecker(data)
+    require_folder(data)
+    if csv_file is None and _are_folders_read(data, reading):
+        folders = find_class_folders(data)
+        if folders is not None:
+            _check_no_columns(data, reading)
+            return _checked_table(
+                data, data, folders.records, folders.description, are_split_cells=False
+            )
+        if reading.layout == "folders":
+            raise DataError(
+                f"{data} has no two folders of photographs: give each class a folder of its own"
+            )
 
+    path = csv_file or find_csv(data)
+    try:
+        sheet = read_sheet(path, image_column_test(reading))
+        layout = understand(path, sheet, reading)
+    except DataError as error:
+        folders = None if csv_file else _class_folders_or_none(data)
+        if folders is None:
+            raise
+        raise DataError(
+            f"{error}. Or, with --layout folders, {data} has a folder a class: "
+            f"{column_list(folders.labels)}"
+        ) from error
+    return _checked_table(
+        data,
+        path,
+        records(sheet, layout),
+        layout.description,
+        reading.group_column,
+        are_split_cells=layout.labels is not None,
+    )
+
+
+def _are_folders_read(data: Path, reading: TableReading) -> bool:
+    """Whether class folders are looked for."""
+    if reading.layout == "auto":
+        return not has_table(data)
+    return reading.layout == "folders"
+
+
+def _check_no_columns(data: Path, reading: TableReading) -> None:
+    """Raise a DataError if the user names columns of a table that is not there."""
+    named = {
+        "--image-column": reading.image_column,
+        "--label-column": " ".join(reading.label_columns),
+        "--group-column": reading.group_column,
+    }
+    for option, name in named.items():
+        if name:
+            raise DataError(
+                f"{data} is read as a folder a class, which has no columns, and {option} names "
+                f"{quoted(name)}: give a table with --csv, or leave {option} out"
+            )
+
+
+def _class_folders_or_none(data: Path) -> ClassFolders | None:
+    """The class folders, if there are any that can be read in one way."""
+    try:
+        return find_class_folders(data)
+    except DataError:
+        return None
+
+
+def _checked_table(
+    data: Path,
+    path: Path,
+    all_records: Iterable[Record],
+    description: str,
+    group_column: str = "",
+    *,
+    are_split_cells: bool,
+) -> Table:
+    """The table of the records that can be used, the others as problems."""
+    checker = _RowChecker(data)
     rows: list[Row] = []
     problems: list[Problem] = []
-    for record in _read_records(path):
+    for record in all_records:
         try:
             rows.append(checker.check(record))
-        except (_BadRow, BadImageName) as reason:
+        except (BadRow, BadImageName) as reason:
             problems.append(Problem(path, record.line, record.image_name, str(reason)))
-    return Table(path, tuple(rows), tuple(problems))
 
-
-def _require_folder(data: Path) -> None:
-    """Raise a DataError unless the data folder exists."""
-    if not data.is_dir():
-        raise DataError(f"the data folder {data} does not exist: give one with a CSV image,labels")
-
-
-def _read_records(path: Path) -> list[_Record]:
-    """The rows of a CSV that has the columns image and labels."""
-    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""))
-    try:
-        # Spaces around the header's names are ignored.
-        columns = [name.strip() for name in reader.fieldnames or ()]
-        _check_columns(path, columns)
-        reader.fieldnames = columns
-        return [_Record.from_cells(reader.line_num, dict(cells)) for cells in reader]
-    except csv.Error as error:
-        raise DataError(f"the table {path} is no CSV (row {reader.line_num}: {error})") from error
-
-
-def _read_text(path: Path) -> str:
-    """A table's text without a byte order mark, with lines of a bounded length."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"the table {path} does not exist: check --csv") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"the table {path} cannot be read ({reason}): check --csv") from error
-
-    # Excel writes a byte order mark first, which this codec drops.
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = 1 + content[: error.start].count(b"\n")
-        raise DataError(
-            f"the table {path} row {line}: cannot be read as UTF-8 text ({error.reason}): "
-            "save it as CSV UTF-8"
-        ) from error
-
-    # Text of another kind tends to be one endless line.
-    for line, content_of_line in enumerate(io.StringIO(text, newline=""), start=1):
-        length = len(content_of_line.rstrip("\r\n"))
-        if length > _MAX_LINE_CHARACTERS:
-            raise DataError(
-                f"the table {path} row {line}: a line of {length} characters, and at most "
-                f"{_MAX_LINE_CHARACTERS} are read: it is no CSV image,labels"
-            )
-    return text
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    """Raise a DataError unless a table has the columns image and labels, and none twice."""
-    if len(set(columns)) != len(columns):
-        raise DataError(
-            f"the table {path} has a column twice ({_column_list(columns)}): keep one of them"
-        )
-
-    missing = {"image", "labels"} - set(columns)
-    if missing:
-        raise DataError(
-            f"the table {path} has to have the columns image and labels and has "
-            f"{_column_list(columns) or 'no columns'}: {' and '.join(sorted(missing))} missing"
-        )
+    label_sets = [row.labels for row in rows]
+    return Table(
+        csv=path,
+        rows=tuple(rows),
+        problems=tuple(problems),
+        description=description,
+        warnings=tuple(label_warnings(label_sets, are_split_cells=are_split_cells)),
+        group_column=group_column,
+    )
 
 
 class _RowChecker:
@@ -290,14 +272,14 @@ class _RowChecker:
 
     def __init__(self, data: Path) -> None:
         self._photos = PhotoLookup(data)
-        self._records_by_name: dict[str, _Record] = {}
-        self._records_by_file: dict[Path, _Record] = {}
+        self._records_by_name: dict[str, Record] = {}
+        self._records_by_file: dict[Path, Record] = {}
 
-    def check(self, record: _Record) -> Row:
+    def check(self, record: Record) -> Row:
         """The row of a record.
 
         Raises:
-            _BadRow: the row cannot be used.
+            BadRow: the row cannot be used.
             BadImageName: its name stands for no photograph.
         """
         # Names are compared first, so a repeated one is found even if it has no photograph.
@@ -311,13 +293,20 @@ class _RowChecker:
         _check_not_repeated(record, same_file, "is the photograph of row {}")
 
         # Only a row that can be used takes the file.
-        _check_labels(record)
+        check_labels(record)
         self._records_by_file[photo.real_path] = record
-        return Row(record.line, record.image_name, record.labels, photo.path)
+        return Row(
+            line=record.line,
+            image_name=photo.name,
+            labels=record.labels,
+            path=photo.path,
+            group=record.group or "",
+            part=record.part,
+        )
 
 
-def _check_not_repeated(record: _Record, earlier: _Record | None, relation: str) -> None:
-    """Raise a _BadRow if an earlier record is of the same photograph.
+def _check_not_repeated(record: Record, earlier: Record | None, relation: str) -> None:
+    """Raise a BadRow if an earlier record is of the same photograph.
 
     Args:
         record: the one to check.
@@ -329,51 +318,6 @@ def _check_not_repeated(record: _Record, earlier: _Record | None, relation: str)
 
     relation = relation.format(earlier.line)
     if set(earlier.labels) == set(record.labels):
-        raise _BadRow(f"{relation}: keep one of them")
-    other_labels = " ".join(sorted(earlier.labels)) or "none"
-    raise _BadRow(f"{relation}, with other labels ({other_labels}): keep the one that is right")
-
-
-def _check_labels(record: _Record) -> None:
-    """Raise a _BadRow if labels would be dropped or taken for others."""
-    if record.extra_cells:
-        raise _BadRow(
-            "has more cells than the table has columns "
-            f"({_quoted(' '.join(record.extra_cells))}): separate labels by spaces"
-        )
-    if record.labels_cell is None:
-        raise _BadRow(
-            "has no labels column: write image,labels (labels may be empty, but not the comma)"
-        )
-    if "," in record.labels_cell:
-        raise _BadRow(
-            f"has labels with a comma ({_quoted(record.labels_cell)}): separate labels by spaces"
-        )
-
-    # Invisible characters make two labels of what looks like one.
-    invisible = [label for label in record.labels if not label.isprintable()]
-    if invisible:
-        raise _BadRow(
-            f"has a label with a character that cannot be seen ({_quoted(invisible[0])}): "
-            "type the label again"
-        )
-
-
-def _quoted(text: str) -> str:
-    """A text of the table in quotes, on one line and cut where it is long."""
-    if len(text) <= _MAX_QUOTED_CHARACTERS:
-        return repr(text)
-    return f"{text[:_MAX_QUOTED_CHARACTERS]!r}…"
-
-
-def _column_list(columns: Sequence[str]) -> str:
-    """The first names of a table's columns, for a message of one line."""
-    listed = []
-    for name in columns[:_MAX_LISTED_COLUMNS]:
-        is_plain = name.isprintable() and len(name) <= _MAX_QUOTED_CHARACTERS
-        listed.append(name if is_plain else _quoted(name))
-
-    hidden = len(columns) - _MAX_LISTED_COLUMNS
-    if hidden > 0:
-        listed.append(f"and {hidden} more")
-    return ", ".join(listed)
+        raise BadRow(f"{relation}: keep one of them")
+    other_labels = column_list(sorted(earlier.labels)) or "none"
+    raise BadRow(f"{relation}, with other labels ({other_labels}): keep the one that is right")

@@ -13,6 +13,7 @@ from leafzoom.dataset.table import Table
 from leafzoom.evaluation import figures, tables
 from leafzoom.evaluation.evaluate import Evaluation
 from leafzoom.evaluation.gallery import gallery_groups, misdiagnosis_items
+from leafzoom.evaluation.group_scores import group_scores
 from leafzoom.evaluation.other_pictures import OtherPictures
 from leafzoom.evaluation.result_files import (
     DatasetDescription,
@@ -59,7 +60,12 @@ def write_report_files(
         LeafzoomError: the folder cannot be written.
     """
     make_folder(folder)
-    measurements = Measurements(estimate_uncertainty(evaluation), zoom_value, others)
+    measurements = Measurements(
+        uncertainty=estimate_uncertainty(evaluation),
+        zoom_value=zoom_value,
+        others=others,
+        groups=group_scores(evaluation, table),
+    )
 
     write_predictions(folder / "predictions.csv", evaluation)
     write_metrics(folder / "metrics.json", evaluation, measurements, dataset=dataset, model=model)
@@ -102,6 +108,7 @@ def _write_page(
     is_correct = (answers == evaluation.targets).all(axis=1)
     calibration = figures.calibration_bins(confidence, is_correct)
 
+    groups = measurements.groups
     page = _template().render(
         title=f"{model.name} on {dataset.split}",
         photographs=len(evaluation.image_names),
@@ -116,6 +123,7 @@ def _write_page(
         differences=tables.difference_rows(evaluation, uncertainty),
         verdicts=tables.verdict_rows(evaluation),
         others=tables.other_picture_rows(measurements.others),
+        groups=tables.group_table(groups) if groups else None,
         label_tables=tables.label_tables(evaluation, uncertainty),
         zoom=tables.zoom_tables(zoom_value) if zoom_value else None,
         # Figures.

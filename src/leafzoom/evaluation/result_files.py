@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from leafzoom.evaluation.evaluate import Evaluation, verdict_counts
+from leafzoom.evaluation.group_scores import GroupScores
 from leafzoom.evaluation.other_pictures import OtherPictures
 from leafzoom.evaluation.uncertainty import Uncertainty
 from leafzoom.evaluation.zoom_value import ZoomValue
@@ -77,17 +78,18 @@ class ModelDescription:
         return content
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurements:
     """What is measured beside the scores.
 
     `uncertainty`: of the scores. `zoom_value`: None where it was not measured. `others`: the
-    verdicts on pictures without leaves, by kind.
+    verdicts on pictures without leaves, by kind. `groups`: None where the table has no groups.
     """
 
     uncertainty: Uncertainty
     zoom_value: ZoomValue | None = None
     others: Sequence[OtherPictures] = ()
+    groups: GroupScores | None = None
 
 
 def write_metrics(
@@ -118,6 +120,8 @@ def write_metrics(
         content["zoom_value"] = measurements.zoom_value.to_dict()
     if measurements.others:
         content["other_pictures"] = {other.kind: other.to_dict() for other in measurements.others}
+    if measurements.groups is not None:
+        content["groups"] = measurements.groups.to_dict()
     write_json(path, content)
 
 

@@ -68,7 +68,7 @@ def read_run(folder: Path) -> RunRecord:
             f"{folder} is no run with a finished epoch ({missing} is missing): name folders that "
             "leafzoom train wrote"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{folder}: run.json or log.csv cannot be read ({error}): the run is damaged"
         ) from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from leafzoom.evaluation.bootstrap import Difference, Interval
 from leafzoom.evaluation.box_kinds import BoxKind
 from leafzoom.evaluation.evaluate import Evaluation, verdict_counts
+from leafzoom.evaluation.group_scores import GroupScores
 from leafzoom.evaluation.other_pictures import OtherPictures
 from leafzoom.evaluation.pointing import PointingGame
 from leafzoom.evaluation.uncertainty import Uncertainty
@@ -17,6 +18,7 @@ from leafzoom.metrics import HeadMetrics, Score
 __all__ = [
     "Card",
     "DifferenceRow",
+    "GroupTable",
     "HeadRow",
     "LabelRow",
     "LabelTable",
@@ -27,6 +29,7 @@ __all__ = [
     "ZoomTables",
     "cards",
     "difference_rows",
+    "group_table",
     "head_rows",
     "label_tables",
     "other_picture_rows",
@@ -92,6 +95,16 @@ class OtherPictureRow:
     not_a_leaf: str
     unsure: str
     diagnosed: str
+
+
+@dataclass(frozen=True)
+class GroupTable:
+    """The scores by group: the column, the interval over groups, and a row of cells a group."""
+
+    column: str
+    interval: str
+    mean: str
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -232,6 +245,21 @@ def other_picture_rows(others: Sequence[OtherPictures]) -> list[OtherPictureRow]
         shares = [f"{count / other.pictures:.1%}" if other.pictures else "" for count in counts]
         rows.append(OtherPictureRow(other.kind, str(other.pictures), *shares))
     return rows
+
+
+def group_table(scores: GroupScores) -> GroupTable:
+    """A row a group, the worst first."""
+    by_score = sorted(scores.groups.items(), key=lambda item: (item[1].exact_match, item[0]))
+    rows = []
+    for name, group in by_score:
+        values = (group.exact_match, group.micro_f1, group.macro_f1)
+        rows.append((name, str(group.photographs), *(f"{value:.3f}" for value in values)))
+    return GroupTable(
+        column=scores.column,
+        interval=_interval(scores.interval) if scores.interval else "",
+        mean=f"{scores.mean_exact_match:.3f}",
+        rows=tuple(rows),
+    )
 
 
 def label_tables(evaluation: Evaluation, uncertainty: Uncertainty) -> list[LabelTable]:

@@ -189,7 +189,7 @@ class Journal:
         for text, picture in self._execute(_RESULTS, (self._run, limit)):
             try:
                 result = result_from_dict(json.loads(text))
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise LeafzoomError(
                     f"{self.path} has a damaged result ({error!r}): choose another --out"
                 ) from error

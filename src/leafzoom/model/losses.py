@@ -2,18 +2,86 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["classification_loss", "correct_probability", "ranking_loss"]
+__all__ = [
+    "LabelWeights",
+    "classification_loss",
+    "correct_probability",
+    "label_weights",
+    "ranking_loss",
+]
+
+_POWERS = {"sqrt": 0.5, "inverse": 1.0}
 
 
-def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """L_cls: the mean binary cross-entropy of logits [B, L] against targets [B, L] in 0..1."""
-    return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
+@dataclass(frozen=True)
+class LabelWeights:
+    """How much photographs with a label and without it count in its loss, [L] each."""
+
+    present: Tensor
+    absent: Tensor
+
+    def to(self, device: torch.device) -> LabelWeights:
+        """The same weights on a device."""
+        return LabelWeights(self.present.to(device), self.absent.to(device))
+
+
+def label_weights(
+    targets: NDArray[np.uint8], kind: Literal["none", "sqrt", "inverse"]
+) -> LabelWeights | None:
+    """The weights that make up for rare labels, from the photographs that are trained on.
+
+    The weight of a photograph with a label is to that of one without it as the inverse of their
+    numbers (`inverse`), or as its square root (`sqrt`). A label's mean weight over all photographs
+    is 1. Labels that all or none of the photographs have count as they are.
+
+    Args:
+        targets: [n, L], 0 or 1.
+        kind: of weights; none for `none`.
+
+    >>> weights = label_weights(np.array([[1], [0], [0], [0]], np.uint8), "inverse")
+    >>> [round(float(value), 4) for value in (weights.present, weights.absent)]
+    [2.0, 0.6667]
+    """
+    if kind == "none":
+        return None
+    count = len(targets)
+    present = targets.sum(axis=0, dtype=np.float64)
+    absent = count - present
+    is_mixed = (present > 0) & (absent > 0)
+
+    ratio = np.where(is_mixed, absent / np.maximum(present, 1), 1.0) ** _POWERS[kind]
+    weight_absent = count / np.maximum(absent + ratio * present, 1)
+    return LabelWeights(
+        present=torch.tensor(ratio * weight_absent, dtype=torch.float32),
+        absent=torch.tensor(weight_absent, dtype=torch.float32),
+    )
+
+
+def classification_loss(
+    logits: Tensor, targets: Tensor, weights: LabelWeights | None = None
+) -> Tensor:
+    """L_cls: the mean binary cross-entropy of logits [B, L] against targets [B, L] in 0..1.
+
+    With weights, the term of a label that is present and that of one that is absent count by
+    theirs (see `label_weights`).
+    """
+    if weights is None:
+        return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
+    return F.binary_cross_entropy_with_logits(
+        logits.float(),
+        targets.float(),
+        weight=weights.absent,
+        pos_weight=weights.present / weights.absent,
+    )
 
 
 def correct_probability(logits: Tensor, targets: Tensor) -> Tensor:

@@ -87,10 +87,13 @@ def messages(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 def texts(message: memoryview, number: int) -> set[str]:
     """The texts in a message's fields of one number.
 
+    Bytes that are no UTF-8 are escaped, since other readers take such names as they are.
+
     Raises:
-        ValueError: not protobuf's wire format, or no UTF-8.
+        ValueError: not protobuf's wire format.
     """
-    return {bytes(inside).decode("utf-8") for n, inside in messages(message) if n == number}
+    contents = [bytes(inside) for n, inside in messages(message) if n == number]
+    return {content.decode("utf-8", "surrogateescape") for content in contents}
 
 
 def bytes_field_header(number: int, length: int) -> bytes:

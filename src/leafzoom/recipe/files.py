@@ -142,7 +142,7 @@ def _read_toml(name_or_file: str) -> dict[str, Any]:
         if name_or_file in recipe_names():
             text = shipped_recipe_text(name_or_file)
         elif Path(name_or_file).is_file():
-            text = Path(name_or_file).read_text(encoding="utf-8")
+            text = Path(name_or_file).read_text(encoding="utf-8-sig")
         else:
             raise RecipeError(
                 f"no recipe {name_or_file!r}: give a TOML file or one of "
@@ -151,7 +151,7 @@ def _read_toml(name_or_file: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"cannot read the recipe {name_or_file}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(f"the recipe {name_or_file} is no valid TOML: {error}") from error
 
 
@@ -203,5 +203,5 @@ def _parse_value(text: str) -> Any:
     """A value in TOML, or the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text.strip()

@@ -29,6 +29,15 @@ class DataRecipe:
         tuple[str, ...],
         Field(description="Label names in column order; without any, the table's, sorted."),
     ] = ()
+    class_weights: Annotated[
+        Literal["none", "sqrt", "inverse"],
+        Field(
+            description="Weights in the classifiers' loss, so that rare labels count more: of a "
+            "photograph with a label to one without it, the inverse of their numbers or its square "
+            "root. Validation losses, fusions and decisions have none, nor do few photographs "
+            "(few_photographs.below)."
+        ),
+    ] = "none"
     train_limit: Annotated[
         Count,
         Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leafzoom.fitting.optimization import Optimization
+from leafzoom.model.losses import LabelWeights
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import AlternationRecipe, Recipe
 from leafzoom.training.apn_phase import ApnPhase, FinerLoss, RankingLoss
@@ -27,7 +28,11 @@ class Alternation:
 
 
 def plan_alternation(
-    recipe: Recipe, racnn: RACNN, steps_per_epoch: int, backward: Backward
+    recipe: Recipe,
+    racnn: RACNN,
+    steps_per_epoch: int,
+    backward: Backward,
+    weights: LabelWeights | None = None,
 ) -> Alternation:
     """Classifier and APN phases in turn, ending on a classifier phase.
 
@@ -39,6 +44,7 @@ def plan_alternation(
         racnn: what is trained.
         steps_per_epoch: for the schedules.
         backward: runs a loss's backward pass.
+        weights: of the labels in the classifiers' losses.
     """
     values = recipe.alternation
     classifier_epochs = values.classifier_epochs * (values.rounds + 1)
@@ -61,6 +67,7 @@ def plan_alternation(
             margin=values.margin,
             labels=values.ranking_labels,
             reduction=values.ranking_reduction,
+            weights=weights,
         )
         return Alternation([joint] * all_epochs, classifier, apn)
 
@@ -74,6 +81,7 @@ def plan_alternation(
         box_jitter=values.box_jitter,
         attention_dropping=values.attention_dropping,
         apn=apn if values.objective == "end_to_end" else None,
+        weights=weights,
     )
     classifier_turn: list[Phase] = [classifier_phase] * values.classifier_epochs
     apn_phase = _apn_phase(recipe, racnn, apn, backward)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization, freeze
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.losses import classification_loss
+from leafzoom.model.losses import LabelWeights, classification_loss
 from leafzoom.model.racnn import RACNN, ScaleState, View
 from leafzoom.training.phases import Backward, exact_match
 
@@ -36,11 +36,12 @@ class ClassifierPhase:
         apn: the optimizer of the APNs, if they learn here: each from the classification loss of the
             scale that it proposes for, through the crop. Its map stays detached, so the coarser
             scale's backbone does not learn from that loss.
+        weights: of the labels in every scale's loss.
     """
 
     name = "classifier"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, a recipe's values one by one
         self,
         racnn: RACNN,
         optimization: Optimization,
@@ -51,6 +52,7 @@ class ClassifierPhase:
         box_jitter: float = 0.0,
         attention_dropping: float = 0.0,
         apn: Optimization | None = None,
+        weights: LabelWeights | None = None,
     ) -> None:
         self.racnn = racnn
         self.optimization = optimization
@@ -60,6 +62,7 @@ class ClassifierPhase:
         self.box_jitter = box_jitter
         self.attention_dropping = attention_dropping
         self.apn = apn
+        self.weights = weights
 
     def begin(self) -> None:
         """Train the backbones, and the APNs where they learn here."""
@@ -95,7 +98,7 @@ class ClassifierPhase:
                     learned_from = racnn.look(sources, masked, coarser)
 
             # The backward pass frees this scale's graph before the next scale runs.
-            loss = classification_loss(learned_from.logits, targets)
+            loss = classification_loss(learned_from.logits, targets, self.weights)
             if self._learns(scale):
                 self.backward(loss)
             logged[f"loss_scale{scale + 1}"] = loss.detach()

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.model.losses import classification_loss, ranking_loss
+from leafzoom.model.losses import LabelWeights, classification_loss, ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.phases import Backward, exact_match
 
@@ -26,6 +26,7 @@ class JointPhase:
         optimizations: of all its parts.
         backward: runs the backward pass.
         margin, labels, reduction: of the ranking loss (see `ranking_loss`).
+        weights: of the labels in the classification losses.
     """
 
     name = "joint"
@@ -39,6 +40,7 @@ class JointPhase:
         margin: float,
         labels: Literal["present", "all"],
         reduction: Literal["sum", "mean"],
+        weights: LabelWeights | None = None,
     ) -> None:
         self.racnn = racnn
         self.optimizations = optimizations
@@ -46,6 +48,7 @@ class JointPhase:
         self.margin = margin
         self.labels = labels
         self.reduction = reduction
+        self.weights = weights
 
     def begin(self) -> None:
         """Train everything."""
@@ -55,7 +58,7 @@ class JointPhase:
         """One step of all optimizers on the sum of all losses."""
         racnn = self.racnn
         state = racnn.start(racnn.normalise(images))
-        total = classification_loss(state.logits, targets)
+        total = classification_loss(state.logits, targets, self.weights)
         logged = {
             "loss_scale1": total.detach(),
             "exact_match_scale1": exact_match(state.logits, targets),
@@ -66,7 +69,7 @@ class JointPhase:
             coarse_logits = state.logits
             state = racnn.advance(state, racnn.propose(state))
 
-            loss = classification_loss(state.logits, targets)
+            loss = classification_loss(state.logits, targets, self.weights)
             ranking = self._ranking(coarse_logits, state.logits, targets)
             total = total + loss
             total = total + ranking

@@ -42,6 +42,8 @@ def part_lines(context: TrainingContext, table: Table, split: Split) -> Iterator
     else:
         yield f"{train} photographs are trained on, {validation} validate, {kept}"
 
+    if context.frozen and context.recipe.data.class_weights != "none":
+        yield "data.class_weights has no effect: few photographs' linear layers have none"
     for warning in table_warnings(table, context.labels.names):
         yield f"too few: {warning}"
     for warning in split_warnings(table, split, cross_validated=context.frozen):

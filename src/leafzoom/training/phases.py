@@ -13,7 +13,7 @@ from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization, freeze
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.losses import classification_loss
+from leafzoom.model.losses import LabelWeights, classification_loss
 from leafzoom.model.racnn import RACNN
 
 __all__ = ["Backward", "FineTuningPhase", "Phase", "exact_match", "train_apns_alone"]
@@ -60,12 +60,19 @@ class FineTuningPhase:
     name = "classifier"
 
     def __init__(
-        self, racnn: RACNN, backbone: Backbone, optimization: Optimization, backward: Backward
+        self,
+        racnn: RACNN,
+        backbone: Backbone,
+        optimization: Optimization,
+        backward: Backward,
+        *,
+        weights: LabelWeights | None = None,
     ) -> None:
         self.racnn = racnn
         self.backbone = backbone
         self.optimization = optimization
         self.backward = backward
+        self.weights = weights
 
     def begin(self) -> None:
         """Train the plain backbone; the RA-CNN only cuts its views."""
@@ -77,7 +84,7 @@ class FineTuningPhase:
         view = self.racnn.whole_view(self.racnn.normalise(images))
         logits = self.backbone(view.image).logits
 
-        loss = classification_loss(logits, targets)
+        loss = classification_loss(logits, targets, self.weights)
         self.backward(loss)
         self.optimization.step()
         return {"loss": loss.detach(), "exact_match": exact_match(logits, targets)}

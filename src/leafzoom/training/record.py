@@ -72,6 +72,7 @@ def run_facts(
             "csv": cache.table.csv.name,
             "table": cache.table.digest(),
             "photographs": cache.digest,
+            **({"group_column": cache.table.group_column} if cache.table.group_column else {}),
         },
         split={
             "name": split.name,
@@ -114,7 +115,15 @@ def run_status(
         stored = json.loads(path.read_text(encoding="utf-8"))
         finished = stored["status"] == "finished"
         same_recipe = recipe_from_dict(stored["recipe"], str(path)) == recipe
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecipeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecipeError,
+        RecursionError,
+    ) as error:
         raise TrainingError(f"{path} cannot be read ({error}): choose another folder") from error
 
     if not has_states and not finished:

@@ -17,6 +17,7 @@ from leafzoom.fitting.optimization import Optimization
 from leafzoom.fitting.scale_outputs import backbone_logits, scale_outputs
 from leafzoom.labels import LabelSet
 from leafzoom.model.backbone import Backbone
+from leafzoom.model.losses import LabelWeights, label_weights
 from leafzoom.model.pretrained import load_backbone
 from leafzoom.model.racnn import RACNN
 from leafzoom.model_file.checkpoint import Checkpoint, load_part
@@ -64,6 +65,11 @@ class TrainingContext:
         """How many batches an epoch over the training part has."""
         return batch_count(len(self.train_part), batch_size)
 
+    def label_weights(self) -> LabelWeights | None:
+        """The weights of the labels in the classifiers' losses; None for none."""
+        weights = label_weights(self.train_part.part_targets, self.recipe.data.class_weights)
+        return weights.to(self.fabric.device) if weights else None
+
 
 class Stage(Protocol):
     """One stage of a training."""
@@ -103,7 +109,11 @@ class FineTuningStage:
         steps = recipe.epochs * context.steps_per_epoch(recipe.batch_size)
         optimization = Optimization([context.backbone], recipe.optimizer, steps)
         phase = FineTuningPhase(
-            context.racnn, context.backbone, optimization, context.fabric.backward
+            context.racnn,
+            context.backbone,
+            optimization,
+            context.fabric.backward,
+            weights=context.label_weights(),
         )
         return StagePlan(
             name="fine_tuning",
@@ -223,7 +233,11 @@ class AlternationStage:
 
         steps = context.steps_per_epoch(recipe.batch_size)
         alternation = plan_alternation(
-            context.recipe, context.racnn, steps, context.fabric.backward
+            context.recipe,
+            context.racnn,
+            steps,
+            context.fabric.backward,
+            context.label_weights(),
         )
         return StagePlan(
             name="alternation",
