@@ -5,7 +5,8 @@ Leaves are the photographs of `inner-validation` as they are, and photographs of
 changed as `tools.cutouts` changes them. The other pictures are those below the folders, one of each
 group of near-duplicates. Fits the outlier detector, writes the model again with it, and writes
 results/outliers.json: for each kind of picture what a detector does that saw no picture of this
-kind, which is what a user's new kind of picture will meet. Needs the photographs and takes some
+kind, which is what a user's new kind of picture will meet (its penalty was chosen once, by what
+passes of kinds that were left out). Needs the photographs and takes some
 twenty minutes.
 
 --apart KIND=FOLDER: apple leaves from elsewhere; measured, never fitted. --leaves FOLDER: such
@@ -86,7 +87,7 @@ def main() -> None:
         detector = fit.detector
         if len(others) > 1:
             rest = {name: values for name, values in features.items() if name != kind}
-            detector = _fit(leaf_features, varied_features, rest).detector
+            detector = _fit(leaf_features, varied_features, rest, fit.strength).detector
         figures[kind] = asdict(_verdicts(old_network, detector, sources, features[kind]))
     every_few = slice(None, None, _COMPETITION_STEP)
     figures["competition"] = asdict(
@@ -192,10 +193,16 @@ class _FeatureReader:
         return np.concatenate(features)
 
 
-def _fit(leaves: Features, varied: Features, others: Mapping[str, Features]) -> OutlierFit:
+def _fit(
+    leaves: Features,
+    varied: Features,
+    others: Mapping[str, Features],
+    strength: float | None = None,
+) -> OutlierFit:
     """The detector of these kinds of other pictures."""
     kinds = [kind for kind, features in others.items() for _ in features]
-    fit = fit_outlier_detector(leaves, varied, np.concatenate(list(others.values())), kinds, _SEED)
+    pictures = np.concatenate(list(others.values()))
+    fit = fit_outlier_detector(leaves, varied, pictures, kinds, _SEED, strength)
     if fit is None:
         raise SystemExit("too few leaves or too few other pictures: 20 of each are needed")
     return fit

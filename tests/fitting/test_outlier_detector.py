@@ -107,3 +107,18 @@ def test_a_feature_that_never_varies_is_not_read_and_half_precision_holds_the_re
     assert fit is not None
     assert float(fit.detector.scale[11]) == 0
     assert torch.isfinite(fit.detector.scale.half()).all()
+
+
+def test_a_given_strength_is_taken_and_gives_the_same_detector() -> None:
+    leaves = pictures(200, 0.0, 0)
+    others = pictures(80, 4.0, 1)
+    kinds = ["one"] * 40 + ["two"] * 40
+
+    chosen = fit_outlier_detector(leaves, leaves[:50], others, kinds, seed=0)
+    assert chosen is not None
+    given = fit_outlier_detector(leaves, leaves[:50], others, kinds, 0, chosen.strength)
+
+    assert given is not None
+    assert given.kinds == {}
+    torch.testing.assert_close(given.detector.weight, chosen.detector.weight)
+    torch.testing.assert_close(given.detector.bias, chosen.detector.bias)

@@ -51,7 +51,8 @@ class OutlierFit:
     """A fitted detector and how it was chosen.
 
     `strength`: C of the logistic regression. `kinds`: {kind: its figures}, each from a fit without
-    this kind. `refused_leaves`: the share of leaves above the limit, out of fold.
+    this kind; empty where the strength was given. `refused_leaves`: the share of leaves above the
+    limit, out of fold.
     """
 
     detector: OutlierDetector
@@ -79,6 +80,7 @@ def fit_outlier_detector(
     others: NDArray[np.float32],
     kinds: Sequence[str],
     seed: int,
+    strength: float | None = None,
 ) -> OutlierFit | None:
     """Fit the logistic regression, and the limit within which 99 % of leaves lie.
 
@@ -94,6 +96,7 @@ def fit_outlier_detector(
         others: [m, W], of pictures that are no leaves.
         kinds: m names; pictures of one kind are left out together.
         seed: of the folds.
+        strength: C of the logistic regression; None: chosen as above.
 
     Returns:
         None from fewer than 20 leaves or 20 other pictures.
@@ -104,10 +107,9 @@ def fit_outlier_detector(
     fold = np.random.Generator(np.random.PCG64(seed)).permutation(len(leaves)) % _FOLDS
 
     # The penalty, by the kinds that each fit has not seen.
-    figures = {strength: _figures_by_kind(data, strength, fold) for strength in _STRENGTHS}
-    accepted = {strength: _mean_accepted(figures[strength]) for strength in _STRENGTHS}
-    most = min(accepted.values()) + _TOLERATED_SHARE
-    strength = min(strength for strength in _STRENGTHS if accepted[strength] <= most)
+    figures: dict[str, KindFigures] = {}
+    if strength is None:
+        strength, figures = _choose_strength(data, fold)
 
     # The limit, from leaves that each fit has not seen.
     log_odds = _out_of_fold(data, strength, fold)
@@ -120,7 +122,7 @@ def fit_outlier_detector(
     detector.weight.copy_(torch.from_numpy(weight))
     detector.bias.fill_(bias - limit)
     refused = float((log_odds > limit).mean())
-    return OutlierFit(detector, strength, figures[strength], refused)
+    return OutlierFit(detector, strength, figures, refused)
 
 
 def detector_accepting(
@@ -197,11 +199,20 @@ class _Data:
             chosen = self.kinds != without_kind
         others = self.others[chosen]
 
-        x = np.concatenate([leaves, self.varied, others])
+        x = np.concatenate([leaves, self.varied, others]).astype(np.float32)
         is_other = np.repeat([0, 1], [len(leaves) + len(self.varied), len(others)])
         model = LogisticRegression(C=strength, max_iter=500)
         model.fit(x, is_other, sample_weight=_weights(is_other, self.kinds[chosen]))
-        return np.asarray(model.coef_[0]), float(model.intercept_[0])
+        return np.asarray(model.coef_[0], np.float64), float(model.intercept_[0])
+
+
+def _choose_strength(data: _Data, fold: NDArray[np.int64]) -> tuple[float, dict[str, KindFigures]]:
+    """The strongest penalty that lets hardly more pass than the best, and its figures by kind."""
+    figures = {strength: _figures_by_kind(data, strength, fold) for strength in _STRENGTHS}
+    accepted = {strength: _mean_accepted(figures[strength]) for strength in _STRENGTHS}
+    most = min(accepted.values()) + _TOLERATED_SHARE
+    strength = min(strength for strength in _STRENGTHS if accepted[strength] <= most)
+    return strength, figures[strength]
 
 
 def _weights(is_other: NDArray[np.int64], kinds: NDArray[np.str_]) -> Array:
