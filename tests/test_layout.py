@@ -18,7 +18,8 @@ SOURCE = ROOT / "src" / "leafzoom"
 # Each package imports from its left alone; those of one row do not import each other in a circle.
 ORDER = [
     ["errors"],
-    ["storage", "labels", "photo", "metrics", "drawing", "recipe"],
+    ["file_kinds", "photo_file", "photo_archive"],
+    ["storage", "labels", "photo", "metrics", "drawing", "recipe", "streams"],
     ["model_file"],
     ["dataset"],
     ["model"],
@@ -43,8 +44,12 @@ TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 LIGHT = [
     "errors",
     "storage",
+    "streams",
     "labels",
+    "file_kinds",
     "photo",
+    "photo_archive",
+    "photo_file",
     "metrics",
     "drawing",
     "cli",
@@ -60,7 +65,10 @@ LIGHT = [
     "inference/journal",
     "inference/loading",
     "inference/network",
+    "inference/passed_over",
     "inference/photo_files",
+    "inference/photo_like",
+    "inference/photo_list",
     "inference/prediction",
     "inference/predictor",
     "inference/prediction_sets",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ import click
 from leafzoom import __version__
 from leafzoom.errors import LeafzoomError
 from leafzoom.storage import cache_root
+from leafzoom.streams import flush_output, prepare_streams
 
 __all__ = ["SUMMARIES", "cli", "main"]
 
@@ -40,6 +40,10 @@ _INTERRUPTED_EXIT_CODE = 130
 
 class _LazyGroup(click.Group):
     """The subcommands of `SUMMARIES`; an expected error is one line and its exit code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        prepare_streams()
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(SUMMARIES)
@@ -68,6 +72,9 @@ class _LazyGroup(click.Group):
         except BrokenPipeError:
             # The reader has closed the pipe (`| head`): click ends without a message.
             raise
+        except MemoryError:
+            click.echo("leafzoom: out of memory: give it more, or close other programs", err=True)
+            sys.exit(1)
         except OSError as error:
             file_prefix = f"{error.filename}: " if error.filename else ""
             click.echo(f"leafzoom: {file_prefix}{error.strerror or error}", err=True)
@@ -89,8 +96,22 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line: the console script `leafzoom`."""
+    prepare_streams()
     _keep_fonts_in_our_cache()
-    cli()
+    try:
+        cli()
+    finally:
+        _flush_output()
+
+
+def _flush_output() -> None:
+    """Write what is left of the output; where that fails, the exit status tells of it."""
+    reason = flush_output()
+    if reason is None:
+        return
+    if reason:
+        click.echo(f"leafzoom: standard output cannot be written ({reason})", err=True)
+    sys.exit(1)
 
 
 def _keep_fonts_in_our_cache() -> None:
@@ -98,9 +119,7 @@ def _keep_fonts_in_our_cache() -> None:
 
     The command line alone does so: as a library leafzoom leaves matplotlib to its user.
     """
-    # Where there is no home folder, matplotlib takes a temporary one by itself.
-    with suppress(RuntimeError):
-        os.environ.setdefault("MPLCONFIGDIR", str(cache_root() / "matplotlib"))
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_root() / "matplotlib"))
 
 
 if __name__ == "__main__":

@@ -29,8 +29,19 @@ __all__ = [
 
 
 def cache_root() -> Path:
-    """The folder of all that leafzoom can make again: `$LEAFZOOM_CACHE` or `~/.cache/leafzoom`."""
-    return Path(os.environ.get("LEAFZOOM_CACHE") or Path.home() / ".cache" / "leafzoom")
+    """The folder of all that leafzoom can make again: `$LEAFZOOM_CACHE` or `~/.cache/leafzoom`.
+
+    A user without a home folder, as in a container, gets a temporary one.
+    """
+    chosen = os.environ.get("LEAFZOOM_CACHE", "").strip()
+    if chosen:
+        # A shell expands no ~ inside quotes, and neither do service files.
+        return Path(os.path.expanduser(chosen))
+    try:
+        return Path.home() / ".cache" / "leafzoom"
+    except RuntimeError:
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        return Path(tempfile.gettempdir()) / f"leafzoom-cache-{user}"
 
 
 def make_folder(path: Path) -> Path:

@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from leafzoom.errors import needs_extra
+from leafzoom.photo_file import is_url
 
 if TYPE_CHECKING:
     from leafzoom.dataset.cache import Cache
 
-__all__ = ["PATH", "data_options", "echo_to_stderr", "labelled_cache", "model_option"]
+__all__ = ["PATH", "PHOTO_PATH", "data_options", "echo_to_stderr", "labelled_cache", "model_option"]
 
-PATH = click.Path(path_type=Path)
+
+class _PathType(click.Path):
+    """A path: never empty, with `~` as the home folder, and no address on a network."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path as a `Path`."""
+        text = os.fspath(value)
+        if not text.strip():
+            self.fail("the path is empty: is a variable unset?", param, ctx)
+        if is_url(text):
+            self.fail(f"{text} is an address, not a path: download it first", param, ctx)
+
+        # No shell expands the ~ of --out=~/results.
+        super().convert(text, param, ctx)
+        path = Path(text)
+        if text.startswith("~") and not path.exists():
+            with suppress(RuntimeError):  # no home folder, or no such user
+                return path.expanduser()
+        return path
+
+
+class _PhotoPathType(click.Path):
+    """What `predict` reads: kept as it is written, because an address is refused photo by photo."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text, not empty."""
+        text: str = os.fspath(value)
+        if not text.strip():
+            self.fail("the path is empty: is a variable unset?", param, ctx)
+        return text
+
+
+PATH = _PathType(path_type=Path)
+"""A path on the command line."""
+
+PHOTO_PATH = _PhotoPathType()
+"""A photo, a folder, a pattern or an archive on the command line."""
 
 _DATA_OPTIONS = (
     click.option(

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from leafzoom.drawing import captioned_sheet, zoom_tiles
-from leafzoom.errors import PhotoError
+from leafzoom.errors import PhotoError, UsageError
 from leafzoom.inference.prediction_sets import PossibleAnswers
 from leafzoom.inference.verdict import Verdict
 from leafzoom.photo import Photo, read_photo
 from leafzoom.storage import replacing
 
 __all__ = [
+    "PICTURE_MARK",
     "FailedPhoto",
     "Prediction",
     "ScalePrediction",
@@ -26,6 +28,15 @@ __all__ = [
     "result_from_dict",
     "words_of",
 ]
+
+PICTURE_MARK = "leafzoom diagnosis"
+"""Stands in the first bytes of every picture that `save` writes: none is taken for a photo."""
+
+_PICTURE_FORMATS = {
+    **dict.fromkeys(("", ".png"), "PNG"),
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+}
+_JPEG_QUALITY = 92
 
 _TILE_HEIGHT_PX = 420
 _LINE_PX = 4
@@ -143,15 +154,26 @@ class Prediction:
         return captioned_sheet(self.summary, tiles, captions)
 
     def save(self, path: str | Path) -> None:
-        """Write what `plot` shows as a PNG.
+        """Write what `plot` shows, as a JPEG where the path ends in .jpg or .jpeg, else as a PNG.
 
         Raises:
             PhotoError: as `plot`.
+            UsageError: the path ends like a file of another format.
             LeafzoomError: the file cannot be written.
         """
+        path = Path(path)
+        picture_format = _PICTURE_FORMATS.get(path.suffix.lower())
+        if picture_format is None:
+            raise UsageError(f"a diagnosis is saved as .png or .jpg, not as {path.name}")
+
         picture = self.plot()
-        with replacing(Path(path)) as temporary:
-            picture.save(temporary, "PNG")
+        with replacing(path) as temporary:
+            if picture_format == "JPEG":
+                picture.save(temporary, "JPEG", quality=_JPEG_QUALITY, comment=PICTURE_MARK)
+                return
+            mark = PngInfo()
+            mark.add_text("Software", PICTURE_MARK)
+            picture.save(temporary, "PNG", pnginfo=mark)
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `predict --format json`; `possible` is left out without a coverage."""
