@@ -43,7 +43,11 @@ class _LazyGroup(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         prepare_streams()
-        return super().main(*args, **options)
+        try:
+            return super().main(*args, **options)
+        except OSError as error:  # the help cannot be written
+            _echo_system_error(error)
+            sys.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(SUMMARIES)
@@ -76,9 +80,14 @@ class _LazyGroup(click.Group):
             click.echo("leafzoom: out of memory: give it more, or close other programs", err=True)
             sys.exit(1)
         except OSError as error:
-            file_prefix = f"{error.filename}: " if error.filename else ""
-            click.echo(f"leafzoom: {file_prefix}{error.strerror or error}", err=True)
+            _echo_system_error(error)
             sys.exit(1)
+
+
+def _echo_system_error(error: OSError) -> None:
+    """Print an error of the system in one line, with the file that it is about."""
+    file_prefix = f"{error.filename}: " if error.filename else ""
+    click.echo(f"leafzoom: {file_prefix}{error.strerror or error}", err=True)
 
 
 @click.group(
@@ -100,16 +109,19 @@ def main() -> None:
     _keep_fonts_in_our_cache()
     try:
         cli()
-    finally:
-        _flush_output()
+    except SystemExit as end:
+        _flush_output(has_failed=bool(end.code))
+        raise
 
 
-def _flush_output() -> None:
+def _flush_output(*, has_failed: bool) -> None:
     """Write what is left of the output; where that fails, the exit status tells of it."""
     reason = flush_output()
     if reason is None:
         return
-    if reason:
+
+    # A command that could not write has said so.
+    if reason and not has_failed:
         click.echo(f"leafzoom: standard output cannot be written ({reason})", err=True)
     sys.exit(1)
 

@@ -7,10 +7,26 @@ x1 and y1 exclusive.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
-__all__ = ["BOX_COLOURS", "captioned_sheet", "draw_box", "resize_to_height", "zoom_tiles"]
+__all__ = [
+    "BOX_COLOURS",
+    "PICTURE_MARK",
+    "captioned_sheet",
+    "draw_box",
+    "resize_to_height",
+    "save_jpeg",
+    "save_png",
+    "zoom_tiles",
+]
+
+PICTURE_MARK = "leafzoom diagnosis"
+"""Stands in the first bytes of every picture that is saved here: none is taken for a photo."""
+
+_JPEG_QUALITY = 92
 
 BOX_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
 """Colours of the boxes of scales 2, 3, … (Okabe and Ito's, for colour-blind readers too)."""
@@ -89,6 +105,18 @@ def captioned_sheet(
         x += tile.width + _GAP_PX
 
     return sheet
+
+
+def save_png(picture: Image.Image, path: Path) -> None:
+    """Write a picture as a PNG that says what has drawn it."""
+    mark = PngInfo()
+    mark.add_text("Software", PICTURE_MARK)
+    picture.save(path, "PNG", pnginfo=mark)
+
+
+def save_jpeg(picture: Image.Image, path: Path) -> None:
+    """Write a picture as a JPEG that says what has drawn it."""
+    picture.save(path, "JPEG", quality=_JPEG_QUALITY, comment=PICTURE_MARK)
 
 
 def resize_to_height(image: Image.Image, height: int) -> Image.Image:

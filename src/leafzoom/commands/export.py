@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from leafzoom.commands.options import PATH, echo_to_stderr, labelled_cache
+from leafzoom.commands.options import PATH, data_folder, echo_to_stderr, labelled_cache
 from leafzoom.errors import UsageError, needs_extra
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def export(run: str, out: Path, data: Path | None, half: bool) -> None:
     cache = None
     if data:
         source_size = load_checkpoint(path).manifest.source_size
-        cache = labelled_cache(data, None, None, source_size)
+        folder, table = data_folder(data, None)
+        cache = labelled_cache(folder, table, None, source_size)
         cache.table.require_clean()
 
     export_checkpoint(path, out, cache, half=half)

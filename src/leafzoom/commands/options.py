@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,13 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from leafzoom.errors import needs_extra
+from leafzoom.errors import UsageError, needs_extra
 from leafzoom.photo_file import is_url
 
 if TYPE_CHECKING:
     from leafzoom.dataset.cache import Cache
 
-__all__ = ["PATH", "PHOTO_PATH", "data_options", "echo_to_stderr", "labelled_cache", "model_option"]
+__all__ = [
+    "PATH",
+    "PHOTO_PATH",
+    "data_folder",
+    "data_options",
+    "echo_to_stderr",
+    "labelled_cache",
+    "model_option",
+]
+
+_TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx")
 
 
 class _PathType(click.Path):
@@ -88,10 +99,34 @@ model_option = click.option(
 
 def data_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add `--data`, `--csv` and `--cache` to a subcommand that reads labelled photographs."""
+
+    @functools.wraps(command)
+    def with_data_folder(*, data: Path, csv_file: Path | None, **options: Any) -> None:
+        folder, table = data_folder(data, csv_file)
+        command(data=folder, csv_file=table, **options)
+
     # click lists the option that was added last first.
+    decorated: Callable[..., None] = with_data_folder
     for option in reversed(_DATA_OPTIONS):
-        command = option(command)
-    return command
+        decorated = option(decorated)
+    return decorated
+
+
+def data_folder(data: Path, csv_file: Path | None) -> tuple[Path, Path | None]:
+    """The folder and the table of `--data` and `--csv`; a table for `--data` names its folder.
+
+    Raises:
+        UsageError: a file for `--data` that is no CSV, or a second table beside it.
+    """
+    if not data.is_file():
+        return data, csv_file
+    if data.suffix.lower() not in _TABLE_SUFFIXES:
+        raise UsageError(f"--data {data} is a file: name the folder with its table and photographs")
+    if csv_file is not None and csv_file.resolve() != data.resolve():
+        raise UsageError(
+            f"--data {data} and --csv {csv_file} are two tables: name the folder with --data"
+        )
+    return data.parent, data
 
 
 def labelled_cache(

@@ -16,8 +16,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from leafzoom.drawing import PICTURE_MARK
 from leafzoom.errors import LeafzoomError
-from leafzoom.inference.prediction import PICTURE_MARK, FailedPhoto, Prediction, result_from_dict
+from leafzoom.inference.prediction import FailedPhoto, Prediction, result_from_dict
 from leafzoom.photo_archive import ArchivedPhoto
 
 __all__ = ["JOURNAL", "FoundPhoto", "Journal", "JournalEntry", "OwnPictures"]

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from leafzoom.drawing import captioned_sheet, zoom_tiles
+from leafzoom.drawing import captioned_sheet, save_jpeg, save_png, zoom_tiles
 from leafzoom.errors import PhotoError, UsageError
 from leafzoom.inference.prediction_sets import PossibleAnswers
 from leafzoom.inference.verdict import Verdict
@@ -20,7 +19,6 @@ from leafzoom.photo import Photo, read_photo
 from leafzoom.storage import replacing
 
 __all__ = [
-    "PICTURE_MARK",
     "FailedPhoto",
     "Prediction",
     "ScalePrediction",
@@ -29,14 +27,10 @@ __all__ = [
     "words_of",
 ]
 
-PICTURE_MARK = "leafzoom diagnosis"
-"""Stands in the first bytes of every picture that `save` writes: none is taken for a photo."""
-
-_PICTURE_FORMATS = {
-    **dict.fromkeys(("", ".png"), "PNG"),
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+_PICTURE_WRITERS = {
+    **dict.fromkeys(("", ".png"), save_png),
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), save_jpeg),
 }
-_JPEG_QUALITY = 92
 
 _TILE_HEIGHT_PX = 420
 _LINE_PX = 4
@@ -162,18 +156,13 @@ class Prediction:
             LeafzoomError: the file cannot be written.
         """
         path = Path(path)
-        picture_format = _PICTURE_FORMATS.get(path.suffix.lower())
-        if picture_format is None:
+        write = _PICTURE_WRITERS.get(path.suffix.lower())
+        if write is None:
             raise UsageError(f"a diagnosis is saved as .png or .jpg, not as {path.name}")
 
         picture = self.plot()
         with replacing(path) as temporary:
-            if picture_format == "JPEG":
-                picture.save(temporary, "JPEG", quality=_JPEG_QUALITY, comment=PICTURE_MARK)
-                return
-            mark = PngInfo()
-            mark.add_text("Software", PICTURE_MARK)
-            picture.save(temporary, "PNG", pnginfo=mark)
+            write(picture, temporary)
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `predict --format json`; `possible` is left out without a coverage."""
