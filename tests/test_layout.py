@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "leafzoom"
 # Each package imports from its left alone; those of one row do not import each other in a circle.
 ORDER = [
     ["errors"],
-    ["file_kinds", "photo_file", "photo_archive"],
+    ["file_kinds", "fonts", "photo_file", "photo_archive"],
     ["storage", "labels", "photo", "metrics", "drawing", "recipe", "streams"],
     ["model_file"],
     ["dataset"],
@@ -47,6 +47,7 @@ LIGHT = [
     "streams",
     "labels",
     "file_kinds",
+    "fonts",
     "photo",
     "photo_archive",
     "photo_file",

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
+
+from leafzoom.fonts import draw_text
 
 __all__ = [
     "BOX_COLOURS",
@@ -89,11 +91,9 @@ def captioned_sheet(
     sheet = Image.new("RGB", (width, height), "white")
 
     pen = ImageDraw.Draw(sheet)
-    title_font = ImageFont.load_default(_TITLE_FONT_PX)
-    pen.text((_GAP_PX, _GAP_PX // 2), title, fill="black", font=title_font)
+    draw_text(pen, (_GAP_PX, _GAP_PX // 2), title, _TITLE_FONT_PX)
 
     # The tiles, and below each what its scale predicts.
-    caption_font = ImageFont.load_default(_CAPTION_FONT_PX)
     tile_top = _GAP_PX + _TITLE_PX
     caption_top = tile_top + tile_height + _CAPTION_MARGIN_PX
     x = _GAP_PX
@@ -101,7 +101,7 @@ def captioned_sheet(
         sheet.paste(tile, (x, tile_top))
         for number, line in enumerate(lines):
             y = caption_top + number * _CAPTION_LINE_PX
-            pen.text((x, y), line, fill="black", font=caption_font)
+            draw_text(pen, (x, y), line, _CAPTION_FONT_PX)
         x += tile.width + _GAP_PX
 
     return sheet

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from leafzoom.commands.options import PATH, PHOTO_PATH, model_option
 from leafzoom.errors import UsageError
+from leafzoom.fonts import missing_characters
 from leafzoom.inference.formats import write_records
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.photo_files import PhotoSearch
@@ -109,6 +110,8 @@ def predict(
     predictor = Predictor(network, thresholds=thresholds, early_exit=early_exit)
     if coverage is not None:
         _note_coverage(network.manifest, coverage)
+    if out:
+        _note_missing_fonts(labels)
     write = partial(
         write_records,
         output_format=output_format,
@@ -184,6 +187,17 @@ def _given_paths(photos: tuple[str, ...], list_files: tuple[str, ...]) -> list[s
     for list_file in list_files:
         paths += read_photo_list(list_file)
     return paths
+
+
+def _note_missing_fonts(labels: Sequence[str]) -> None:
+    """Say which characters of the labels no font has, before hours of pictures without them."""
+    missing = missing_characters(labels)
+    if missing:
+        click.echo(
+            f"leafzoom: no installed font has the characters {missing} of the labels: pictures "
+            "show their numbers instead; install a font that has them, such as Noto Sans",
+            err=True,
+        )
 
 
 def _note_coverage(manifest: Manifest, coverage: float) -> None:
