@@ -21,16 +21,16 @@ from leafzoom.streams import flush_output, prepare_streams
 __all__ = ["SUMMARIES", "cli", "main"]
 
 SUMMARIES = {
-    "compare": "Draw the paper's figures 7-12 over RUNS, with scores and paired differences.",
-    "demo": "Tour the whole system on rendered leaves: train, evaluate, export, predict.",
-    "drift": "Compare answers with those that the model was judged by: is it to be trusted?",
+    "compare": "Draw the paper's figures 7-12 over RUNS, with paired differences.",
+    "demo": "Tour the whole system on rendered leaves, from training to answers.",
+    "drift": "Compare a season's answers with those the model was judged by.",
     "evaluate": "Score every head of MODEL on labelled photographs.",
-    "export": "Write RUN's network as one .onnx file, compared with the checkpoint.",
+    "export": "Write RUN's network as one .onnx file, and compare the two.",
     "info": "Show what MODEL is: labels, thresholds, recipe, figures, licence.",
     "predict": "Diagnose photos, or all photos in folders.",
     "prepare": "Check every photograph, find duplicates, build the cache.",
     "recipes": "List the recipes, or show every setting of the recipe NAME.",
-    "serve": "Open a page for people and an API for programs, on this machine alone.",
+    "serve": "Open a page for people and an API for programs, on this machine.",
     "train": "Train all stages of a recipe, then export the model.",
 }
 """{subcommand: its line in `leafzoom --help`}, in the order of that list."""

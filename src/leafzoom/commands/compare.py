@@ -16,9 +16,9 @@ __all__ = ["compare"]
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("--out", type=PATH, required=True, help="Folder for index.html and compare.json.")
 def compare(runs: tuple[Path, ...], out: Path) -> None:
-    """Draw the paper's figures 7-12 over RUNS, with scores and paired differences.
+    """Draw the paper's figures 7-12 over RUNS, with paired differences.
 
-    The scores are the final ones; the differences are to the first run.
+    The page has the final scores too; the differences are to the first run.
 
     \b
     Example: leafzoom compare runs/narrow-sigmoid runs/narrow-relu runs/paper --out comparison

@@ -37,7 +37,7 @@ _RENDERED_LEAVES = 32
     help="Round the weights to half precision first: half the file.",
 )
 def export(run: str, out: Path, data: Path | None, half: bool) -> None:
-    """Write RUN's network as one .onnx file, compared with the checkpoint.
+    """Write RUN's network as one .onnx file, and compare the two.
 
     \b
     Example: leafzoom export runs/first --out model.onnx

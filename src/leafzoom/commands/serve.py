@@ -27,9 +27,9 @@ __all__ = ["serve"]
     help="Show all answers that are possible with this coverage.",
 )
 def serve(host: str, port: int, model: str, coverage: float | None) -> None:
-    """Open a page for people and an API for programs, on this machine alone.
+    """Open a page for people and an API for programs, on this machine.
 
-    With --host, other machines reach the service too.
+    With --host, other machines reach the service too; without, this one alone.
 
     \b
     Example: leafzoom serve --port 8000 --coverage 0.95

@@ -43,12 +43,14 @@ __all__ = ["train"]
     default="auto",
     show_default=True,
     type=click.Choice(["auto", "cpu", "gpu"]),
+    help="What the training runs on; auto: a GPU where there is one.",
 )
 @click.option(
     "--precision",
     default="32-true",
     show_default=True,
     type=click.Choice(["32-true", "bf16-mixed"]),
+    help="Of the numbers: single precision, or bfloat16 where it does no harm.",
 )
 @click.option("--tensorboard", is_flag=True, help="Log to RUN/tensorboard too.")
 def train(
