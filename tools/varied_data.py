@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -74,7 +73,7 @@ def main() -> None:
         _link(rows[name].path, images / name)
 
     # Photographs from elsewhere, each a few times in an epoch.
-    also = []
+    also: list[tuple[str, str]] = []
     if arguments.also is not None:
         also, held_out = _link_also(arguments.also, images)
         table += also
@@ -167,8 +166,9 @@ def _link_also(folder: Path, images: Path) -> tuple[list[tuple[str, str]], list[
 
 def _camera_number(name: str) -> tuple[str, int]:
     """The series and number at a file name's end: neighbours may show one leaf."""
-    series, number = re.fullmatch(r"(.*?)(\d*)", Path(name).stem.rpartition("__")[2]).groups()
-    return series, int(number or 0)
+    last = Path(name).stem.rpartition("__")[2]
+    series = last.rstrip("0123456789")
+    return series, int(last[len(series) :] or 0)
 
 
 def _link(path: Path, target: Path) -> None:

@@ -29,6 +29,9 @@ SILENCING = (
     *("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "DO_NOT_TRACK"),
     *("DISABLE_TELEMETRY", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
     *("HF_HOME", "TORCH_HOME", "LEAFZOOM_CACHE"),
+    # ONNX Runtime's client stays silent where one of these says that a build machine runs it.
+    *("CI", "TF_BUILD", "GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "TRAVIS", "JENKINS_URL"),
+    *("CODEBUILD_BUILD_ID", "TEAMCITY_VERSION"),
 )
 SECONDS = 30
 """How long something that phones home has for it; ONNX Runtime's client takes ten."""

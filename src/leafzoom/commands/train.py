@@ -37,6 +37,11 @@ __all__ = ["train"]
     metavar="KEY=VALUE",
     help="Change a recipe's value.",
 )
+@click.option(
+    "--negatives",
+    type=PATH,
+    help="A folder of pictures that show none of the leaves; the model learns to refuse such ones.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
     "--accelerator",
@@ -62,6 +67,7 @@ def train(
     split_name: str,
     init: str | None,
     changes: tuple[str, ...],
+    negatives: Path | None,
     resume: bool,
     accelerator: str,
     precision: str,
@@ -87,7 +93,12 @@ def train(
     split = training_split(cache, split_name)
 
     # How it runs on this machine; what is trained is up to the recipe.
-    settings = Settings(accelerator=accelerator, precision=precision, tensorboard=tensorboard)
+    settings = Settings(
+        accelerator=accelerator,
+        precision=precision,
+        tensorboard=tensorboard,
+        negatives=negatives,
+    )
     checkpoint = train_run(
         cache,
         split,

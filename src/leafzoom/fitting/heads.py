@@ -24,6 +24,7 @@ from leafzoom.fitting.fusion import FusionFit, LinearLayer, fit_lbfgs, fit_sgd
 from leafzoom.fitting.linear_layers import fit_linear_layer, fit_scale_weights
 from leafzoom.fitting.ood_detector import fit_ood_detector
 from leafzoom.fitting.out_of_fold import out_of_fold_answers
+from leafzoom.fitting.outlier_detector import LeafOutliers
 from leafzoom.fitting.reference import fit_reference
 from leafzoom.fitting.scale_outputs import (
     ScaleOutputs,
@@ -99,6 +100,7 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
     validation_part: DatasetPart,
     seed: int,
     priors: NDArray[np.float64] | None = None,
+    outliers: LeafOutliers | None = None,
 ) -> FittedHeads:
     """Fit the fusions, then every head's decision, then the out-of-distribution detectors.
 
@@ -115,6 +117,7 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
         validation_part: what everything else learns from.
         seed: of the run.
         priors: of the combinations (see `combination_priors`).
+        outliers: the outlier detector and its scores of the photographs that are fitted on.
     """
     fusions = tuple(build_fusions(recipe, racnn))
     outputs = scale_outputs(fabric, racnn, validation_part, fusions, tta=tta)
@@ -141,8 +144,8 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
             fusion_fits[fusion_head(fusion.scales)] = fit
             logits[fusion_head(fusion.scales)] = fit.out_of_fold.astype(np.float32)
 
-    network = _network(fabric, racnn, fusions, outputs, tta=tta, seed=seed)
-    scores = ood_scores(network, outputs.descriptors)
+    network = _network(fabric, racnn, fusions, outputs, outliers, tta=tta, seed=seed)
+    scores = _leaf_scores(network, outputs.descriptors, outliers)
     return _decide_and_score(
         network, logits, targets, labels, priors, fusion_fits=fusion_fits, leaf_scores=scores
     )
@@ -159,6 +162,7 @@ def fit_frozen_heads(  # noqa: PLR0913, the networks, the data and the recipe of
     part: DatasetPart,
     seed: int,
     priors: NDArray[np.float64] | None = None,
+    outliers: LeafOutliers | None = None,
 ) -> FittedHeads:
     """Fit the linear layers of frozen scales, a weighted sum of them, and every head's decision.
 
@@ -175,6 +179,7 @@ def fit_frozen_heads(  # noqa: PLR0913, the networks, the data and the recipe of
         part: all photographs, none of which the scales were trained on.
         seed: of the run.
         priors: of the combinations (see `combination_priors`).
+        outliers: the outlier detector and its scores of the photographs that are fitted on.
     """
     fusions = tuple(build_fusions(recipe, racnn))
     outputs = scale_outputs(fabric, racnn, part, tta=tta)
@@ -185,7 +190,7 @@ def fit_frozen_heads(  # noqa: PLR0913, the networks, the data and the recipe of
     plain_fit = fit_linear_layer(backbone, plain, targets, seed)
     logits = {"backbone": plain_fit.out_of_fold.astype(np.float32), **layers.logits}
 
-    network = _network(fabric, racnn, fusions, outputs, tta=tta, seed=seed)
+    network = _network(fabric, racnn, fusions, outputs, outliers, tta=tta, seed=seed)
     return _decide_and_score(
         network,
         logits,
@@ -193,7 +198,7 @@ def fit_frozen_heads(  # noqa: PLR0913, the networks, the data and the recipe of
         labels,
         priors,
         scale_weights=layers.scale_weights,
-        leaf_scores=ood_scores(network, outputs.descriptors),
+        leaf_scores=_leaf_scores(network, outputs.descriptors, outliers),
     )
 
 
@@ -254,6 +259,16 @@ def ood_scores(network: FusedRACNN, descriptors: NDArray[np.float32]) -> NDArray
         network.ood_detector(torch.from_numpy(descriptors).to(device)).cpu().numpy()
     )
     return scores
+
+
+def _leaf_scores(
+    network: FusedRACNN, descriptors: NDArray[np.float32], outliers: LeafOutliers | None
+) -> NDArray[np.float32] | None:
+    """The photographs' scores [n] as the network gives them; None without a density."""
+    scores = ood_scores(network, descriptors)
+    if scores is None or outliers is None:
+        return scores
+    return np.maximum(scores, outliers.leaf_scores)
 
 
 def write_selection(path: Path, heads: FittedHeads, part: DatasetPart, labels: LabelSet) -> None:
@@ -337,6 +352,7 @@ def _network(
     racnn: RACNN,
     fusions: tuple[Fusion, ...],
     outputs: ScaleOutputs,
+    outliers: LeafOutliers | None,
     *,
     tta: int,
     seed: int,
@@ -346,7 +362,9 @@ def _network(
     first_width = descriptors.shape[1] // racnn.scales
     detector = fit_ood_detector(descriptors, racnn.scales, seed)
     first_detector = fit_ood_detector(descriptors[:, :first_width], 1, seed)
-    return FusedRACNN(racnn, fusions, tta, detector, first_detector).to(fabric.device).eval()
+    outlier_detector = outliers.detector if outliers else None
+    network = FusedRACNN(racnn, fusions, tta, detector, first_detector, outlier_detector)
+    return network.to(fabric.device).eval()
 
 
 def mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:

@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 
 from leafzoom.model.ood_detector import OutlierDetector
 
-__all__ = ["KindFigures", "OutlierFit", "fit_outlier_detector"]
+__all__ = [
+    "MIN_LEAVES",
+    "MIN_OTHERS",
+    "KindFigures",
+    "LeafOutliers",
+    "OutlierFit",
+    "detector_accepting",
+    "fit_outlier_detector",
+]
+
+MIN_LEAVES = 20
+MIN_OTHERS = 20
 
 _ACCEPTED_SHARE = 0.99  # of leaves, out of fold
 _FOLDS = 5
-_MIN_LEAVES = 20
-_MIN_OTHERS = 20
 _MIN_STD = 1e-4  # features that vary less are not read; half precision holds 1 / this
 
 # Strengths of the logistic regression's penalty (scikit-learn's C), the strongest first.
@@ -51,6 +60,19 @@ class OutlierFit:
     refused_leaves: float
 
 
+@dataclass(frozen=True)
+class LeafOutliers:
+    """A detector, and its scores [n] of the photographs that the heads are fitted on."""
+
+    detector: OutlierDetector
+    leaf_scores: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, detector: OutlierDetector, leaves: NDArray[np.float32]) -> LeafOutliers:
+        """The detector with its scores of leaves with features [n, W]."""
+        return cls(detector, _scores(detector, leaves))
+
+
 def fit_outlier_detector(
     leaves: NDArray[np.float32],
     varied_leaves: NDArray[np.float32],
@@ -76,7 +98,7 @@ def fit_outlier_detector(
     Returns:
         None from fewer than 20 leaves or 20 other pictures.
     """
-    if len(leaves) < _MIN_LEAVES or len(others) < _MIN_OTHERS:
+    if len(leaves) < MIN_LEAVES or len(others) < MIN_OTHERS:
         return None
     data = _Data.standardised(leaves, varied_leaves, others, kinds)
     fold = np.random.Generator(np.random.PCG64(seed)).permutation(len(leaves)) % _FOLDS
@@ -99,6 +121,36 @@ def fit_outlier_detector(
     detector.bias.fill_(bias - limit)
     refused = float((log_odds > limit).mean())
     return OutlierFit(detector, strength, figures[strength], refused)
+
+
+def detector_accepting(
+    detector: OutlierDetector, leaves: NDArray[np.float32]
+) -> OutlierDetector | None:
+    """A detector of other leaves with a limit that accepts 99 % of these too.
+
+    The limit is never lowered: few leaves say little about where it ends.
+
+    Args:
+        detector: fitted on other leaves; it is changed.
+        leaves: features [n, W].
+
+    Returns:
+        None where it refuses more than half of the leaves: they are not what it calls leaves.
+    """
+    scores = _scores(detector, leaves)
+    if np.median(scores) > 1:
+        return None
+    highest = float(np.quantile(scores, _ACCEPTED_SHARE, method="higher"))
+    if highest > 1:
+        detector.bias -= float(np.log(highest))
+    return detector
+
+
+@torch.no_grad()
+def _scores(detector: OutlierDetector, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scores [n] of features [n, W]."""
+    scores: NDArray[np.float32] = detector(torch.from_numpy(features)).numpy()
+    return scores
 
 
 @dataclass(frozen=True)

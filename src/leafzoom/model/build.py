@@ -18,6 +18,7 @@ __all__ = [
     "build_backbone",
     "build_fusions",
     "build_racnn",
+    "load_outlier_detector",
     "network_from_checkpoint",
     "network_tensors",
 ]
@@ -124,6 +125,14 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
             module.match_batch_norm(tensors)
         load_part(module, tensors, f"{checkpoint.path}: {name}")
     return network.eval()
+
+
+def load_outlier_detector(checkpoint: Checkpoint) -> OutlierDetector | None:
+    """A checkpoint's outlier detector; None where it has none."""
+    detector = _empty_outlier_detector(checkpoint)
+    if detector is not None:
+        load_part(detector, checkpoint.part(_OUTLIER_PART), f"{checkpoint.path}: {_OUTLIER_PART}")
+    return detector
 
 
 def network_tensors(network: FusedRACNN) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint, load_par
 from leafzoom.recipe import Recipe
 
 __all__ = [
+    "has_features_of",
     "initial_checkpoint",
     "load_backbone",
     "pretrained_backbone",
@@ -134,6 +135,16 @@ def _load_pretrained(recipe: Recipe, labels: tuple[str, ...]) -> Backbone:
     elif model.pretrained == "package":
         _load_features(backbone, _package_weights(model.backbone), "package")
     return backbone
+
+
+def has_features_of(backbone: Backbone, checkpoint: Checkpoint, part: str) -> bool:
+    """Whether a backbone has the weights of a checkpoint's part, its linear layer aside."""
+    linear = {f"network.{name}" for name in _linear_tensor_names(backbone)}
+    own = {name: tensor for name, tensor in backbone.state_dict().items() if name not in linear}
+    other = {name: t for name, t in checkpoint.part(part).items() if name not in linear}
+    if set(own) != set(other):
+        return False
+    return all(torch.equal(tensor.cpu(), other[name].cpu()) for name, tensor in own.items())
 
 
 def _load_features(backbone: Backbone, tensors: dict[str, Tensor], where: str) -> None:

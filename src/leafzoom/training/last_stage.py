@@ -5,7 +5,7 @@ Few photographs are not held out but cross-validated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from leafzoom.dataset.table import Table
 from leafzoom.fitting.decision import combination_priors
 from leafzoom.fitting.heads import FittedHeads, fit_frozen_heads
 from leafzoom.fitting.heads import fit_heads as fit_trained_heads
+from leafzoom.training.outliers import Negative, leaf_outliers
 from leafzoom.training.stages import TrainingContext
 
 __all__ = ["fit_heads", "fitted_part", "part_lines"]
@@ -47,11 +48,16 @@ def part_lines(context: TrainingContext, table: Table, split: Split) -> Iterator
         yield f"too few: {warning}"
 
 
-def fit_heads(context: TrainingContext) -> FittedHeads:
-    """Fit the heads on the validation part, or cross-validated on all of few photographs."""
+def fit_heads(context: TrainingContext, negatives: Sequence[Negative] = ()) -> FittedHeads:
+    """Fit the heads on the validation part, or cross-validated on all of few photographs.
+
+    The outlier detector comes first, from these negatives or from the start's checkpoint.
+    """
     recipe = context.recipe
     known = np.concatenate([context.train_part.part_targets, context.validation_part.part_targets])
     priors = combination_priors(context.labels, known)
+
+    outliers = leaf_outliers(context, fitted_part(context), negatives)
 
     if context.frozen:
         return fit_frozen_heads(
@@ -64,6 +70,7 @@ def fit_heads(context: TrainingContext) -> FittedHeads:
             part=fitted_part(context),
             seed=recipe.seed,
             priors=priors,
+            outliers=outliers,
         )
     return fit_trained_heads(
         context.fabric,
@@ -76,6 +83,7 @@ def fit_heads(context: TrainingContext) -> FittedHeads:
         validation_part=context.validation_part,
         seed=recipe.seed,
         priors=priors,
+        outliers=outliers,
     )
 
 

@@ -51,6 +51,7 @@ from leafzoom.training.checks import check_recipe
 from leafzoom.training.epoch_outputs import EpochOutputs
 from leafzoom.training.last_stage import fit_heads, fitted_part, part_lines
 from leafzoom.training.memory import MemoryWatch, keep_freed_memory
+from leafzoom.training.outliers import find_negatives
 from leafzoom.training.record import (
     run_facts,
     run_status,
@@ -65,11 +66,12 @@ __all__ = ["Settings", "train"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a training runs, as opposed to what it trains: not part of the recipe."""
+    """How a training runs, as opposed to what its scales learn: not part of the recipe."""
 
     accelerator: str = "auto"
     precision: str = "32-true"
     tensorboard: bool = False
+    negatives: Path | None = None  # a folder of pictures that show none of the leaves
 
 
 def train(
@@ -141,6 +143,8 @@ class _Run:
         self.settings = settings
         self.echo = echo
 
+        # A folder that cannot be used fails now, not after the last epoch.
+        self.negatives = find_negatives(settings.negatives) if settings.negatives else []
         self.labels = _labels(cache, split, recipe)
         self.init = initial_checkpoint(init) if init else None
         self.facts = run_facts(
@@ -312,7 +316,7 @@ class _Run:
         started = time.perf_counter()
         self.echo("fusion and thresholds")
         with MemoryWatch(context.fabric.device) as watch:
-            heads = fit_heads(context)
+            heads = fit_heads(context, self.negatives)
         self.progress.record_memory("fusion", watch)
 
         # The files.
