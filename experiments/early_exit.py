@@ -26,14 +26,13 @@ from numpy.typing import NDArray
 from experiments.publishing import new_figure, save_figure, style_axes, write_result
 from leafzoom.evaluation.bootstrap import percentile_interval, resample_means
 from leafzoom.fitting.early_exit import fit_early_exit
-from leafzoom.inference.journal import FoundPhoto
 from leafzoom.inference.loading import open_network
-from leafzoom.inference.photo_files import find_photos
 from leafzoom.inference.prediction import Prediction
 from leafzoom.inference.predictor import Predictor
 from leafzoom.labels import answer_confidence, decide, log_odds
 from leafzoom.model_file.checkpoint import load_checkpoint
 from leafzoom.model_file.manifest import Manifest
+from leafzoom.photo_files import FoundPhoto, find_photos
 
 __all__ = ["main"]
 

@@ -22,7 +22,7 @@ from PIL import Image
 from conftest import failure_line, needs_shared, run_command
 from leafzoom.cli import cli
 from leafzoom.inference.journal import Journal
-from leafzoom.inference.photo_files import find_photos
+from leafzoom.photo_files import find_photos
 
 EXIF_ORIENTATION = 0x0112
 LABELS = {"healthy", "ring_spot", "solid_spot"}

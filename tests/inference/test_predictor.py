@@ -21,10 +21,10 @@ from leafzoom.dataset.table import read_table
 from leafzoom.errors import DataError, PhotoError, UsageError
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import NetworkArrays, OnnxNetwork
-from leafzoom.inference.photo_files import find_photos
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.predictor import DecodedPhoto, PhotoLike, Predictor
 from leafzoom.photo import read_source
+from leafzoom.photo_files import find_photos
 
 
 @pytest.fixture(scope="module")

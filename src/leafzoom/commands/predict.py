@@ -16,7 +16,6 @@ from leafzoom.errors import UsageError
 from leafzoom.fonts import missing_characters
 from leafzoom.inference.formats import write_records
 from leafzoom.inference.loading import open_network
-from leafzoom.inference.photo_files import PhotoSearch
 from leafzoom.inference.photo_list import read_photo_list
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.prediction_sets import coverage_note
@@ -25,6 +24,7 @@ from leafzoom.inference.results_folder import diagnose_into
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.model_file.paths import model_path
+from leafzoom.photo_files import PhotoSearch
 from leafzoom.storage import make_folder, sha256_of
 
 __all__ = ["predict"]

@@ -40,7 +40,7 @@ __all__ = ["train"]
 @click.option(
     "--negatives",
     type=PATH,
-    help="A folder of pictures that show none of the leaves; the model learns to refuse such ones.",
+    help="Folder or ZIP of pictures that show none of the leaves; the model learns to refuse them.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(

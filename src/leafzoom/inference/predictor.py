@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from leafzoom.errors import PhotoError, UsageError
 from leafzoom.inference.network import Network, NetworkArrays
-from leafzoom.inference.photo_files import find_photos, is_folder
 from leafzoom.inference.photo_like import PhotoLike, is_single_photo, name_of, plain_photo
 from leafzoom.inference.prediction import FailedPhoto, Prediction, ScalePrediction, photo_box
 from leafzoom.inference.prediction_sets import (
@@ -30,6 +29,7 @@ from leafzoom.model_file.manifest import Manifest
 from leafzoom.model_file.outputs import scale_head
 from leafzoom.photo import Photo, Source, read_source
 from leafzoom.photo_archive import is_archive
+from leafzoom.photo_files import find_photos, is_folder
 
 __all__ = ["DecodedPhoto", "PhotoLike", "Predictor"]
 

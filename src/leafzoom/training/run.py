@@ -71,7 +71,7 @@ class Settings:
     accelerator: str = "auto"
     precision: str = "32-true"
     tensorboard: bool = False
-    negatives: Path | None = None  # a folder of pictures that show none of the leaves
+    negatives: Path | None = None  # a folder or ZIP archive of pictures without the leaves
 
 
 def train(
@@ -144,7 +144,8 @@ class _Run:
         self.echo = echo
 
         # A folder that cannot be used fails now, not after the last epoch.
-        self.negatives = find_negatives(settings.negatives) if settings.negatives else []
+        negatives = settings.negatives
+        self.negatives = find_negatives(negatives, echo) if negatives else []
         self.labels = _labels(cache, split, recipe)
         self.init = initial_checkpoint(init) if init else None
         self.facts = run_facts(

@@ -15,9 +15,9 @@ from PIL import Image
 from conftest import save_photo
 from leafzoom.drawing import PICTURE_MARK
 from leafzoom.errors import DataError, PhotoError
-from leafzoom.inference.photo_files import PhotoSearch, find_photos, is_folder, iter_photos
 from leafzoom.photo import read_source
 from leafzoom.photo_archive import ArchivedPhoto
+from leafzoom.photo_files import PhotoSearch, find_photos, is_folder, iter_photos
 
 
 @contextmanager

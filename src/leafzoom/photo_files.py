@@ -15,13 +15,16 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from leafzoom.errors import DataError
-from leafzoom.inference.journal import FoundPhoto, OwnPictures
-from leafzoom.inference.passed_over import PassedOver, is_system_name
+from leafzoom.own_pictures import OwnPictures
+from leafzoom.passed_over import PassedOver, is_system_name
 from leafzoom.photo import SUFFIXES
 from leafzoom.photo_archive import ArchivedPhoto, PhotoArchive, is_archive
 from leafzoom.photo_file import is_url
 
-__all__ = ["PhotoSearch", "find_photos", "is_folder", "iter_photos"]
+__all__ = ["FoundPhoto", "PhotoSearch", "find_photos", "is_folder", "iter_photos"]
+
+FoundPhoto = Path | ArchivedPhoto | str
+"""A file, a member of an archive, or an address, which reading refuses whole."""
 
 
 class PhotoSearch:
