@@ -10,9 +10,10 @@ from pathlib import Path
 from leafzoom.errors import PhotoError
 from leafzoom.inference.formats import write_records
 from leafzoom.inference.index_page import index_page
-from leafzoom.inference.journal import FoundPhoto, Journal, JournalEntry
+from leafzoom.inference.journal import Journal, JournalEntry
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.predictor import Predictor
+from leafzoom.photo_files import FoundPhoto
 from leafzoom.storage import make_folder, replacing, write_text
 
 __all__ = ["diagnose_into"]
