@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from conftest import failure_line, run_command
 from leafzoom import __version__
@@ -157,24 +156,7 @@ def test_an_error_of_the_system_is_one_line(
     assert expected in failure_line(run_command("info"), exit_code)
 
 
-# Help.
-
-
-def test_every_summary_fits_its_line() -> None:
-    result = CliRunner(env={"COLUMNS": "80"}).invoke(cli, ["--help"])
-
-    lines = result.output.splitlines()
-    for name, summary in SUMMARIES.items():
-        assert [line for line in lines if line.split() == [name, *summary.split()]], name
-
-
-@pytest.mark.parametrize("name", SUMMARIES)
-def test_every_option_has_help(name: str) -> None:
-    command = cli.get_command(click.Context(cli), name)
-
-    assert command is not None
-    options = [option for option in command.params if isinstance(option, click.Option)]
-    assert [option.opts for option in options if not option.help] == []
+# Completion.
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

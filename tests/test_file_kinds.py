@@ -43,6 +43,10 @@ def error_of(path: Path) -> str:
         (b"II*\0\x08\0\0\0", "but a TIFF picture or a raw file: convert it to JPEG"),
         (b"%PDF-1.7", "is a PDF document, not a photo"),
         (b"PK\x03\x04\x14\0", "is a ZIP archive, not a photo"),
+        (b'{"error": "not found"}\n', "is text, not a photo: check the path"),
+        ("a.jpg\nverger/été.jpg\n".encode(), "is text, not a photo: check the path"),
+        (b"a" * 4095 + "é".encode(), "is text, not a photo: check the path"),
+        (b"caf\xe9 \x01\x02", "is no JPEG, PNG, WebP, MPO or HEIC picture: convert it"),
     ],
 )
 def test_each_kind_has_its_own_words(tmp_path: Path, content: bytes, words: str) -> None:

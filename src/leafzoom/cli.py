@@ -22,7 +22,7 @@ __all__ = ["SUMMARIES", "cli", "main"]
 
 SUMMARIES = {
     "compare": "Draw the paper's figures 7-12 over RUNS, with paired differences.",
-    "demo": "Tour the whole system on rendered leaves, from training to answers.",
+    "demo": "Tour the system on rendered leaves, from training to answers.",
     "drift": "Compare a season's answers with those the model was judged by.",
     "evaluate": "Score every head of MODEL on labelled photographs.",
     "export": "Write RUN's network as one .onnx file, and compare the two.",
@@ -100,6 +100,9 @@ def cli() -> None:
 
     leafzoom looks at the whole photograph, proposes a region, looks at it enlarged, then again at
     a region of that, and fuses the predictions (a recurrent attention CNN).
+
+    \b
+    Example: leafzoom predict leaf.jpg --out diagnosis
     """
 
 

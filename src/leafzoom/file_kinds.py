@@ -87,7 +87,12 @@ def describe_file(content: bytes) -> str | None:
         if head.startswith(signature.start):
             return signature.words
 
-    return _describe_isobmff(head) or _describe_markup(head) or _describe_zeros(content)
+    return (
+        _describe_isobmff(head)
+        or _describe_markup(head)
+        or _describe_zeros(content)
+        or _describe_text(head)
+    )
 
 
 def isobmff_brands(content: bytes) -> tuple[bytes, ...]:
@@ -135,3 +140,17 @@ def _describe_zeros(content: bytes) -> str | None:
     if content.count(0) < len(content):
         return None
     return f"holds nothing but zeros ({len(content)} bytes): its copy did not finish, copy it again"
+
+
+def _describe_text(head: bytes) -> str | None:
+    """Notes, a table, an answer in JSON: what is printable from its start."""
+    try:
+        text = head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # else a character that the head cuts
+            return None
+        text = head[: error.start].decode("utf-8-sig")
+
+    if not all(character.isprintable() or character.isspace() for character in text):
+        return None
+    return "is text, not a photo: check the path (predict reads a list of photos with --from-file)"

@@ -51,6 +51,36 @@ def test_an_address_of_a_model_is_shown_whole(words: tuple[str, ...]) -> None:
     assert "https://example.org/model.onnx is an address" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("compare", "--out", "x"), "the run season-1 does not exist: name folders that"),
+        (("drift",), "season-1 does not exist: name a file that leafzoom predict wrote"),
+    ],
+)
+def test_runs_and_results_that_do_not_exist_are_called_so(
+    words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "season-2").mkdir()
+
+    line = failure_line(run_command(*words, "season-1"), 1)
+
+    assert message in line
+    assert line.endswith("(there is season-2)")
+
+
+def test_a_checkpoint_to_start_from_is_looked_for_before_the_photographs_are_read(
+    data: Path, tmp_path: Path
+) -> None:
+    words = ("train", "--data", data, "--recipe", "default", "--out", tmp_path / "run")
+
+    line = failure_line(run_command(*words, "--init", tmp_path / "typo.safetensors"), 1)
+
+    assert "typo.safetensors' does not exist: " in line
+    assert "bundled" in line
+
+
 def test_an_empty_model_is_refused() -> None:
     assert "the model's path is empty" in failure_line(run_command("info", ""), 1)
 
@@ -93,6 +123,20 @@ def test_the_home_folder_is_found_where_no_shell_has_expanded_it(
     assert result.exit_code == 0, result.output
     assert (tmp_path / "report" / "index.html").is_file()
     assert list((tmp_path / "cache here").rglob("sources.u8"))
+
+
+@pytest.mark.parametrize("option", ["--recipe", "--split", "--init"])
+def test_addresses_and_empty_names_are_no_recipe_split_or_checkpoint(option: str) -> None:
+    words = ("train", "--data", "x", "--out", "run", option)
+
+    line = failure_line(run_command(*words, "https://example.org//a.toml"), 2)
+    assert "https://example.org//a.toml is an address, not a path: download it first" in line
+    assert "it is empty: is a variable unset?" in failure_line(run_command(*words, ""), 2)
+
+
+def test_a_recipes_file_that_does_not_exist_is_called_so() -> None:
+    line = failure_line(run_command("recipes", "mine.toml"), 2)
+    assert "the recipe mine.toml does not exist: give a TOML file or one of authors" in line
 
 
 # Labelled photographs.

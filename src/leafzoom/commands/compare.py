@@ -18,10 +18,11 @@ __all__ = ["compare"]
 def compare(runs: tuple[Path, ...], out: Path) -> None:
     """Draw the paper's figures 7-12 over RUNS, with paired differences.
 
-    The page has the final scores too; the differences are to the first run.
+    RUNS are folders that `leafzoom train` wrote. The page has the final scores too; the
+    differences are to the first run.
 
     \b
-    Example: leafzoom compare runs/narrow-sigmoid runs/narrow-relu runs/paper --out comparison
+    Example: leafzoom compare runs/paper runs/default --out comparison
     """
     with needs_extra("train", "leafzoom compare"):
         from leafzoom.evaluation.compare import compare_runs

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from leafzoom.commands.options import PATH, data_options, echo_to_stderr, labelled_cache
+from leafzoom.commands.options import (
+    NAME_OR_FILE,
+    PATH,
+    data_options,
+    echo_to_stderr,
+    labelled_cache,
+)
 from leafzoom.errors import needs_extra
 
 if TYPE_CHECKING:
@@ -29,8 +35,22 @@ _PARTS_HELP = (
 @click.command()
 @click.argument("model")
 @data_options
-@click.option("--split", "split_name", default="all", show_default=True, help=_PARTS_HELP)
-@click.option("--head", "heads", multiple=True, help="Only this head (may be repeated).")
+@click.option(
+    "--split",
+    "split_name",
+    metavar="NAME|FILE",
+    type=NAME_OR_FILE,
+    default="all",
+    show_default=True,
+    help=_PARTS_HELP,
+)
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    metavar="HEAD",
+    help="Only this head, such as scale1 or fusion123 (may be repeated).",
+)
 @click.option(
     "--out",
     type=PATH,
@@ -56,12 +76,13 @@ def evaluate(
 ) -> None:
     """Score every head of MODEL on labelled photographs.
 
-    Where DIR/lesions.csv gives boxes of known lesions (image,x0,y0,x1,y1 in pixels of the upright
-    photo), the report says how often the network looks at them.
+    MODEL is a run, an .onnx or .safetensors file, or bundled. Where DIR/lesions.csv gives boxes of
+    known lesions (image,x0,y0,x1,y1 in pixels of the upright photo), the report says how often the
+    network looks at them.
 
     \b
     Example:
-      leafzoom evaluate runs/first --data plant-pathology-2021 --split inner-test --out report
+      leafzoom evaluate runs/first --data leaves --split inner-test --out report
     """
     with needs_extra("train", "leafzoom evaluate"):
         from leafzoom.dataset.lesions import read_lesions

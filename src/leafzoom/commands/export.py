@@ -39,6 +39,8 @@ _RENDERED_LEAVES = 32
 def export(run: str, out: Path, data: Path | None, half: bool) -> None:
     """Write RUN's network as one .onnx file, and compare the two.
 
+    RUN is the folder of a finished run, or its model.safetensors.
+
     \b
     Example: leafzoom export runs/first --out model.onnx
     """

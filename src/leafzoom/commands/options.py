@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from leafzoom.dataset.cache import Cache
 
 __all__ = [
+    "NAME_OR_FILE",
     "PATH",
     "PHOTO_PATH",
     "data_folder",
@@ -50,6 +51,19 @@ class _PathType(click.Path):
         return path
 
 
+class _NameOrFileType(click.types.StringParamType):
+    """A name of ours or a file's path: never empty, and no address on a network."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it is."""
+        text = str(super().convert(value, param, ctx))
+        if not text.strip():
+            self.fail("it is empty: is a variable unset?", param, ctx)
+        if is_url(text):
+            self.fail(f"{text} is an address, not a path: download it first", param, ctx)
+        return text
+
+
 class _PhotoPathType(click.Path):
     """What `predict` reads: kept as it is written, because an address is refused photo by photo."""
 
@@ -64,12 +78,16 @@ class _PhotoPathType(click.Path):
 PATH = _PathType(path_type=Path)
 """A path on the command line."""
 
+NAME_OR_FILE = _NameOrFileType()
+"""A recipe, a split or a checkpoint on the command line."""
+
 PHOTO_PATH = _PhotoPathType()
 """A photo, a folder, a pattern or an archive on the command line."""
 
 _DATA_OPTIONS = (
     click.option(
         "--data",
+        metavar="DIR",
         type=PATH,
         required=True,
         help="Kaggle's layout, or a folder with a CSV.",
@@ -77,6 +95,7 @@ _DATA_OPTIONS = (
     click.option(
         "--csv",
         "csv_file",
+        metavar="FILE",
         type=PATH,
         help="The table image,labels, if not DIR/train.csv.",
     ),
@@ -84,7 +103,7 @@ _DATA_OPTIONS = (
         "--cache",
         "cache_folder",
         type=PATH,
-        help="Where decoded photographs are kept.",
+        help="Where decoded photographs are kept, if not in LEAFZOOM_CACHE.",
     ),
 )
 

@@ -38,7 +38,7 @@ __all__ = ["predict"]
     multiple=True,
     metavar="FILE",
     type=PHOTO_PATH,
-    help="Read paths of photos from this text file, a line each; -: from standard input.",
+    help="Read photos' paths from this text file, a line each; -: from input (may be repeated).",
 )
 @model_option
 @click.option(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.errors import DataError
+from leafzoom.model_file.paths import similar_path
 
 __all__ = ["RunRecord", "read_run"]
 
@@ -63,6 +64,11 @@ def read_run(folder: Path) -> RunRecord:
             labels=tuple(labels),
         )
     except FileNotFoundError as error:
+        if not folder.exists():
+            raise DataError(
+                f"the run {folder} does not exist: name folders that leafzoom train wrote"
+                f"{similar_path(folder)}"
+            ) from error
         missing = Path(str(error.filename)).name
         raise DataError(
             f"{folder} is no run with a finished epoch ({missing} is missing): name folders that "

@@ -9,7 +9,7 @@ from leafzoom.errors import ModelError
 from leafzoom.model_file.bundled import bundled_model
 from leafzoom.photo_file import is_url
 
-__all__ = ["checkpoint_path", "model_path", "run_folder"]
+__all__ = ["checkpoint_path", "model_path", "run_folder", "similar_path"]
 
 _BUNDLED = "bundled"
 _ONNX_NAME = "model.onnx"
@@ -66,13 +66,13 @@ def _existing(model: str) -> Path:
     if not exists:
         raise ModelError(
             f"the model {model} does not exist: name a run's folder, an .onnx or .safetensors "
-            f"file, or {_BUNDLED}{_similar(path)}"
+            f"file, or {_BUNDLED}{similar_path(path)}"
         )
     return path
 
 
-def _similar(path: Path) -> str:
-    """A hint at what lies beside a path that does not exist, under a similar name."""
+def similar_path(path: Path) -> str:
+    """What lies beside a path that does not exist under a similar name, to end a message with."""
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
