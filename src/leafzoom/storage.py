@@ -18,6 +18,7 @@ from leafzoom.errors import LeafzoomError
 
 __all__ = [
     "cache_root",
+    "folder_name",
     "make_folder",
     "remove_partial",
     "replacing",
@@ -26,6 +27,15 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+
+def folder_name(folder: Path) -> str:
+    """A folder's own name as text; bytes that are no text are escaped.
+
+    >>> folder_name(Path("/runs/caf\\udce9"))
+    'caf\\\\udce9'
+    """
+    return folder.resolve().name.encode(errors="backslashreplace").decode()
 
 
 def cache_root() -> Path:
@@ -116,8 +126,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a UTF-8 file atomically (see `replacing`)."""
-    write_bytes(path, content.encode())
+    """Write a UTF-8 file atomically (see `replacing`).
+
+    What is no text, as in some folders' names, is escaped, in JSON as in any other file.
+    """
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -15,19 +15,41 @@ from pathlib import Path
 
 import pytest
 
+from conftest import SET_TINY
 from leafzoom.cli import SUMMARIES
 
 # Runs commands one after the other: argv[1] has them in JSON, argv[2] gets each one's end. Files
-# that it opens before the command does may not take the number of a closed stream.
+# that it opens before the command does may not take the number of a closed stream. A service ends
+# by a signal, once it is ready.
 DRIVER = """
-import json, os, sys, traceback
+import json, os, signal, socket, sys, threading, time, traceback, urllib.request
 from leafzoom.cli import main
 from leafzoom.streams import prepare_streams
 prepare_streams()
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+def end_service(port):
+    while True:
+        time.sleep(0.1)
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5).close()
+        except OSError:
+            continue
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
+
 with open(sys.argv[1], "rb") as file:
     commands = json.loads(os.fsdecode(file.read()))
 with open(sys.argv[2], "w", encoding="utf-8", errors="backslashreplace") as ends:
     for words in commands:
+        if "PORT" in words:
+            port = free_port()
+            words[words.index("PORT")] = str(port)
+            threading.Thread(target=end_service, args=(port,), daemon=True).start()
         sys.argv = ["leafzoom", *words]
         code, trace = 0, ""
         try:
@@ -110,6 +132,23 @@ def run_commands(
     return ends, done.stderr.decode(errors="replace")
 
 
+def commands_with_torch(folder: Path, leaves: Path) -> list[list[str]]:
+    """Every command that takes PyTorch, from photographs in the odd folder to a comparison."""
+    data = ["--data", str(folder / "data")]
+    shutil.copytree(leaves, folder / "data")
+    run = str(folder / f"run {folder.name}")
+    return [
+        ["recipes"],
+        ["recipes", "default"],
+        ["prepare", *data, "--source-size", "96", "--out", str(folder / "photographs")],
+        ["train", *data, "--recipe", "default", "--out", run, *SET_TINY],
+        ["evaluate", run, *data, "--zooms", "0", "--out", str(folder / "report")],
+        ["export", run, "--out", str(folder / "model.onnx")],
+        ["compare", run, str(folder / "run"), "--out", str(folder / "comparison")],
+        ["drift", str(folder / "results"), "--model", run, "--out", str(folder / "drift.png")],
+    ]
+
+
 @pytest.mark.parametrize("with_torch", WITH_TORCH)
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_every_command_works(
@@ -130,16 +169,14 @@ def test_every_command_works(
         ["predict", str(folder), *model, "--format", "json"],
         ["predict", str(folder), *model, "--format", "csv"],
         ["predict", str(folder), *model, "--out", str(folder / "results")],
+        ["drift", str(folder / "results"), *model],
+        ["serve", "--port", "PORT", *model],
     ]
     if with_torch:
-        commands += [
-            ["recipes"],
-            ["recipes", "default"],
-            ["prepare", "--data", str(leaves), "--source-size", "32", "--out", str(folder / "x")],
-        ]
+        commands += commands_with_torch(folder, leaves)
     ends, stderr = run_commands(condition, commands, tmp_path)
 
-    assert [end for end in ends if end[1:] != (0, "")] == []
+    assert [end for end in ends if end[1:] != (0, "")] == [], stderr[-2000:]
     assert len(ends) == len(commands)
     assert "Traceback" not in stderr
     assert "Exception ignored" not in stderr
@@ -157,6 +194,8 @@ def test_every_commands_failure_is_one_line(name: str, with_torch: bool, tmp_pat
     condition = CONDITIONS[name]
     folder = tmp_path / os.fsdecode(condition.folder)
     missing = str(folder / "none")
+    folder.mkdir(exist_ok=True)
+    (folder / "notes.txt").write_text("x", encoding="utf-8")
     commands = [
         ["drift", missing],
         ["info", missing],
@@ -166,6 +205,7 @@ def test_every_commands_failure_is_one_line(name: str, with_torch: bool, tmp_pat
     ]
     if with_torch:
         commands += [
+            ["demo", "--out", str(folder)],
             ["compare", missing, "--out", str(tmp_path / "out")],
             ["evaluate", missing, "--data", missing, "--out", str(tmp_path / "out")],
             ["export", missing, "--out", str(tmp_path / "model.onnx")],

@@ -52,7 +52,7 @@ def default_cache_folder(data: Path, csv: Path, source_size: int) -> Path:
     """The folder of a table's cache without --cache: below `$LEAFZOOM_CACHE` or `~/.cache`."""
     # Tables of the same name in other folders have other caches.
     paths = f"{data.resolve()}\t{csv.resolve()}"
-    key = hashlib.sha256(paths.encode()).hexdigest()[:12]
+    key = hashlib.sha256(os.fsencode(paths)).hexdigest()[:12]
     return cache_root() / f"{data.resolve().name}-{key}-{source_size}"
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from leafzoom.errors import DataError
 from leafzoom.model_file.paths import similar_path
+from leafzoom.storage import folder_name
 
 __all__ = ["RunRecord", "read_run"]
 
@@ -54,7 +55,7 @@ def read_run(folder: Path) -> RunRecord:
         content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         labels = sorted(content["labels"])
         run = RunRecord(
-            name=folder.resolve().name,
+            name=folder_name(folder),
             recipe=content["recipe"]["name"],
             finished=content["status"] == "finished",
             log=_read_log(folder / "log.csv"),

@@ -45,7 +45,7 @@ from leafzoom.model.pretrained import (
 from leafzoom.model_file.checkpoint import Checkpoint, save_checkpoint
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.recipe import Recipe
-from leafzoom.storage import make_folder, remove_partial, write_json
+from leafzoom.storage import folder_name, make_folder, remove_partial, write_json
 from leafzoom.training.attention_film import write_film
 from leafzoom.training.checks import check_recipe
 from leafzoom.training.epoch_outputs import EpochOutputs
@@ -383,7 +383,7 @@ class _Run:
             early_exit=heads.early_exit if heads else None,
             conformal=heads.conformal if heads else None,
             reference=heads.reference if heads else None,
-            name=self.out.resolve().name,
+            name=folder_name(self.out),
             leafzoom_version=__version__,
         )
 
