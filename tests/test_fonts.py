@@ -55,7 +55,8 @@ def test_latin_is_drawn_as_pillow_draws_it() -> None:
 
 def test_another_script_is_one_run_of_a_font_that_has_it(only_dejavu: Path) -> None:
     assert font_files()[0] == only_dejavu
-    assert text_runs("Парша 93%") == (TextRun("Парша 93%", only_dejavu),)
+    assert text_runs("Парша яблони") == (TextRun("Парша яблони", only_dejavu),)
+    assert text_runs("Парша 93%") == (TextRun("Парша", only_dejavu), TextRun(" 93%", None))
     assert text_runs("scab + Парша") == (
         TextRun("scab + ", None),
         TextRun("Парша", only_dejavu),
@@ -72,6 +73,47 @@ def test_what_no_font_has_is_drawn_by_its_number(only_dejavu: Path) -> None:
 
     # Labels that differ look different.
     assert not np.array_equal(drawn(CHINESE[0]), drawn(CHINESE[1]))
+
+
+@pytest.mark.parametrize("label", ["Парша", "सेब", "scab"])
+def test_a_text_that_is_too_wide_is_drawn_smaller_then_cut(only_dejavu: Path, label: str) -> None:
+    picture = Image.new("RGB", (900, 40), "white")
+    pen = ImageDraw.Draw(picture)
+    draw_text(pen, (0, 0), " + ".join([label] * 12), 18, max_width=200)
+    pixels = np.asarray(picture)
+
+    ink = np.flatnonzero((pixels < 128).any(axis=(0, 2)))
+    assert 150 < ink[-1] <= 200
+    fitting = Image.new("RGB", (900, 40), "white")
+    draw_text(ImageDraw.Draw(fitting), (5, 5), label, 18, max_width=890)
+    assert np.array_equal(np.asarray(fitting)[:, :400], drawn(label))
+
+
+class VariableFont:
+    """A font whose weight opens at its thinnest, as Noto Sans CJK's does."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def get_variation_axes(self) -> list[dict[str, object]]:
+        width = {"name": b"Width", "minimum": 75, "default": 100, "maximum": 100}
+        weight = {"name": b"Weight", "minimum": 100, "default": 100, "maximum": 900}
+        return [width, weight]
+
+    def set_variation_by_axes(self, values: list[float]) -> None:
+        self.values = values
+
+
+def test_a_variable_font_is_drawn_in_its_regular_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    font = VariableFont()
+    monkeypatch.setattr(ImageFont, "truetype", lambda file, size: font)
+
+    fonts._font(tmp_path / "variable.ttc", 17)
+
+    assert font.values == [100, 400]
+    fonts._font.cache_clear()
 
 
 @pytest.mark.skipif(not features.check("raqm"), reason="Pillow cannot lay out Arabic here")

@@ -91,7 +91,7 @@ def captioned_sheet(
     sheet = Image.new("RGB", (width, height), "white")
 
     pen = ImageDraw.Draw(sheet)
-    draw_text(pen, (_GAP_PX, _GAP_PX // 2), title, _TITLE_FONT_PX)
+    draw_text(pen, (_GAP_PX, _GAP_PX // 2), title, _TITLE_FONT_PX, width - 2 * _GAP_PX)
 
     # The tiles, and below each what its scale predicts.
     tile_top = _GAP_PX + _TITLE_PX
@@ -101,7 +101,7 @@ def captioned_sheet(
         sheet.paste(tile, (x, tile_top))
         for number, line in enumerate(lines):
             y = caption_top + number * _CAPTION_LINE_PX
-            draw_text(pen, (x, y), line, _CAPTION_FONT_PX)
+            draw_text(pen, (x, y), line, _CAPTION_FONT_PX, tile.width)
         x += tile.width + _GAP_PX
 
     return sheet

@@ -8,6 +8,7 @@ its number, as `\\u82f9`, so that different labels stay different.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -31,11 +32,17 @@ _PLACEHOLDERS = ("lastresort", "adobeblank")  # they have a sign for every chara
 _SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 _MAX_FONTS = 500  # that are opened in the search for a character
 _MAX_FOLDER_FILES = 20_000
+_MIN_PX = 10
+_WEIGHT_AXIS = (b"Weight", b"wght")
+_REGULAR_WEIGHT = 400
 _NO_CHARACTER = "\U0010ffff"
 _PROBE_PX = 16
 
 # A probability, a bracket or a plus after Arabic or Hebrew stands to its right, as after any label.
 _RIGHT_TO_LEFT_END = re.compile(r"(?<=[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc])(?=\s+[\d(+])")
+
+# Such an end is drawn in Pillow's own font after every script, so that figures look alike.
+_PLAIN_END = re.compile(r"\s+[\d(+][ -~]*$")
 _LEFT_TO_RIGHT_MARK = "\u200e"
 
 # What belongs to the character before it: marks, joiners, variants.
@@ -53,7 +60,11 @@ class TextRun:
 
 
 def draw_text(
-    pen: ImageDraw.ImageDraw, position: tuple[float, float], text: str, size: int
+    pen: ImageDraw.ImageDraw,
+    position: tuple[float, float],
+    text: str,
+    size: int,
+    max_width: float = math.inf,
 ) -> None:
     """Draw a line of text in black.
 
@@ -62,8 +73,10 @@ def draw_text(
         position: x, y of the line's upper left corner in pixels.
         text: one line.
         size: of the font in pixels.
+        max_width: in pixels; a longer text is drawn smaller, then cut.
     """
     x, y = position
+    text, size = _fitting(text, size, max_width)
     runs = text_runs(text)
     if len(runs) == 1 and runs[0].font_file is None:
         pen.text((x, y), runs[0].text, fill="black", font=_font(None, size))
@@ -78,6 +91,27 @@ def draw_text(
         x += font.getlength(run.text, direction=direction)
 
 
+def _fitting(text: str, size: int, max_width: float) -> tuple[str, int]:
+    """A text and a size at which it is no wider than `max_width`."""
+    smallest = min(size, _MIN_PX)
+    while size > smallest and _width(text, size) > max_width:
+        size -= 1
+
+    shown = text
+    while text and _width(shown, size) > max_width:
+        text = text[:-1]
+        shown = f"{text}..."
+    return shown, size
+
+
+def _width(text: str, size: int) -> float:
+    """Of a line of text in pixels."""
+    return sum(
+        _font(run.font_file, size).getlength(run.text, direction=_direction(run))
+        for run in text_runs(text)
+    )
+
+
 @lru_cache(maxsize=1024)
 def text_runs(text: str) -> tuple[TextRun, ...]:
     """A line of text in parts of one font each; characters that no font has are escaped."""
@@ -89,7 +123,23 @@ def text_runs(text: str) -> tuple[TextRun, ...]:
             runs[-1] = TextRun(runs[-1].text + shown, font_file)
         else:
             runs.append(TextRun(shown, font_file))
-    return tuple(runs) or (TextRun("", None),)
+    return tuple(_with_plain_ends(runs)) or (TextRun("", None),)
+
+
+def _with_plain_ends(runs: Iterable[TextRun]) -> Iterator[TextRun]:
+    """The runs, with a probability or a plus at their ends in Pillow's own font."""
+    plain = ""
+    for run in runs:
+        if run.font_file is None:
+            plain += run.text
+            continue
+        if plain:
+            yield TextRun(plain, None)
+        end = _PLAIN_END.search(run.text)
+        plain = end.group() if end else ""
+        yield TextRun(run.text.removesuffix(plain), run.font_file)
+    if plain:
+        yield TextRun(plain, None)
 
 
 def missing_characters(texts: Iterable[str]) -> str:
@@ -181,7 +231,25 @@ def _font(font_file: Path | None, size: int) -> Font:
     """A font of a size in pixels."""
     if font_file is None:
         return ImageFont.load_default(size)
-    return ImageFont.truetype(str(font_file), size)
+    font = ImageFont.truetype(str(font_file), size)
+    _set_regular(font)
+    return font
+
+
+def _set_regular(font: ImageFont.FreeTypeFont) -> None:
+    """Give a variable font its regular weight: the one that it opens with may be the thinnest."""
+    try:
+        axes = font.get_variation_axes()
+    except (OSError, NotImplementedError):  # no variable font, or no support for them
+        return
+
+    values = [axis["default"] or 0 for axis in axes]
+    for index, axis in enumerate(axes):
+        low = axis["minimum"] or 0
+        high = axis["maximum"] or 0
+        if axis["name"] in _WEIGHT_AXIS:
+            values[index] = min(max(_REGULAR_WEIGHT, low), high)
+    font.set_variation_by_axes([float(value) for value in values])
 
 
 def _ascent(size: int) -> int:

@@ -134,9 +134,11 @@ def run_commands(
 
 def commands_with_torch(folder: Path, leaves: Path) -> list[list[str]]:
     """Every command that takes PyTorch, from photographs in the odd folder to a comparison."""
-    data = ["--data", str(folder / "data")]
-    shutil.copytree(leaves, folder / "data")
+    data_folder = folder.with_name(f"{folder.name} data")  # `folder` itself is predicted
+    shutil.copytree(leaves, data_folder)
+    data = ["--data", str(data_folder)]
     run = str(folder / f"run {folder.name}")
+    photos = [str(photo) for photo in sorted(folder.glob("*.jpg"))]
     return [
         ["recipes"],
         ["recipes", "default"],
@@ -145,7 +147,8 @@ def commands_with_torch(folder: Path, leaves: Path) -> list[list[str]]:
         ["evaluate", run, *data, "--zooms", "0", "--out", str(folder / "report")],
         ["export", run, "--out", str(folder / "model.onnx")],
         ["compare", run, str(folder / "run"), "--out", str(folder / "comparison")],
-        ["drift", str(folder / "results"), "--model", run, "--out", str(folder / "drift.png")],
+        ["predict", *photos, "--model", run, "--out", str(folder / "new results")],
+        ["drift", str(folder / "new results"), "--model", run, "--out", str(folder / "drift.png")],
     ]
 
 
