@@ -29,6 +29,7 @@ _PREFERRED = (
     *("notosans", "nirmala", "lohit", "kohinoor", "droidsansfallback", "tahoma", "geezapro"),
 )
 _PLACEHOLDERS = ("lastresort", "adobeblank")  # they have a sign for every character
+_VARIANTS = ("bold", "italic", "oblique", "light", "thin", "-vf", "variable", "[wght")
 _SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 _MAX_FONTS = 500  # that are opened in the search for a character
 _MAX_FOLDER_FILES = 20_000
@@ -264,11 +265,11 @@ def _direction(run: TextRun) -> str | None:
 
 
 def _preference(file: Path) -> tuple[int, str]:
-    """The place of a font in the stack; regular ones before bold and italic ones."""
+    """The place of a font in the stack; regular ones before bold, italic and variable ones."""
     name = file.name.lower()
     ranks = [rank for rank, start in enumerate(_PREFERRED) if name.startswith(start)]
     rank = ranks[0] if ranks else len(_PREFERRED)
-    is_variant = any(word in name for word in ("bold", "italic", "oblique", "light", "thin"))
+    is_variant = any(word in name for word in _VARIANTS)
     return 2 * rank + is_variant, name
 
 
