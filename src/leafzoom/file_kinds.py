@@ -153,4 +153,4 @@ def _describe_text(head: bytes) -> str | None:
 
     if not all(character.isprintable() or character.isspace() for character in text):
         return None
-    return "is text, not a photo: check the path (predict reads a list of photos with --from-file)"
+    return "is text, not a photo: check the path"

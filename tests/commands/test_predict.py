@@ -70,7 +70,7 @@ def test_json_has_a_photos_prediction_or_its_error(
 
     assert set(failed) == {"photo", "error"}
     assert failed["photo"] == str(broken)
-    assert "is no JPEG" in failed["error"]
+    assert "is text, not a photo" in failed["error"]
 
 
 def test_boxes_lie_in_each_other_on_the_upright_photo(
