@@ -27,12 +27,12 @@ from experiments.publishing import new_figure, save_figure, style_axes, write_re
 from leafzoom.evaluation.bootstrap import percentile_interval, resample_means
 from leafzoom.fitting.early_exit import fit_early_exit
 from leafzoom.inference.loading import open_network
-from leafzoom.inference.photo_files import find_photos
 from leafzoom.inference.prediction import Prediction
 from leafzoom.inference.predictor import Predictor
 from leafzoom.labels import answer_confidence, decide, log_odds
 from leafzoom.model_file.checkpoint import load_checkpoint
 from leafzoom.model_file.manifest import Manifest
+from leafzoom.photo_files import FoundPhoto, find_photos
 
 __all__ = ["main"]
 
@@ -199,7 +199,9 @@ def _time(folder: Path) -> dict[str, Any]:
     }
 
 
-def _timed_predictions(predictor: Predictor, photos: list[Path]) -> tuple[list[Prediction], float]:
+def _timed_predictions(
+    predictor: Predictor, photos: list[FoundPhoto]
+) -> tuple[list[Prediction], float]:
     """The predictions of all photos that can be read, and the seconds that they take."""
     started = time.perf_counter()
     results = list(predictor.predict_many(photos))

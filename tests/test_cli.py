@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,12 @@ class Finder:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Finder())
+from leafzoom.cli import main
+main()
+"""
+
+# The console script, as a shell calls it to complete words.
+COMPLETE = """
 from leafzoom.cli import main
 main()
 """
@@ -147,3 +154,25 @@ def test_an_error_of_the_system_is_one_line(
     monkeypatch.setattr("leafzoom.commands.info.open_network", fail)
 
     assert expected in failure_line(run_command("info"), exit_code)
+
+
+# Completion.
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_options_and_values(shell: str) -> None:
+    def completed(*words: str) -> str:
+        environment = {
+            **os.environ,
+            "_LEAFZOOM_COMPLETE": f"{shell}_complete",
+            "COMP_WORDS": " ".join(("leafzoom", *words)),
+            "COMP_CWORD": words[-1] if shell == "fish" else str(len(words)),
+        }
+        command = [sys.executable, "-c", "import sys; sys.argv[0] = 'leafzoom'\n" + COMPLETE]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert "predict" in completed("pre")
+    assert "prepare" in completed("pre")
+    assert "--from-file" in completed("predict", "--fr")
+    assert "jsonl" in completed("predict", "--format", "json")

@@ -221,8 +221,7 @@ def test_colours_are_those_of_the_profile(image_format: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("empty.jpg", b""),
-        ("text.jpg", b"hello, I am no picture"),
+        ("odd.jpg", b"\x01\x02"),
         ("gif.jpg", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"),
     ],
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -17,20 +16,21 @@ import click
 from leafzoom import __version__
 from leafzoom.errors import LeafzoomError
 from leafzoom.storage import cache_root
+from leafzoom.streams import flush_output, prepare_streams
 
 __all__ = ["SUMMARIES", "cli", "main"]
 
 SUMMARIES = {
-    "compare": "Draw the paper's figures 7-12 over RUNS, with scores and paired differences.",
-    "demo": "Tour the whole system on rendered leaves: train, evaluate, export, predict.",
-    "drift": "Compare answers with those that the model was judged by: is it to be trusted?",
+    "compare": "Draw the paper's figures 7-12 over RUNS, with paired differences.",
+    "demo": "Tour the system on rendered leaves, from training to answers.",
+    "drift": "Compare a season's answers with those the model was judged by.",
     "evaluate": "Score every head of MODEL on labelled photographs.",
-    "export": "Write RUN's network as one .onnx file, compared with the checkpoint.",
+    "export": "Write RUN's network as one .onnx file, and compare the two.",
     "info": "Show what MODEL is: labels, thresholds, recipe, figures, licence.",
     "predict": "Diagnose photos, or all photos in folders.",
     "prepare": "Check every photograph, find duplicates, build the cache.",
     "recipes": "List the recipes, or show every setting of the recipe NAME.",
-    "serve": "Open a page for people and an API for programs, on this machine alone.",
+    "serve": "Open a page for people and an API for programs, on this machine.",
     "train": "Train all stages of a recipe, then export the model.",
 }
 """{subcommand: its line in `leafzoom --help`}, in the order of that list."""
@@ -40,6 +40,14 @@ _INTERRUPTED_EXIT_CODE = 130
 
 class _LazyGroup(click.Group):
     """The subcommands of `SUMMARIES`; an expected error is one line and its exit code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        prepare_streams()
+        try:
+            return super().main(*args, **options)
+        except OSError as error:  # the help cannot be written
+            _echo_system_error(error)
+            sys.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(SUMMARIES)
@@ -68,10 +76,18 @@ class _LazyGroup(click.Group):
         except BrokenPipeError:
             # The reader has closed the pipe (`| head`): click ends without a message.
             raise
-        except OSError as error:
-            file_prefix = f"{error.filename}: " if error.filename else ""
-            click.echo(f"leafzoom: {file_prefix}{error.strerror or error}", err=True)
+        except MemoryError:
+            click.echo("leafzoom: out of memory: give it more, or close other programs", err=True)
             sys.exit(1)
+        except OSError as error:
+            _echo_system_error(error)
+            sys.exit(1)
+
+
+def _echo_system_error(error: OSError) -> None:
+    """Print an error of the system in one line, with the file that it is about."""
+    file_prefix = f"{error.filename}: " if error.filename else ""
+    click.echo(f"leafzoom: {file_prefix}{error.strerror or error}", err=True)
 
 
 @click.group(
@@ -84,13 +100,33 @@ def cli() -> None:
 
     leafzoom looks at the whole photograph, proposes a region, looks at it enlarged, then again at
     a region of that, and fuses the predictions (a recurrent attention CNN).
+
+    \b
+    Example: leafzoom predict leaf.jpg --out diagnosis
     """
 
 
 def main() -> None:
     """Run the command line: the console script `leafzoom`."""
+    prepare_streams()
     _keep_fonts_in_our_cache()
-    cli()
+    try:
+        cli()
+    except SystemExit as end:
+        _flush_output(has_failed=bool(end.code))
+        raise
+
+
+def _flush_output(*, has_failed: bool) -> None:
+    """Write what is left of the output; where that fails, the exit status tells of it."""
+    reason = flush_output()
+    if reason is None:
+        return
+
+    # A command that could not write has said so.
+    if reason and not has_failed:
+        click.echo(f"leafzoom: standard output cannot be written ({reason})", err=True)
+    sys.exit(1)
 
 
 def _keep_fonts_in_our_cache() -> None:
@@ -98,9 +134,7 @@ def _keep_fonts_in_our_cache() -> None:
 
     The command line alone does so: as a library leafzoom leaves matplotlib to its user.
     """
-    # Where there is no home folder, matplotlib takes a temporary one by itself.
-    with suppress(RuntimeError):
-        os.environ.setdefault("MPLCONFIGDIR", str(cache_root() / "matplotlib"))
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_root() / "matplotlib"))
 
 
 if __name__ == "__main__":

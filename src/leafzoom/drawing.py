@@ -7,10 +7,28 @@ x1 and y1 exclusive.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
-__all__ = ["BOX_COLOURS", "captioned_sheet", "draw_box", "resize_to_height", "zoom_tiles"]
+from leafzoom.fonts import draw_text
+
+__all__ = [
+    "BOX_COLOURS",
+    "PICTURE_MARK",
+    "captioned_sheet",
+    "draw_box",
+    "resize_to_height",
+    "save_jpeg",
+    "save_png",
+    "zoom_tiles",
+]
+
+PICTURE_MARK = "leafzoom diagnosis"
+"""Stands in the first bytes of every picture that is saved here: none is taken for a photo."""
+
+_JPEG_QUALITY = 92
 
 BOX_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
 """Colours of the boxes of scales 2, 3, … (Okabe and Ito's, for colour-blind readers too)."""
@@ -73,11 +91,9 @@ def captioned_sheet(
     sheet = Image.new("RGB", (width, height), "white")
 
     pen = ImageDraw.Draw(sheet)
-    title_font = ImageFont.load_default(_TITLE_FONT_PX)
-    pen.text((_GAP_PX, _GAP_PX // 2), title, fill="black", font=title_font)
+    draw_text(pen, (_GAP_PX, _GAP_PX // 2), title, _TITLE_FONT_PX, width - 2 * _GAP_PX)
 
     # The tiles, and below each what its scale predicts.
-    caption_font = ImageFont.load_default(_CAPTION_FONT_PX)
     tile_top = _GAP_PX + _TITLE_PX
     caption_top = tile_top + tile_height + _CAPTION_MARGIN_PX
     x = _GAP_PX
@@ -85,10 +101,22 @@ def captioned_sheet(
         sheet.paste(tile, (x, tile_top))
         for number, line in enumerate(lines):
             y = caption_top + number * _CAPTION_LINE_PX
-            pen.text((x, y), line, fill="black", font=caption_font)
+            draw_text(pen, (x, y), line, _CAPTION_FONT_PX, tile.width)
         x += tile.width + _GAP_PX
 
     return sheet
+
+
+def save_png(picture: Image.Image, path: Path) -> None:
+    """Write a picture as a PNG that says what has drawn it."""
+    mark = PngInfo()
+    mark.add_text("Software", PICTURE_MARK)
+    picture.save(path, "PNG", pnginfo=mark)
+
+
+def save_jpeg(picture: Image.Image, path: Path) -> None:
+    """Write a picture as a JPEG that says what has drawn it."""
+    picture.save(path, "JPEG", quality=_JPEG_QUALITY, comment=PICTURE_MARK)
 
 
 def resize_to_height(image: Image.Image, height: int) -> Image.Image:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import re
-import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +23,12 @@ from PIL import (
 )
 
 from leafzoom.errors import PhotoError
+from leafzoom.file_kinds import HEIC_BRANDS, READ_KINDS, describe_file, isobmff_brands
+from leafzoom.photo_archive import ArchivedPhoto
+from leafzoom.photo_file import check_size, read_photo_file
 
 __all__ = [
     "FORMATS",
-    "MAX_BYTES",
     "MAX_PIXELS",
     "PREPROCESSING",
     "SUFFIXES",
@@ -43,14 +44,21 @@ profiles."""
 
 # What is accepted.
 FORMATS = ("JPEG", "PNG", "WEBP")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".mpo", ".heic", ".heif")
-MAX_BYTES = 100 * 2**20
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo"),
+    *(".png", ".webp", ".heic", ".heif", ".hif"),
+)
 MAX_PIXELS = 120_000_000
 
 # Imported so that Image.open need not load the plugins of all formats; JPEG's also opens MPO.
 _PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
 _JPEG_FORMATS = ("JPEG", "MPO")
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
+
+# Pillow limits how large a PNG's text and profile are, and its message names this setting.
+_PNG_LIMIT = "MAX_TEXT"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_PROFILE = (b"iCCP",)
 
 # JPEG markers. The pattern leaves out those that can stand between the data of a scan.
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -88,9 +96,9 @@ class Source:
     photo_size: tuple[int, int]
 
 
-Photo = Path | bytes | Image.Image | NDArray[np.uint8]
-"""A photo: a file, its content, a Pillow image (its EXIF orientation is applied), or an upright
-array, uint8, [H, W, 3] (RGB) or [H, W] (grey)."""
+Photo = Path | ArchivedPhoto | bytes | Image.Image | NDArray[np.uint8]
+"""A photo: a file, a member of a ZIP archive, a file's content, a Pillow image (its EXIF
+orientation is applied), or an upright array, uint8, [H, W, 3] (RGB) or [H, W] (grey)."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ def _open_upright(
             resolution.
         limits: the most pixels of a file.
     """
-    if isinstance(photo, Path | bytes):
+    if isinstance(photo, Path | ArchivedPhoto | bytes):
         return _decode_file(photo, draft_side=draft_side, limits=limits)
 
     upright = _upright_from_memory(photo)
@@ -197,26 +205,23 @@ def _image_from_array(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def _decode_file(
-    photo: Path | bytes, *, draft_side: int | None, limits: _PixelLimits
+    photo: Path | ArchivedPhoto | bytes, *, draft_side: int | None, limits: _PixelLimits
 ) -> tuple[Image.Image, tuple[int, int]]:
     """`_open_upright` for a file or its content; whatever fails becomes a PhotoError."""
-    name = str(photo) if isinstance(photo, Path) else "the photo"
+    name = "the photo" if isinstance(photo, bytes) else str(photo)
+    content = _content_of(photo, name)
     try:
-        content = _read_content(photo, name)
-        with warnings.catch_warnings():
-            # Pillow warns of large images; `_check_image` raises instead.
-            warnings.simplefilter("ignore")
-            with _open_image(content, name) as image:
-                _check_image(image, content, name, limits)
-                return _decode_image(image, draft_side)
+        return _decode_content(content, name, draft_side, limits)
     except (PhotoError, MemoryError):
         raise
-    except UnidentifiedImageError as error:
+    except Image.DecompressionBombError as error:
         raise PhotoError(
-            f"{name} is no JPEG, PNG, WebP, MPO or HEIC picture: convert it to one of these"
+            f"{name} is too large: at most {MAX_PIXELS / 1e6:.0f} million pixels are read; "
+            "make it smaller"
         ) from error
-    except FileNotFoundError as error:
-        raise PhotoError(f"{name} does not exist: check the path") from error
+    except UnidentifiedImageError as error:
+        kind = describe_file(content) or (f"is no {READ_KINDS}: convert it to one of these")
+        raise PhotoError(f"{name} {kind}") from error
     except Exception as error:  # damaged files make Pillow raise nearly anything
         raise PhotoError(
             f"{name} cannot be decoded ({_one_line(error)}): "
@@ -224,29 +229,68 @@ def _decode_file(
         ) from error
 
 
-def _read_content(photo: Path | bytes, name: str) -> bytes:
-    """The photo's bytes, at most MAX_BYTES of them."""
-    # A pipe or a device could be read without end.
+def _content_of(photo: Path | ArchivedPhoto | bytes, name: str) -> bytes:
+    """The photo's bytes, not too many of them."""
     if isinstance(photo, Path):
-        status = photo.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise PhotoError(f"{photo} is {kind}, not a photo")
-        size = status.st_size
-    else:
-        size = len(photo)
+        return read_photo_file(photo)
+    if isinstance(photo, ArchivedPhoto):
+        return photo.read()
 
-    if size > MAX_BYTES:
-        raise PhotoError(
-            f"{name} is too large: {size} bytes, and at most {MAX_BYTES} are read: make it smaller"
-        )
-    return photo.read_bytes() if isinstance(photo, Path) else photo
+    check_size(len(photo), name)
+    return photo
+
+
+def _decode_content(
+    content: bytes, name: str, draft_side: int | None, limits: _PixelLimits
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The upright RGB image of a file; a PNG's oversized text and profile are left out."""
+    try:
+        return _decode_once(content, name, draft_side, limits)
+    except ValueError as error:
+        if _PNG_LIMIT not in str(error) or not content.startswith(_PNG_START):
+            raise
+
+    # Text is no part of the picture. Its profile is, so that is tried first.
+    without_text = _without_png_chunks(content, _PNG_TEXT)
+    try:
+        return _decode_once(without_text, name, draft_side, limits)
+    except ValueError as error:
+        if _PNG_LIMIT not in str(error):
+            raise
+    without_profile = _without_png_chunks(without_text, _PNG_PROFILE)
+    return _decode_once(without_profile, name, draft_side, limits)
+
+
+def _decode_once(
+    content: bytes, name: str, draft_side: int | None, limits: _PixelLimits
+) -> tuple[Image.Image, tuple[int, int]]:
+    with warnings.catch_warnings():
+        # Pillow warns of large images; `_check_image` raises instead.
+        warnings.simplefilter("ignore")
+        with _open_image(content, name) as image:
+            _check_image(image, content, name, limits)
+            return _decode_image(image, draft_side)
+
+
+def _without_png_chunks(content: bytes, kinds: tuple[bytes, ...]) -> bytes:
+    """A PNG without its chunks of some kinds."""
+    parts = [_PNG_START]
+    offset = len(_PNG_START)
+    while offset < len(content):
+        # A chunk is its data's length, its kind, the data and a checksum.
+        end = offset + 12 + int.from_bytes(content[offset : offset + 4], "big")
+        if content[offset + 4 : offset + 8] not in kinds:
+            parts.append(content[offset:end])
+        offset = end
+    return b"".join(parts)
 
 
 def _open_image(content: bytes, name: str) -> Image.Image:
     """The image, not decoded yet; only the parsers of the listed formats see the file."""
-    # HEIC files start with a box of their brand, and Pillow needs a plugin for them.
-    is_heic = content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS
+    # HEIC files start with a box of their brand, and Pillow needs a plugin for them. What else has
+    # such a box (AVIF, a film) has words of its own.
+    brands = isobmff_brands(content)
+    is_heic = bool(brands) and brands[0] in HEIC_BRANDS and describe_file(content) is None
     if not is_heic:
         return Image.open(io.BytesIO(content), formats=FORMATS)
 

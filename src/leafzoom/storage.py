@@ -18,6 +18,7 @@ from leafzoom.errors import LeafzoomError
 
 __all__ = [
     "cache_root",
+    "folder_name",
     "make_folder",
     "remove_partial",
     "replacing",
@@ -28,9 +29,29 @@ __all__ = [
 ]
 
 
+def folder_name(folder: Path) -> str:
+    """A folder's own name as text; bytes that are no text are escaped.
+
+    >>> folder_name(Path("/runs/caf\\udce9"))
+    'caf\\\\udce9'
+    """
+    return folder.resolve().name.encode(errors="backslashreplace").decode()
+
+
 def cache_root() -> Path:
-    """The folder of all that leafzoom can make again: `$LEAFZOOM_CACHE` or `~/.cache/leafzoom`."""
-    return Path(os.environ.get("LEAFZOOM_CACHE") or Path.home() / ".cache" / "leafzoom")
+    """The folder of all that leafzoom can make again: `$LEAFZOOM_CACHE` or `~/.cache/leafzoom`.
+
+    A user without a home folder, as in a container, gets a temporary one.
+    """
+    chosen = os.environ.get("LEAFZOOM_CACHE", "").strip()
+    if chosen:
+        # A shell expands no ~ inside quotes, and neither do service files.
+        return Path(os.path.expanduser(chosen))
+    try:
+        return Path.home() / ".cache" / "leafzoom"
+    except RuntimeError:
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        return Path(tempfile.gettempdir()) / f"leafzoom-cache-{user}"
 
 
 def make_folder(path: Path) -> Path:
@@ -105,8 +126,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a UTF-8 file atomically (see `replacing`)."""
-    write_bytes(path, content.encode())
+    """Write a UTF-8 file atomically (see `replacing`).
+
+    What is no text, as in some folders' names, is escaped, in JSON as in any other file.
+    """
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:

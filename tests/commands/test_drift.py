@@ -108,6 +108,8 @@ def test_few_answers_are_no_season(model: Path, leaves: Path, tmp_path: Path) ->
 
 def test_what_cannot_be_compared_is_one_line(model: Path, tmp_path: Path) -> None:
     line = failure_line(run_command("drift", tmp_path / "x.jsonl", "--model", model), 1)
+    assert "x.jsonl does not exist: name a file that leafzoom predict wrote" in line
+    line = failure_line(run_command("drift", tmp_path, "--model", model), 1)
     assert "is neither a file that leafzoom predict wrote nor a folder" in line
 
     other = run_command("drift", tmp_path, "--model", model, "--out", tmp_path / "drift.gif")

@@ -15,5 +15,5 @@ def test_photographs_that_cannot_be_read_are_named(trained: Path, tmp_path: Path
 
     line = failure_line(run_command("export", trained, "--data", tmp_path, "--out", out), 1)
 
-    assert "row 2: 'a.jpg' is no JPEG" in line
+    assert "row 2: 'a.jpg' is text, not a photo" in line
     assert not out.exists()

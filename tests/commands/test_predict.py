@@ -9,15 +9,20 @@ import os
 import re
 import shutil
 import sys
+import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
-from conftest import needs_shared, run_command
-from leafzoom.inference.photo_files import find_photos
+from conftest import failure_line, needs_shared, run_command
+from leafzoom.cli import cli
+from leafzoom.inference.journal import Journal
+from leafzoom.photo_files import find_photos
 
 EXIF_ORIENTATION = 0x0112
 LABELS = {"healthy", "ring_spot", "solid_spot"}
@@ -65,7 +70,7 @@ def test_json_has_a_photos_prediction_or_its_error(
 
     assert set(failed) == {"photo", "error"}
     assert failed["photo"] == str(broken)
-    assert "is no JPEG" in failed["error"]
+    assert "is text, not a photo" in failed["error"]
 
 
 def test_boxes_lie_in_each_other_on_the_upright_photo(
@@ -406,3 +411,135 @@ def test_a_folder_is_diagnosed_again_for_another_coverage(
     assert header.endswith(",possible,error")
     content = json.loads((tmp_path / "predictions.jsonl").read_text())
     assert content["possible"] == with_sets["possible"]
+
+
+# What people name.
+
+
+def test_lists_archives_and_patterns_are_read(trained: Path, leaf: Path, tmp_path: Path) -> None:
+    shutil.copy(leaf, tmp_path / "a b.jpg")
+    (tmp_path / "list.txt").write_bytes("\ufeffa b.jpg\r\n\r\nhttps://x.org/y.jpg\r\n".encode())
+    with zipfile.ZipFile(tmp_path / "season.zip", "w") as archive:
+        archive.write(leaf, "../a.jpg")
+
+    results = predict_json(
+        *(tmp_path / "season.zip", tmp_path / "a*.jpg", "--from-file", tmp_path / "list.txt"),
+        *("--model", trained, "--out", tmp_path / "out"),
+        exit_code=1,
+    )
+
+    assert [result["photo"] for result in results] == [
+        f"{tmp_path}/season.zip/../a.jpg",
+        f"{tmp_path}/a b.jpg",  # named twice, diagnosed once
+        "https://x.org/y.jpg",
+    ]
+    assert results[0]["probabilities"] == results[1]["probabilities"]
+    assert results[2]["error"].startswith("https://x.org/y.jpg is an address")
+    names = {path.name for path in tmp_path.rglob("*.png")}
+    assert names == {"a-diagnosis.png", "a b-diagnosis.png"}
+    assert all(path.parent == tmp_path / "out" for path in tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("separator", ["\n", "\0", "\r\n"])
+def test_a_list_comes_from_standard_input(trained: Path, leaf: Path, separator: str) -> None:
+    words = ["predict", "--from-file", "-", "--model", str(trained), "--format", "csv"]
+
+    result = CliRunner().invoke(cli, words, input=f"{leaf}{separator}".encode())
+
+    assert result.exit_code == 0, result.output
+    assert str(leaf) in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n\n", "names no photo: write a path a line"),
+        (b"x" * 40_000, "is no list of photos, a path a line"),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_what_is_no_list_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "list.txt").write_bytes(content)
+
+    result = run_command("predict", "--from-file", tmp_path / "list.txt")
+
+    assert message in failure_line(result, 1)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("",), ("a.jpg", "--out", ""), ("a.jpg", "--from-file", " "), ("\n",)]
+)
+def test_empty_names_are_refused(arguments: tuple[str, ...]) -> None:
+    """`predict "$UNSET"` would read the current folder."""
+    result = run_command("predict", *arguments)
+
+    assert "the path is empty: is a variable unset?" in failure_line(result, 2)
+
+
+def test_nothing_to_predict_is_refused() -> None:
+    assert "name a photo, a folder or a ZIP" in failure_line(run_command("predict"), 2)
+
+
+def test_a_second_predict_into_the_same_folder_is_one_line(
+    trained: Path, leaf: Path, tmp_path: Path
+) -> None:
+    with closing(Journal(tmp_path, "x")):
+        result = run_command("predict", leaf, "--model", trained, "--out", tmp_path)
+
+    line = failure_line(result, 1)
+    assert line.startswith(f"leafzoom: another leafzoom predict writes to {tmp_path}: wait")
+
+    # As soon as the first has ended, the second can go on.
+    predict_json(leaf, "--model", trained, "--out", tmp_path)
+
+
+def test_earlier_results_are_no_photos_and_what_is_passed_over_is_said(
+    trained: Path, leaf: Path, tmp_path: Path
+) -> None:
+    shutil.copy(leaf, tmp_path / "a.jpg")
+    predict_json(tmp_path, "--model", trained, "--out", tmp_path / "first")
+    (tmp_path / "first" / "predictions.db").unlink()
+    predict_json(tmp_path, "--model", trained, "--out", tmp_path / "second")
+    (tmp_path / "raw.dng").touch()
+
+    result = run_command("predict", tmp_path, "--model", trained, "--format", "jsonl")
+
+    assert len(result.stdout.splitlines()) == 1
+    assert "1 picture of another format (1 .dng; convert to JPEG to read)" in result.stderr
+    assert "2 pictures that leafzoom has drawn" in result.stderr
+
+
+def test_a_folder_that_may_not_be_read_is_a_record(
+    trained: Path, leaf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(leaf, tmp_path / "a.jpg")
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    scandir = os.scandir
+
+    def refuse(path: Path) -> Any:
+        if Path(path) == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    read, failed = predict_json(tmp_path, "--model", trained, exit_code=1)
+
+    assert read["photo"] == str(tmp_path / "a.jpg")
+    assert failed["error"] == (
+        f"{locked} is a folder that cannot be read (Permission denied): give yourself "
+        "permission to it"
+    )
+
+
+def test_a_photo_of_the_far_future_is_diagnosed(trained: Path, leaf: Path, tmp_path: Path) -> None:
+    """Nanoseconds since 1970 leave 64 bits in 2262; a broken camera clock sets such times."""
+    photo = tmp_path / "a.jpg"
+    shutil.copy(leaf, photo)
+    for year in (2300, 2440, 1800):
+        seconds = (year - 1970) * 31_556_952
+        os.utime(photo, (seconds, seconds))
+        (prediction,) = predict_json(photo, "--model", trained, "--out", tmp_path / "out")
+        assert "error" not in prediction

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,3 +57,16 @@ def test_another_seed_gives_another_order(part: DatasetPart) -> None:
     names = [batch.image_names for batch in batches_of(part, seed=3)]
     other_names = [batch.image_names for batch in batches_of(part, seed=4)]
     assert names != other_names
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 4, 7])
+def test_no_batch_has_a_single_photograph(part: DatasetPart, batch_size: int) -> None:
+    for count in range(2, len(part) + 1):
+        some = replace(part, rows=part.rows[:count])
+        batches = epoch_batches(
+            some, FLIPS, batch_size=batch_size, seed=0, device=torch.device("cpu")
+        )
+        sizes = [len(batch.image_names) for batch in batches]
+        assert sum(sizes) == count
+        assert min(sizes) >= 2
+        assert max(sizes) <= max(batch_size, 3)

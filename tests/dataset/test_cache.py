@@ -46,7 +46,7 @@ def test_unreadable_photographs_become_problems(tmp_path: Path) -> None:
 
     problems = cache.table.problems
     assert [(problem.line, problem.image_name) for problem in problems] == [(3, "bad.png")]
-    with pytest.raises(DataError, match=r"row 3: 'bad.png' is no JPEG"):
+    with pytest.raises(DataError, match=r"row 3: 'bad.png' is text"):
         cache.table.require_clean()
 
 

@@ -14,10 +14,10 @@ from leafzoom.errors import ModelError, UsageError
 from leafzoom.inference.formats import write_records
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import OnnxNetwork
-from leafzoom.inference.photo_files import find_photos
 from leafzoom.inference.prediction import Prediction
 from leafzoom.inference.predictor import Predictor
 from leafzoom.model_file.onnx_writer import write_manifest
+from leafzoom.photo_files import find_photos
 
 
 def with_threshold(run: Path, threshold: float | None) -> OnnxNetwork:

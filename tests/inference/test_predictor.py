@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tempfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +21,10 @@ from leafzoom.dataset.table import read_table
 from leafzoom.errors import DataError, PhotoError, UsageError
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import NetworkArrays, OnnxNetwork
-from leafzoom.inference.photo_files import find_photos
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.predictor import DecodedPhoto, PhotoLike, Predictor
 from leafzoom.photo import read_source
+from leafzoom.photo_files import find_photos
 
 
 @pytest.fixture(scope="module")
@@ -266,3 +269,106 @@ def test_training_and_prediction_see_the_same_pixels_of_a_turned_photo(
     cache = build_cache(read_table(tmp_path), tmp_path / "cache", 96, workers=1)
 
     assert (cache.sources[0] == network.sources[0]).all()
+
+
+# Open files, and other kinds of paths.
+
+
+class Response(io.RawIOBase):
+    """A server's response: it has no start to go back to, and no name."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._content.read(size)
+
+    def seekable(self) -> bool:
+        return False
+
+
+def test_open_files_are_read_from_their_start(model: Predictor, leaf: Path) -> None:
+    expected = model.predict(leaf)
+    content = leaf.read_bytes()
+    at_its_end = io.BytesIO()
+    at_its_end.write(content)
+
+    with leaf.open("rb") as file, tempfile.SpooledTemporaryFile() as spooled:
+        spooled.write(content)
+        for photo in (io.BytesIO(content), at_its_end, file, spooled, Response(content)):
+            assert model.predict(photo).probabilities == expected.probabilities
+            assert model.predict(photo if photo.seekable() else Response(content)).plot()
+        assert model.predict(file).photo == str(leaf)
+        results = list(model.predict_many([io.BytesIO(content), memoryview(content), file]))
+
+    names = [result.photo for result in results]
+    assert names == ["photo 1", "photo 2", str(leaf)]
+    assert {type(result) for result in results} == {Prediction}
+
+
+def test_a_file_that_is_open_as_text_or_closed_is_said(model: Predictor, leaf: Path) -> None:
+    with pytest.raises(PhotoError, match=r"gives str, not bytes: open it in binary mode"):
+        model.predict(io.StringIO("text"))
+    closed = io.BytesIO(leaf.read_bytes())
+    closed.close()
+    with pytest.raises(PhotoError, match=r"the open file cannot be read \(I/O operation on closed"):
+        model.predict(closed)
+
+    (failed,) = model.predict_many([io.StringIO("text")])
+    assert isinstance(failed, FailedPhoto)
+
+
+def test_one_open_file_is_no_stream_of_photos(model: Predictor, leaf: Path) -> None:
+    """It is iterable, by lines."""
+    with leaf.open("rb") as file, pytest.raises(UsageError, match=r"not one photo.*call predict"):
+        model.predict_many(file)
+
+
+def test_any_path_like_object_is_a_path(model: Predictor, leaf: Path) -> None:
+    class OtherPath:
+        def __fspath__(self) -> str:
+            return str(leaf)
+
+    assert model.predict(OtherPath()).photo == str(leaf)
+    assert [result.photo for result in model.predict_many([OtherPath()])] == [str(leaf)]
+
+
+def test_an_address_is_shown_whole(model: Predictor) -> None:
+    url = "https://example.org/leaf.jpg"
+    with pytest.raises(PhotoError, match=f"^{url} is an address"):
+        model.predict(url)
+    (failed,) = model.predict_many([url])
+    assert failed.to_dict()["error"].startswith(f"{url} is an address")
+
+
+def test_predict_many_takes_an_archive(model: Predictor, leaf: Path, tmp_path: Path) -> None:
+    path = tmp_path / "season.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(leaf, "a.jpg")
+
+    (result,) = model.predict_many(path)
+
+    assert isinstance(result, Prediction)
+    assert result.photo == f"{path}/a.jpg"
+    assert result.probabilities == model.predict(leaf).probabilities
+    result.save(tmp_path / "diagnosis.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.png", "PNG"), ("a", "PNG"), ("a.b/c", "PNG")],
+)
+def test_a_diagnosis_is_saved_in_the_format_of_its_name(
+    model: Predictor, leaf: Path, tmp_path: Path, name: str, expected: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    diagnosis = model.predict(leaf)
+
+    diagnosis.save(path)
+
+    with Image.open(path) as picture:
+        assert picture.format == expected
+        assert picture.size == diagnosis.plot().size
+    with pytest.raises(UsageError, match=r"saved as \.png or \.jpg, not as a\.gif"):
+        diagnosis.save(tmp_path / "a.gif")

@@ -138,7 +138,9 @@ def test_a_csv_with_damaged_numbers_names_the_row(files: Path, manifest: Manifes
 
 
 def test_a_path_that_is_nothing_is_named(manifest: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="neither a file that leafzoom predict wrote nor a folder"):
+    with pytest.raises(
+        DataError, match=r"none\.jsonl does not exist: name a file that leafzoom predict"
+    ):
         read_answers([tmp_path / "none.jsonl"], manifest)
     with pytest.raises(DataError, match="nor a folder of its --out"):
         read_answers([tmp_path], manifest)

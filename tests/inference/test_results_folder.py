@@ -12,10 +12,10 @@ import pytest
 
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import Network, NetworkArrays
-from leafzoom.inference.photo_files import find_photos
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.predictor import Predictor
 from leafzoom.inference.results_folder import diagnose_into
+from leafzoom.photo_files import find_photos
 
 BATCH_SIZE = 3
 

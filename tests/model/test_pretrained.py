@@ -90,6 +90,6 @@ def test_a_checkpoint_with_other_labels_gives_its_features(trained: Path) -> Non
 
 def test_initial_checkpoints_are_files_or_bundled() -> None:
     assert initial_checkpoint("bundled").manifest.name == "apple-leaves"
-    message = r"no checkpoint 'nowhere\.safetensors'.*'timm'"
+    message = r"the checkpoint 'nowhere\.safetensors' does not exist: .*'timm'"
     with pytest.raises(ModelError, match=message):
         initial_checkpoint("nowhere.safetensors")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import sys
 from pathlib import Path
 
 import onnx
@@ -60,6 +62,19 @@ def test_a_checkpoint_reads_back(tmp_path: Path) -> None:
     assert loaded.part("apn2") == {}
     for name, tensor in tensors.items():
         assert torch.equal(loaded.tensors[name], tensor)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are text")
+def test_a_folder_whose_name_is_no_text_holds_a_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    path = folder / "x.safetensors"
+    save_checkpoint(path, {"apn1.bias": torch.ones(2)}, manifest({"file": str(path)}))
+
+    loaded = load_checkpoint(path)
+
+    assert torch.equal(loaded.tensors["apn1.bias"], torch.ones(2))
+    assert loaded.manifest.recipe == {"file": str(path)}
 
 
 def test_the_same_checkpoint_has_the_same_bytes(tmp_path: Path) -> None:

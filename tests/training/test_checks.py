@@ -133,3 +133,36 @@ def test_a_teacher_has_to_know_the_labels_and_the_source_size(
 
     with pytest.raises(RecipeError, match="soft_labels"):
         load_recipe("default", ["alternation.soft_labels=0.5"])
+
+
+# Batches of one photograph.
+
+SMALL_VIEWS = ("model.input_size=32", "model.batch_norm=keep", "model.apn_normalise=none")
+
+
+def test_single_photographs_are_refused_where_a_batch_norm_sees_one_value(
+    cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    recipe = load_recipe("default", [*TINY, *SMALL_VIEWS, "fine_tuning.batch_size=1"])
+
+    message = "fine_tuning.batch_size is 1.*batch norms of test_efficientnet then see one value"
+    with pytest.raises(RecipeError, match=message):
+        train(cache, split, recipe, tmp_path / "run", echo=silent)
+
+
+def test_single_photographs_are_trained_on_where_maps_are_larger(trained: Path) -> None:
+    init = initial_checkpoint(str(trained))
+    recipe = load_recipe("default", [*TINY, "fine_tuning.batch_size=1"])
+
+    check_recipe(recipe, init.manifest.labels, None)
+
+
+def test_an_odd_number_of_photographs_trains_in_pairs(
+    cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    """The last batch would have one photograph, and a batch norm one value a channel."""
+    odd = replace(split, train=split.train[:11])
+    changes = ["fine_tuning.batch_size=2", "alternation.batch_size=2"]
+    recipe = load_recipe("default", [*TINY, *SMALL_VIEWS, *changes])
+
+    assert train(cache, odd, recipe, tmp_path / "run", echo=silent).is_file()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from PIL import Image
 from conftest import TINY, run_command
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
+from leafzoom.drawing import save_png
 from leafzoom.errors import TrainingError
 from leafzoom.fitting.outlier_detector import detector_accepting
 from leafzoom.inference.loading import open_network
@@ -154,10 +158,73 @@ def test_the_limit_is_not_lowered_and_a_detector_of_other_things_is_dropped() ->
 
 def test_a_folder_that_cannot_serve_is_refused_before_the_training(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="is no folder"):
-        find_negatives(tmp_path / "missing")
+        find_negatives(tmp_path / "missing", silent)
     noise(0).save(tmp_path / "one.png")
     with pytest.raises(TrainingError, match="has 1 pictures and 20 are needed"):
-        find_negatives(tmp_path)
+        find_negatives(tmp_path, silent)
+
+
+@pytest.fixture
+def odd_folder(tmp_path: Path) -> Path:
+    """20 pictures under odd names and in a linked folder, beside what is no picture."""
+    elsewhere = tmp_path / "disk"
+    folder = tmp_path / "others"
+    for path in (elsewhere, folder / "rooms", folder / "@eaDir"):
+        path.mkdir(parents=True)
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "linked again").symlink_to(elsewhere)
+
+    for number in range(18):
+        noise(number).save(elsewhere / f"{number}.JPG")
+    noise(18).save(folder / "rooms" / "a.jfif", "JPEG")
+    noise(19).save(folder / "b.jpe", "JPEG")
+
+    # None of these is a picture to learn from.
+    noise(20).save(folder / "@eaDir" / "b.jpe", "JPEG")
+    noise(21).save(folder / "._b.png", "PNG")
+    save_png(noise(22), folder / "drawn.png")
+    noise(23).save(folder / "scan.tif")
+    return folder
+
+
+def test_the_folder_is_searched_as_predict_searches(odd_folder: Path) -> None:
+    lines: list[str] = []
+
+    found = find_negatives(odd_folder, lines.append)
+
+    kinds = Counter(negative.kind for negative in found)
+    assert kinds == {"linked": 18, "rooms": 1, "others": 1}
+    (line,) = lines
+    assert line == (
+        f"--negatives {odd_folder}: passed over: 1 picture of another format (1 .tif; convert to "
+        "JPEG to read), 1 picture that leafzoom has drawn, 1 hidden file, 1 hidden folder "
+        "(1 @eaDir), 1 linked folder that was read already"
+    )
+
+
+def test_an_archive_serves_too(negatives: Path, tmp_path: Path) -> None:
+    path = shutil.make_archive(str(tmp_path / "others"), "zip", negatives)
+
+    found = find_negatives(Path(path), silent)
+
+    assert Counter(negative.kind for negative in found) == {"noise": 16, "rooms": 17}
+    assert not (tmp_path / "others").exists()
+
+
+def test_a_folder_that_cannot_be_listed_stops_the_training_at_its_start(
+    odd_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def refusing(folder: Path) -> object:
+        if folder.name == "rooms":
+            raise PermissionError(13, "Permission denied")
+        return scan(folder)
+
+    monkeypatch.setattr("leafzoom.photo_files.os.scandir", refusing)
+
+    with pytest.raises(TrainingError, match=r"others/rooms in --negatives cannot be read"):
+        find_negatives(odd_folder, silent)
 
 
 def test_the_command_names_the_folder(leaves: Path, tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ __all__ = ["compare"]
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("--out", type=PATH, required=True, help="Folder for index.html and compare.json.")
 def compare(runs: tuple[Path, ...], out: Path) -> None:
-    """Draw the paper's figures 7-12 over RUNS, with scores and paired differences.
+    """Draw the paper's figures 7-12 over RUNS, with paired differences.
 
-    The scores are the final ones; the differences are to the first run.
+    RUNS are folders that `leafzoom train` wrote. The page has the final scores too; the
+    differences are to the first run.
 
     \b
-    Example: leafzoom compare runs/narrow-sigmoid runs/narrow-relu runs/paper --out comparison
+    Example: leafzoom compare runs/paper runs/default --out comparison
     """
     with needs_extra("train", "leafzoom compare"):
         from leafzoom.evaluation.compare import compare_runs

@@ -21,7 +21,7 @@ __all__ = ["demo"]
     help="Of leaves and training.",
 )
 def demo(out: Path, seed: int) -> None:
-    """Tour the whole system on rendered leaves: train, evaluate, export, predict.
+    """Tour the system on rendered leaves, from training to answers.
 
     \b
     Example: leafzoom demo --out demo

@@ -30,10 +30,11 @@ _PICTURE_SUFFIXES = (".png", ".svg")
     help="Exit with 1 where the model is not to be trusted.",
 )
 def drift(results: tuple[Path, ...], model: str, out: Path | None, fail_on_drift: bool) -> None:
-    """Compare answers with those that the model was judged by: is it to be trusted?
+    """Compare a season's answers with those the model was judged by.
 
-    RESULTS are files that `leafzoom predict` wrote (json, jsonl or csv) or folders of its --out.
-    The exit status is 0 whatever the comparison says, except with --fail-on-drift.
+    Is the model to be trusted with these photos? RESULTS are files that `leafzoom predict` wrote
+    (json, jsonl or csv) or folders of its --out. The exit status is 0 whatever the
+    comparison says, except with --fail-on-drift.
 
     \b
     Example:

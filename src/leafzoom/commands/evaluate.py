@@ -10,7 +10,13 @@ from unicodedata import normalize
 
 import click
 
-from leafzoom.commands.options import PATH, data_options, echo_to_stderr, labelled_cache
+from leafzoom.commands.options import (
+    NAME_OR_FILE,
+    PATH,
+    data_options,
+    echo_to_stderr,
+    labelled_cache,
+)
 from leafzoom.errors import needs_extra
 
 if TYPE_CHECKING:
@@ -32,8 +38,22 @@ _PARTS_HELP = (
 @click.command()
 @click.argument("model")
 @data_options
-@click.option("--split", "split_name", default="all", show_default=True, help=_PARTS_HELP)
-@click.option("--head", "heads", multiple=True, help="Only this head (may be repeated).")
+@click.option(
+    "--split",
+    "split_name",
+    metavar="NAME|FILE",
+    type=NAME_OR_FILE,
+    default="all",
+    show_default=True,
+    help=_PARTS_HELP,
+)
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    metavar="HEAD",
+    help="Only this head, such as scale1 or fusion123 (may be repeated).",
+)
 @click.option(
     "--out",
     type=PATH,
@@ -68,12 +88,13 @@ def evaluate(
 ) -> None:
     """Score every head of MODEL on labelled photographs.
 
-    Where DIR/lesions.csv gives boxes of known lesions (image,x0,y0,x1,y1 in pixels of the upright
-    photo), the report says how often the network looks at them.
+    MODEL is a run, an .onnx or .safetensors file, or bundled. Where DIR/lesions.csv gives boxes of
+    known lesions (image,x0,y0,x1,y1 in pixels of the upright photo), the report says how often the
+    network looks at them.
 
     \b
     Example:
-      leafzoom evaluate runs/first --data plant-pathology-2021 --split inner-test --out report
+      leafzoom evaluate runs/first --data leaves --split inner-test --out report
     """
     with needs_extra("train", "leafzoom evaluate"):
         from leafzoom.dataset.lesions import read_lesions
@@ -98,7 +119,11 @@ def evaluate(
     lesions = read_lesions(data, cache)
     part = _evaluated_part(model, manifest, cache, split_name)
 
-    others = () if others_folder is None else measure_other_pictures(network, others_folder)
+    others = (
+        ()
+        if others_folder is None
+        else measure_other_pictures(network, others_folder, echo_to_stderr)
+    )
     evaluation = evaluate_network(network, cache, part.image_names, heads)
 
     # An exported model without its weights cannot be given other boxes.

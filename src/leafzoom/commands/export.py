@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from leafzoom.commands.options import PATH, echo_to_stderr, labelled_cache
+from leafzoom.commands.options import PATH, data_folder, echo_to_stderr, labelled_cache
 from leafzoom.errors import UsageError, needs_extra
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ _RENDERED_LEAVES = 32
     help="Round the weights to half precision first: half the file.",
 )
 def export(run: str, out: Path, data: Path | None, half: bool) -> None:
-    """Write RUN's network as one .onnx file, compared with the checkpoint.
+    """Write RUN's network as one .onnx file, and compare the two.
+
+    RUN is the folder of a finished run, or its model.safetensors.
 
     \b
     Example: leafzoom export runs/first --out model.onnx
@@ -55,7 +57,8 @@ def export(run: str, out: Path, data: Path | None, half: bool) -> None:
     cache = None
     if data:
         source_size = load_checkpoint(path).manifest.source_size
-        cache = labelled_cache(data, None, None, source_size)
+        folder, table = data_folder(data, None)
+        cache = labelled_cache(folder, table, None, source_size)
         cache.table.require_clean()
 
     export_checkpoint(path, out, cache, half=half)

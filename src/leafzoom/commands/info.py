@@ -18,6 +18,8 @@ __all__ = ["info"]
 def info(model: str) -> None:
     """Show what MODEL is: labels, thresholds, recipe, figures, licence.
 
+    MODEL is a run, an .onnx or .safetensors file; without it, the bundled model is shown.
+
     \b
     Example: leafzoom info runs/first
     """

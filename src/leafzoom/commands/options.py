@@ -2,26 +2,93 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable
-from functools import wraps
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from leafzoom.dataset.columns import AUTOMATIC, TableReading
-from leafzoom.errors import needs_extra
+from leafzoom.errors import UsageError, needs_extra
+from leafzoom.photo_file import is_url
 
 if TYPE_CHECKING:
     from leafzoom.dataset.cache import Cache
 
-__all__ = ["PATH", "data_options", "echo_to_stderr", "labelled_cache", "model_option"]
+__all__ = [
+    "NAME_OR_FILE",
+    "PATH",
+    "PHOTO_PATH",
+    "data_folder",
+    "data_options",
+    "echo_to_stderr",
+    "labelled_cache",
+    "model_option",
+]
 
-PATH = click.Path(path_type=Path)
+_TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx")
+
+
+class _PathType(click.Path):
+    """A path: never empty, with `~` as the home folder, and no address on a network."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path as a `Path`."""
+        text = os.fspath(value)
+        if not text.strip():
+            self.fail("the path is empty: is a variable unset?", param, ctx)
+        if is_url(text):
+            self.fail(f"{text} is an address, not a path: download it first", param, ctx)
+
+        # No shell expands the ~ of --out=~/results.
+        super().convert(text, param, ctx)
+        path = Path(text)
+        if text.startswith("~") and not path.exists():
+            with suppress(RuntimeError):  # no home folder, or no such user
+                return path.expanduser()
+        return path
+
+
+class _NameOrFileType(click.types.StringParamType):
+    """A name of ours or a file's path: never empty, and no address on a network."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it is."""
+        text = str(super().convert(value, param, ctx))
+        if not text.strip():
+            self.fail("it is empty: is a variable unset?", param, ctx)
+        if is_url(text):
+            self.fail(f"{text} is an address, not a path: download it first", param, ctx)
+        return text
+
+
+class _PhotoPathType(click.Path):
+    """What `predict` reads: kept as it is written, because an address is refused photo by photo."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text, not empty."""
+        text: str = os.fspath(value)
+        if not text.strip():
+            self.fail("the path is empty: is a variable unset?", param, ctx)
+        return text
+
+
+PATH = _PathType(path_type=Path)
+"""A path on the command line."""
+
+NAME_OR_FILE = _NameOrFileType()
+"""A recipe, a split or a checkpoint on the command line."""
+
+PHOTO_PATH = _PhotoPathType()
+"""A photo, a folder, a pattern or an archive on the command line."""
 
 _DATA_OPTIONS = (
     click.option(
         "--data",
+        metavar="DIR",
         type=PATH,
         required=True,
         help="Kaggle's layout, a folder with a CSV, or a folder a class.",
@@ -29,6 +96,7 @@ _DATA_OPTIONS = (
     click.option(
         "--csv",
         "csv_file",
+        metavar="FILE",
         type=PATH,
         help="The table image,labels, if not DIR/train.csv.",
     ),
@@ -55,7 +123,7 @@ _DATA_OPTIONS = (
         "--cache",
         "cache_folder",
         type=PATH,
-        help="Where decoded photographs are kept.",
+        help="Where decoded photographs are kept, if not in LEAFZOOM_CACHE.",
     ),
 )
 
@@ -75,23 +143,43 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
     about the table's columns.
     """
 
-    @wraps(command)
+    @functools.wraps(command)
     def with_reading(
         *,
+        data: Path,
+        csv_file: Path | None,
         image_column: str,
         label_columns: tuple[str, ...],
         group_column: str,
         layout: Literal["auto", "table", "folders"],
         **others: Any,
     ) -> None:
+        folder, table = data_folder(data, csv_file)
         reading = TableReading(image_column, label_columns, group_column, layout)
-        command(reading=reading, **others)
+        command(data=folder, csv_file=table, reading=reading, **others)
 
     # click lists the option that was added last first.
     decorated: Callable[..., None] = with_reading
     for option in reversed(_DATA_OPTIONS):
         decorated = option(decorated)
     return decorated
+
+
+def data_folder(data: Path, csv_file: Path | None) -> tuple[Path, Path | None]:
+    """The folder and the table of `--data` and `--csv`; a table for `--data` names its folder.
+
+    Raises:
+        UsageError: a file for `--data` that is no CSV, or a second table beside it.
+    """
+    if not data.is_file():
+        return data, csv_file
+    if data.suffix.lower() not in _TABLE_SUFFIXES:
+        raise UsageError(f"--data {data} is a file: name the folder with its table and photographs")
+    if csv_file is not None and csv_file.resolve() != data.resolve():
+        raise UsageError(
+            f"--data {data} and --csv {csv_file} are two tables: name the folder with --data"
+        )
+    return data.parent, data
 
 
 def labelled_cache(

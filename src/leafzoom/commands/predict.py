@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from leafzoom.commands.options import PATH, model_option
+from leafzoom.commands.options import PATH, PHOTO_PATH, model_option
 from leafzoom.errors import UsageError
+from leafzoom.fonts import missing_characters
 from leafzoom.inference.formats import write_records
 from leafzoom.inference.loading import open_network
-from leafzoom.inference.photo_files import iter_photos
+from leafzoom.inference.photo_list import read_photo_list
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
@@ -23,13 +24,22 @@ from leafzoom.inference.results_folder import diagnose_into
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.model_file.paths import model_path
+from leafzoom.photo_files import PhotoSearch
 from leafzoom.storage import make_folder, sha256_of
 
 __all__ = ["predict"]
 
 
 @click.command()
-@click.argument("photos", nargs=-1, required=True, type=PATH)
+@click.argument("photos", nargs=-1, type=PHOTO_PATH)
+@click.option(
+    "--from-file",
+    "list_files",
+    multiple=True,
+    metavar="FILE",
+    type=PHOTO_PATH,
+    help="Read photos' paths from this text file, a line each; -: from input (may be repeated).",
+)
 @model_option
 @click.option(
     "--format",
@@ -37,6 +47,7 @@ __all__ = ["predict"]
     default="table",
     show_default=True,
     type=click.Choice(["table", "json", "jsonl", "csv"]),
+    help="How standard output is written.",
 )
 @click.option(
     "--threshold",
@@ -62,7 +73,8 @@ __all__ = ["predict"]
     help="Folder for pictures, a page, predictions.csv and .jsonl; resumable.",
 )
 def predict(
-    photos: tuple[Path, ...],
+    photos: tuple[str, ...],
+    list_files: tuple[str, ...],
     model: str,
     output_format: str,
     threshold_options: tuple[str, ...],
@@ -72,25 +84,34 @@ def predict(
 ) -> None:
     """Diagnose photos, or all photos in folders.
 
+    PHOTOS are files, folders (with the folders below them and those that they link to), patterns
+    such as "orchard/*.jpg", and ZIP archives, which are read without being unpacked.
+
     \b
     Examples:
       leafzoom predict leaf.jpg --out diagnosis
       leafzoom predict orchard/ --model model.onnx --format csv > diagnoses.csv
-      leafzoom predict leaf.jpg --coverage 0.95
+      leafzoom predict season.zip --coverage 0.95
+      find orchard -newer last-time -name "*.jpg" | leafzoom predict --from-file -
     """
     # A folder that cannot be written to is an error before the model is read.
+    paths = _given_paths(photos, list_files)
     if out:
         make_folder(out)
-    _escape_unknown_characters()
 
     # Counted for the bar; a folder without photos is an error before the model is read.
-    photo_count = sum(1 for _ in iter_photos(photos, but_not=out))
+    search = PhotoSearch(paths, but_not=out)
+    photo_count = sum(1 for _ in search)
+    if search.passed_over:
+        click.echo(f"leafzoom: {search.passed_over}", err=True)
     network = open_network(model)
     labels = network.manifest.labels.names
     thresholds = _parse_thresholds(threshold_options, labels)
     predictor = Predictor(network, thresholds=thresholds, early_exit=early_exit)
     if coverage is not None:
         _note_coverage(network.manifest, coverage)
+    if out:
+        _note_missing_fonts(labels)
     write = partial(
         write_records,
         output_format=output_format,
@@ -109,12 +130,12 @@ def predict(
         disable=None if show_bar else True,
     ) as bar:
         if out is None:
-            bar.iterable = predictor.predict_many(iter_photos(photos), coverage=coverage)
+            bar.iterable = predictor.predict_many(search, coverage=coverage)
             write(failures.count_in(bar))
         else:
             journal = diagnose_into(
                 out,
-                iter_photos(photos, but_not=out),
+                search,
                 predictor,
                 model=_predictor_digest(model, threshold_options, early_exit, coverage),
                 coverage=coverage,
@@ -152,10 +173,31 @@ class _FailureCount:
             yield result
 
 
-def _escape_unknown_characters() -> None:
-    """Write file names that standard output cannot show with escapes, not as an error."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
+def _given_paths(photos: tuple[str, ...], list_files: tuple[str, ...]) -> list[str]:
+    """The paths of the command line, then those of the lists.
+
+    Raises:
+        UsageError: there are none on the command line and no list.
+        DataError: a list that cannot be read.
+    """
+    if not photos and not list_files:
+        raise UsageError("name a photo, a folder or a ZIP archive, or a list with --from-file")
+
+    paths = list(photos)
+    for list_file in list_files:
+        paths += read_photo_list(list_file)
+    return paths
+
+
+def _note_missing_fonts(labels: Sequence[str]) -> None:
+    """Say which characters of the labels no font has, before hours of pictures without them."""
+    missing = missing_characters(labels)
+    if missing:
+        click.echo(
+            f"leafzoom: no installed font has the characters {missing} of the labels: pictures "
+            "show their numbers instead; install a font that has them, such as Noto Sans",
+            err=True,
+        )
 
 
 def _note_coverage(manifest: Manifest, coverage: float) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from leafzoom.commands.options import NAME_OR_FILE
 from leafzoom.errors import needs_extra
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _LINE_WIDTH = 100
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=NAME_OR_FILE)
 def recipes(name: str | None) -> None:
     """List the recipes, or show every setting of the recipe NAME.
 

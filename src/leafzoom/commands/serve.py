@@ -74,9 +74,10 @@ def serve(
     proxy_headers: bool,
     forwarded_allow_ips: str,
 ) -> None:
-    """Open a page for people and an API for programs, on this machine alone.
+    """Open a page for people and an API for programs, on this machine.
 
-    With --host 0.0.0.0, other machines reach the service too; give it a --token then.
+    With --host 0.0.0.0, other machines reach the service too (without, this one
+    alone); give it a --token then.
 
     \b
     Example: leafzoom serve --port 8000 --coverage 0.95

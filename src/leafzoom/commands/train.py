@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from leafzoom.commands.export import export_checkpoint
-from leafzoom.commands.options import PATH, data_options, echo_to_stderr, labelled_cache
+from leafzoom.commands.options import (
+    NAME_OR_FILE,
+    PATH,
+    data_options,
+    echo_to_stderr,
+    labelled_cache,
+)
 from leafzoom.errors import needs_extra
 
 if TYPE_CHECKING:
@@ -22,6 +28,8 @@ __all__ = ["train"]
 @click.option(
     "--recipe",
     "recipe_name",
+    metavar="NAME|FILE",
+    type=NAME_OR_FILE,
     required=True,
     help="A shipped recipe's name, or a TOML file.",
 )
@@ -29,22 +37,29 @@ __all__ = ["train"]
 @click.option(
     "--split",
     "split_name",
+    metavar="NAME|FILE",
+    type=NAME_OR_FILE,
     default="inner-train",
     show_default=True,
     help="What is trained on: inner-train, all, folders, paper-train, or a split in JSON.",
 )
-@click.option("--init", help="Start from this checkpoint's backbone: a file, or bundled.")
+@click.option(
+    "--init",
+    metavar="RUN|FILE",
+    type=NAME_OR_FILE,
+    help="Start from this checkpoint's backbone: a run, a file, or bundled.",
+)
 @click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a recipe's value.",
+    help="Change a recipe's value (may be repeated).",
 )
 @click.option(
     "--negatives",
     type=PATH,
-    help="A folder of pictures that show none of the leaves; the model learns to refuse such ones.",
+    help="Folder or ZIP of pictures that show none of the leaves; the model learns to refuse them.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
@@ -52,12 +67,14 @@ __all__ = ["train"]
     default="auto",
     show_default=True,
     type=click.Choice(["auto", "cpu", "gpu"]),
+    help="What the training runs on; auto: a GPU where there is one.",
 )
 @click.option(
     "--precision",
     default="32-true",
     show_default=True,
     type=click.Choice(["32-true", "bf16-mixed"]),
+    help="Of the numbers: single precision, or bfloat16 where it does no harm.",
 )
 @click.option("--tensorboard", is_flag=True, help="Log to RUN/tensorboard too.")
 def train(
@@ -80,14 +97,20 @@ def train(
 
     \b
     Examples:
-      leafzoom train --data plant-pathology-2021 --recipe default --out runs/first
-      leafzoom train --data my-leaves --recipe default --out runs/mine --set fine_tuning.epochs=8
+      leafzoom train --data leaves --recipe default --out runs/first
+      leafzoom train --data leaves --recipe demo --set seed=1 --out runs/second
+      leafzoom train --data mine --recipe own-leaves --init bundled --out mine/run
     """
     with needs_extra("train", "leafzoom train"):
         from leafzoom.dataset.split import training_split
+        from leafzoom.model.pretrained import initial_checkpoint
         from leafzoom.recipe import load_recipe
         from leafzoom.training.run import Settings
         from leafzoom.training.run import train as train_run
+
+    # A checkpoint that does not exist is an error before the photographs are decoded.
+    if init:
+        initial_checkpoint(init)
 
     # The recipe sets the size of the decoded photographs.
     recipe = load_recipe(recipe_name, changes)

@@ -98,10 +98,18 @@ def seed_for(seed: int, *names: str | int) -> int:
 def batch_count(photographs: int, batch_size: int) -> int:
     """The number of batches of an epoch; their sizes differ by at most one.
 
+    None has a single photograph, which batch norms over one value cannot take, unless the batch
+    size is 1: an odd number in pairs has a batch of three.
+
     >>> batch_count(45, 8)
     6
+    >>> batch_count(5, 2)
+    2
     """
-    return max(1, math.ceil(photographs / batch_size))
+    count = math.ceil(photographs / batch_size)
+    if batch_size > 1:
+        count = min(count, photographs // 2)
+    return max(1, count)
 
 
 def epoch_batches(
@@ -120,7 +128,7 @@ def epoch_batches(
     Args:
         part: the photographs.
         augmentation: of their sources.
-        batch_size: the greatest number of photographs of a batch.
+        batch_size: the greatest number of photographs of a batch (but see `batch_count`).
         seed: of the epoch.
         device: of the batches.
         first: index of the first batch to yield.

@@ -52,7 +52,7 @@ def default_cache_folder(data: Path, csv: Path, source_size: int) -> Path:
     """The folder of a table's cache without --cache: below `$LEAFZOOM_CACHE` or `~/.cache`."""
     # Tables of the same name in other folders have other caches.
     paths = f"{data.resolve()}\t{csv.resolve()}"
-    key = hashlib.sha256(paths.encode()).hexdigest()[:12]
+    key = hashlib.sha256(os.fsencode(paths)).hexdigest()[:12]
     return cache_root() / f"{data.resolve().name}-{key}-{source_size}"
 
 
@@ -83,7 +83,7 @@ def build_cache(
     try:
         return open_cache(table, folder, source_size)
     except DataError:
-        make_folder(folder)
+        _make_cache_folder(folder)
 
     # A process that decodes must not build: its parent holds the lock and waits for it.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
@@ -102,6 +102,15 @@ def build_cache(
 
         build_sources(table.rows, folder, source_size, workers or os.cpu_count() or 1)
         return open_cache(table, folder, source_size)
+
+
+def _make_cache_folder(folder: Path) -> None:
+    try:
+        make_folder(folder)
+    except LeafzoomError as error:
+        raise LeafzoomError(
+            f"the cache cannot be made: {error}, with --cache or the variable LEAFZOOM_CACHE"
+        ) from error
 
 
 def open_cache(table: Table, folder: Path, source_size: int) -> Cache:

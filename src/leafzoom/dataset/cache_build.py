@@ -210,7 +210,8 @@ def _reserve_space(build: _Build) -> None:
     if build.total_bytes - allocated_bytes > free_bytes:
         raise LeafzoomError(
             f"the cache needs {build.total_bytes / 1e9:.1f} GB and {build.folder} has "
-            f"{free_bytes / 1e9:.1f} GB free: make room or choose another folder with --cache"
+            f"{free_bytes / 1e9:.1f} GB free: make room, or choose another folder "
+            "with --cache or the variable LEAFZOOM_CACHE"
         )
 
     # A sparse file: its blocks are allocated when sources are written.

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from leafzoom.evaluation.drift import DriftReport, LabelShare, Shift
 from leafzoom.evaluation.drift_text import conclusion, shift_name
+from leafzoom.evaluation.figure_fonts import use_installed_fonts
 from leafzoom.storage import replacing
 
 __all__ = ["draw_drift"]
@@ -51,6 +52,7 @@ def draw_drift(report: DriftReport, path: Path) -> None:
         _draw_labels(panels[-1], report.labels)
 
         figure.suptitle(fill(conclusion(report), _WORDS_WIDTH), x=0.01, ha="left", fontsize=10)
+        use_installed_fonts(figure)
         with replacing(path) as temporary:
             figure.savefig(temporary, format=path.suffix.removeprefix("."))
 

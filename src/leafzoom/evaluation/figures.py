@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from leafzoom.evaluation.bootstrap import Interval
+from leafzoom.evaluation.figure_fonts import use_installed_fonts
 from leafzoom.labels import LabelSet
 
 if TYPE_CHECKING:  # it imports PyTorch, which these figures do without
@@ -358,6 +359,8 @@ def _figure(width: float, height: float) -> Iterator[Figure]:
 
 def _svg(figure: Figure, title: str) -> str:
     """A figure as an SVG element, with its title for screen readers."""
+    use_installed_fonts(figure)
+
     # Without the date, so that files do not differ, and without the XML header, to stand in HTML.
     content = io.StringIO()
     metadata = {"Date": None, "Title": title}

@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
@@ -145,7 +145,7 @@ def misdiagnosis_items(others: Sequence[OtherPictures]) -> list[MisdiagnosisItem
     for other in others:
         for picture in other.misdiagnoses[:_ITEMS_PER_GROUP]:
             try:
-                image = read_photo(picture.path)
+                image = read_photo(picture.photo)
             except PhotoError:
                 continue
 
@@ -153,7 +153,7 @@ def misdiagnosis_items(others: Sequence[OtherPictures]) -> list[MisdiagnosisItem
             items.append(
                 MisdiagnosisItem(
                     kind=other.kind,
-                    image_name=picture.path.name,
+                    image_name=PurePath(str(picture.photo)).name,
                     image=_data_uri(image),
                     labels=picture.labels,
                     confidence=picture.confidence,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from leafzoom.errors import PhotoError, UsageError
 from leafzoom.inference.network import Network
-from leafzoom.inference.photo_files import find_photos
 from leafzoom.inference.verdict import SelectivePrediction, selective_predictions
 from leafzoom.photo import read_source
+from leafzoom.photo_archive import ArchivedPhoto, is_archive
+from leafzoom.photo_files import PhotoSearch, is_folder, kind_by_folder
 
 __all__ = ["Misdiagnosis", "OtherPictures", "measure_other_pictures"]
 
@@ -28,7 +29,7 @@ class Misdiagnosis:
     `labels`: the answer. `confidence`: the answer's calibrated probability.
     """
 
-    path: Path
+    photo: Path | ArchivedPhoto
     labels: tuple[str, ...]
     confidence: float
 
@@ -56,26 +57,31 @@ class OtherPictures:
         return content
 
 
-def measure_other_pictures(network: Network, folder: Path) -> tuple[OtherPictures, ...]:
+def measure_other_pictures(
+    network: Network, folder: Path, echo: Callable[[str], None]
+) -> tuple[OtherPictures, ...]:
     """Run a network over the pictures below a folder; each folder directly in it is a kind.
 
     Args:
         network: with the model's manifest.
-        folder: pictures directly in it are of the kind that its own name says.
+        folder: or a ZIP archive; pictures directly in it are of the kind that its own name says.
+        echo: prints what the search passes over.
 
     Raises:
-        UsageError: the folder is none.
+        UsageError: the folder is neither.
         DataError: it has no picture.
     """
-    if not folder.is_dir():
+    if not is_folder(folder) and not is_archive(folder):
         raise UsageError(f"--others {folder} is no folder: name one with pictures without leaves")
 
     # The files of every kind.
-    files_by_kind: dict[str, list[Path]] = {}
-    for path in find_photos([folder]):
-        parts = path.relative_to(folder).parts
-        kind = parts[0] if len(parts) > 1 else folder.resolve().name
-        files_by_kind.setdefault(kind, []).append(path)
+    files_by_kind: dict[str, list[Path | ArchivedPhoto]] = {}
+    search = PhotoSearch([folder])
+    for photo in search:
+        assert not isinstance(photo, str)  # an address is none of a folder's files
+        files_by_kind.setdefault(kind_by_folder(photo, folder), []).append(photo)
+    if search.passed_over:
+        echo(f"--others {folder}: {search.passed_over}")
 
     count = sum(len(files) for files in files_by_kind.values())
     with tqdm(total=count, desc="other pictures", unit="picture", disable=None) as progress:
@@ -86,20 +92,20 @@ def measure_other_pictures(network: Network, folder: Path) -> tuple[OtherPicture
 
 
 def _measure_kind(
-    network: Network, kind: str, files: Sequence[Path], progress: tqdm[Any]
+    network: Network, kind: str, files: Sequence[Path | ArchivedPhoto], progress: tqdm[Any]
 ) -> OtherPictures:
     """The verdicts on the pictures of one kind, batch by batch."""
-    read: list[Path] = []
+    read: list[Path | ArchivedPhoto] = []
     predictions: list[SelectivePrediction] = []
     for start in range(0, len(files), _BATCH_SIZE):
         batch = files[start : start + _BATCH_SIZE]
         sources = []
-        for path in batch:
+        for photo in batch:
             try:
-                sources.append(read_source(path, network.manifest.source_size).pixels)
+                sources.append(read_source(photo, network.manifest.source_size).pixels)
             except PhotoError:
                 continue
-            read.append(path)
+            read.append(photo)
 
         if sources:
             predictions += selective_predictions(network(np.stack(sources)), network.manifest)
@@ -118,13 +124,15 @@ def _measure_kind(
 
 
 def _misdiagnoses(
-    network: Network, files: Sequence[Path], predictions: Sequence[SelectivePrediction]
+    network: Network,
+    files: Sequence[Path | ArchivedPhoto],
+    predictions: Sequence[SelectivePrediction],
 ) -> tuple[Misdiagnosis, ...]:
     """The pictures with a diagnosis, the surest first."""
     labels = network.manifest.labels
     found = [
-        Misdiagnosis(path, tuple(labels.decode(prediction.label_vector)), prediction.confidence)
-        for path, prediction in zip(files, predictions, strict=True)
+        Misdiagnosis(photo, tuple(labels.decode(prediction.label_vector)), prediction.confidence)
+        for photo, prediction in zip(files, predictions, strict=True)
         if prediction.verdict == "diagnosis"
     ]
     return tuple(sorted(found, key=lambda picture: -picture.confidence))

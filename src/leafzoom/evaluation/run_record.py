@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.errors import DataError
+from leafzoom.model_file.paths import similar_path
+from leafzoom.storage import folder_name
 
 __all__ = ["RunRecord", "read_run"]
 
@@ -53,7 +55,7 @@ def read_run(folder: Path) -> RunRecord:
         content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         labels = sorted(content["labels"])
         run = RunRecord(
-            name=folder.resolve().name,
+            name=folder_name(folder),
             recipe=content["recipe"]["name"],
             finished=content["status"] == "finished",
             log=_read_log(folder / "log.csv"),
@@ -63,6 +65,11 @@ def read_run(folder: Path) -> RunRecord:
             labels=tuple(labels),
         )
     except FileNotFoundError as error:
+        if not folder.exists():
+            raise DataError(
+                f"the run {folder} does not exist: name folders that leafzoom train wrote"
+                f"{similar_path(folder)}"
+            ) from error
         missing = Path(str(error.filename)).name
         raise DataError(
             f"{folder} is no run with a finished epoch ({missing} is missing): name folders that "

@@ -16,16 +16,20 @@ from pathlib import Path
 
 from leafzoom.errors import LeafzoomError
 from leafzoom.inference.prediction import FailedPhoto, Prediction, result_from_dict
+from leafzoom.own_pictures import JOURNAL
+from leafzoom.photo_archive import ArchivedPhoto
+from leafzoom.photo_files import FoundPhoto
 
 __all__ = ["JOURNAL", "Journal", "JournalEntry"]
-
-JOURNAL = "predictions.db"
 
 _FORMAT_VERSION = 1
 _COMMIT_EVERY = 64  # results
 
 # File systems take names of 255 bytes, and a temporary file's name is longer than its picture's.
 _MAX_STEM_BYTES = 150
+
+_LOCK_SECONDS = 1.0
+_INT64_RANGE = 2**64
 
 # `place` is the position of the photo in its run.
 _CREATE_TABLE = (
@@ -68,7 +72,8 @@ class Journal:
         self.model = model
         self._uncommitted = 0
         try:
-            self._connection = sqlite3.connect(self.path)
+            self._connection = sqlite3.connect(self.path, timeout=_LOCK_SECONDS)
+            self._lock()
             self._create_tables()
             (last_run,) = self._connection.execute("SELECT MAX(run) FROM results").fetchone()
         except sqlite3.Error as error:
@@ -76,6 +81,21 @@ class Journal:
                 f"{self.path} cannot be used ({error}): choose another --out"
             ) from error
         self._run = (last_run or 0) + 1
+
+    def _lock(self) -> None:
+        """Keep every other process out until the file is closed: two would mix their results."""
+        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            self._connection.close()
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            raise LeafzoomError(
+                f"another leafzoom predict writes to {self.path.parent}: "
+                "wait until it has ended, or choose another --out"
+            ) from error
+        self._connection.commit()
 
     def _create_tables(self) -> None:
         # The version is 0 in a new file.
@@ -104,7 +124,7 @@ class Journal:
         finally:
             self._connection.close()
 
-    def reuse(self, photo: Path, position: int) -> bool:
+    def reuse(self, photo: FoundPhoto, position: int) -> bool:
         """Take over an earlier run's prediction, if the photo and the model are unchanged.
 
         A photo that could not be read is not taken over: the reader of its format may have been
@@ -119,18 +139,22 @@ class Journal:
         """
         size, changed_ns = _size_and_mtime(photo)
         # Moving the row into this run is also the test whether it exists.
-        values = (self._run, position, os.fsencode(photo), size, changed_ns, self.model)
+        values = (self._run, position, _key(photo), size, changed_ns, self.model)
         return self._execute(_REUSE, values).rowcount == 1
 
     def add(
-        self, photo: Path, position: int, result: Prediction | FailedPhoto, picture: str | None
+        self,
+        photo: FoundPhoto,
+        position: int,
+        result: Prediction | FailedPhoto,
+        picture: str | None,
     ) -> None:
         """Store the result for a photo, and the name of its picture."""
         size, changed_ns = _size_and_mtime(photo)
         self._execute(
             _ADD,
             (
-                os.fsencode(photo),
+                _key(photo),
                 size,
                 changed_ns,
                 self.model,
@@ -147,20 +171,20 @@ class Journal:
             self._connection.commit()
             self._uncommitted = 0
 
-    def picture_name(self, photo: Path) -> str:
+    def picture_name(self, photo: FoundPhoto) -> str:
         """A file name for a photo's picture, the same each time.
 
         It is never the name of another picture or of a file in the folder.
         """
         # A photo that was diagnosed before keeps the name of its picture.
         row = self._execute(
-            "SELECT picture FROM results WHERE photo = ?", (os.fsencode(photo),)
+            "SELECT picture FROM results WHERE photo = ?", (_key(photo),)
         ).fetchone()
         if row and row[0]:
             return str(row[0])
 
         # A file name may hold bytes that are no text, and cutting may split a character.
-        text = photo.stem.encode(errors="replace").decode().replace("?", "_")
+        text = _stem(photo).encode(errors="replace").decode().replace("?", "_")
         stem = text.encode()[:_MAX_STEM_BYTES].decode(errors="ignore")
 
         # Number the names until one is free.
@@ -209,10 +233,27 @@ class Journal:
             ) from error
 
 
-def _size_and_mtime(photo: Path) -> tuple[int, int]:
-    """Bytes and time of change (ns) of a photo; -1, -1 if it does not exist."""
-    try:
-        status = photo.stat()
-    except OSError:
+def _key(photo: FoundPhoto) -> bytes:
+    """A photo's path as the journal knows it; a path may hold bytes that are no text."""
+    if isinstance(photo, Path):
+        return os.fsencode(photo)
+    return str(photo).encode("utf-8", "surrogatepass")
+
+
+def _stem(photo: FoundPhoto) -> str:
+    return "address" if isinstance(photo, str) else photo.stem
+
+
+def _size_and_mtime(photo: FoundPhoto) -> tuple[int, int]:
+    """Bytes and time of change (ns) of a photo or its archive; -1, -1 if it does not exist."""
+    if isinstance(photo, str):
         return -1, -1
-    return status.st_size, status.st_mtime_ns
+    path = photo.archive.path if isinstance(photo, ArchivedPhoto) else photo
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return -1, -1
+
+    # SQLite's integers have 64 bits, which nanoseconds exceed in the year 2262.
+    changed_ns = (status.st_mtime_ns + _INT64_RANGE // 2) % _INT64_RANGE - _INT64_RANGE // 2
+    return status.st_size, changed_ns

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from leafzoom.drawing import captioned_sheet, zoom_tiles
-from leafzoom.errors import PhotoError
+from leafzoom.drawing import captioned_sheet, save_jpeg, save_png, zoom_tiles
+from leafzoom.errors import PhotoError, UsageError
 from leafzoom.inference.prediction_sets import PossibleAnswers
 from leafzoom.inference.verdict import Verdict
 from leafzoom.photo import Photo, read_photo
@@ -26,6 +26,11 @@ __all__ = [
     "result_from_dict",
     "words_of",
 ]
+
+_PICTURE_WRITERS = {
+    **dict.fromkeys(("", ".png"), save_png),
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), save_jpeg),
+}
 
 _TILE_HEIGHT_PX = 420
 _LINE_PX = 4
@@ -143,15 +148,21 @@ class Prediction:
         return captioned_sheet(self.summary, tiles, captions)
 
     def save(self, path: str | Path) -> None:
-        """Write what `plot` shows as a PNG.
+        """Write what `plot` shows, as a JPEG where the path ends in .jpg or .jpeg, else as a PNG.
 
         Raises:
             PhotoError: as `plot`.
+            UsageError: the path ends like a file of another format.
             LeafzoomError: the file cannot be written.
         """
+        path = Path(path)
+        write = _PICTURE_WRITERS.get(path.suffix.lower())
+        if write is None:
+            raise UsageError(f"a diagnosis is saved as .png or .jpg, not as {path.name}")
+
         picture = self.plot()
-        with replacing(Path(path)) as temporary:
-            picture.save(temporary, "PNG")
+        with replacing(path) as temporary:
+            write(picture, temporary)
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `predict --format json`; `possible` is left out without a coverage."""

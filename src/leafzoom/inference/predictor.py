@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from leafzoom.errors import PhotoError, UsageError
 from leafzoom.inference.network import Network, NetworkArrays
-from leafzoom.inference.photo_files import find_photos, is_folder
+from leafzoom.inference.photo_like import PhotoLike, is_single_photo, name_of, plain_photo
 from leafzoom.inference.prediction import FailedPhoto, Prediction, ScalePrediction, photo_box
 from leafzoom.inference.prediction_sets import (
     PossibleAnswers,
@@ -29,14 +28,13 @@ from leafzoom.labels import Decision
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.model_file.outputs import scale_head
 from leafzoom.photo import Photo, Source, read_source
+from leafzoom.photo_archive import is_archive
+from leafzoom.photo_files import find_photos, is_folder
 
 __all__ = ["DecodedPhoto", "PhotoLike", "Predictor"]
 
 _DEFAULT_BATCH_SIZE = 16
 _MAX_DEFAULT_WORKERS = 4
-
-PhotoLike = str | Photo | bytearray
-"""A `Photo`, a path as a string, or the bytes of a file as a `bytearray`."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,8 @@ class Predictor:
         """The diagnosis of one photo.
 
         Args:
-            photo: a path, the bytes of a file, a Pillow image or an array (see `Photo`).
+            photo: a path, the bytes of a file, an open file, a Pillow image or an array (see
+                `PhotoLike`).
             coverage: between 0.5 and 0.999: with `possible`, the answers among which the true one
                 is for at least this share of photos like those of the training.
 
@@ -117,18 +116,20 @@ class Predictor:
             ModelError: a coverage of a model without a calibration for it.
         """
         self._check_coverage(coverage)
-        photo = Path(photo) if isinstance(photo, str) else photo
         _require_one_photo(photo)
 
         # The photo itself is kept as well, so that the prediction can draw it later.
-        name = _name_of(photo, number=1)
-        original = _plain_photo(photo)
+        name = name_of(photo, number=1)
+        original = plain_photo(photo)
         source = read_source(original, self.network.manifest.source_size)
         (prediction,) = self.predict_decoded([DecodedPhoto(name, source, original, coverage)])
         return prediction
 
     def predict_many(
-        self, photos: str | Path | Iterable[PhotoLike], *, coverage: float | None = None
+        self,
+        photos: str | os.PathLike[str] | Iterable[PhotoLike],
+        *,
+        coverage: float | None = None,
     ) -> Iterator[Prediction | FailedPhoto]:
         """The diagnoses of many photos, in their order, as they are ready.
 
@@ -136,7 +137,7 @@ class Predictor:
         gives a `FailedPhoto`, and the others go on.
 
         Args:
-            photos: a folder, or an iterable of what `predict` takes.
+            photos: a folder, a ZIP archive, or an iterable of what `predict` takes.
             coverage: see `predict`.
 
         Raises:
@@ -145,13 +146,13 @@ class Predictor:
             ModelError: a coverage of a model without a calibration for it.
         """
         self._check_coverage(coverage)
-        if isinstance(photos, bytes | bytearray | Image.Image | np.ndarray):
+        if isinstance(photos, str | os.PathLike):
+            return self._predict_stream(_photos_of_folder(Path(photos)), coverage)
+        if is_single_photo(photos):
             raise UsageError(
                 "predict_many takes a folder or an iterable of photos, not one photo "
                 f"({type(photos).__name__}): call predict"
             )
-        if isinstance(photos, str | Path):
-            return self._predict_stream(_photos_of_folder(Path(photos)), coverage)
         return self._predict_stream(photos, coverage)
 
     def predict_decoded(self, photos: Sequence[DecodedPhoto]) -> list[Prediction]:
@@ -230,8 +231,8 @@ class Predictor:
         with ThreadPoolExecutor(self.workers, thread_name_prefix="leafzoom-decode") as pool:
             # Fill the queue; once it is full, one photo leaves for each that enters.
             for number, photo in enumerate(photos, start=1):
-                name = _name_of(photo, number)
-                pending.append(pool.submit(_decode, name, _plain_photo(photo), source_size))
+                name = name_of(photo, number)
+                pending.append(pool.submit(_decode, name, photo, source_size))
                 if len(pending) >= max_pending:
                     yield pending.popleft().result()
 
@@ -351,18 +352,21 @@ def _with_thresholds(manifest: Manifest, thresholds: Mapping[str, float]) -> dic
     return decisions
 
 
-def _require_one_photo(photo: Photo | bytearray) -> None:
-    if isinstance(photo, Path) and is_folder(photo):
-        raise UsageError(f"{photo} is a folder and predict takes one photo: call predict_many")
-    if not isinstance(photo, Path | bytes | bytearray | Image.Image | np.ndarray):
+def _require_one_photo(photo: PhotoLike) -> None:
+    if isinstance(photo, str | os.PathLike):
+        if is_folder(Path(photo)):
+            raise UsageError(f"{photo} is a folder and predict takes one photo: call predict_many")
+        return
+    if not is_single_photo(photo):
         raise UsageError(
-            "predict takes one photo (a path, bytes, a Pillow image or an array), not "
-            f"{type(photo).__name__}: call predict_many for a folder or an iterable of photos"
+            "predict takes one photo (a path, bytes, an open file, a Pillow image or an array), "
+            f"not {type(photo).__name__}: call predict_many for a folder or an iterable of photos"
         )
 
 
-def _photos_of_folder(folder: Path) -> list[Path]:
-    if not is_folder(folder):
+def _photos_of_folder(folder: Path) -> Iterable[PhotoLike]:
+    """The photos below a folder or in an archive."""
+    if not is_folder(folder) and not is_archive(folder):
         raise UsageError(
             f"predict_many takes a folder or an iterable of photos, and {folder} is no folder: "
             "call predict for one photo"
@@ -370,23 +374,10 @@ def _photos_of_folder(folder: Path) -> list[Path]:
     return find_photos([folder])
 
 
-def _name_of(photo: PhotoLike, number: int) -> str:
-    """A photo's name in results: its path, or else its number in the stream, from 1."""
-    return str(photo) if isinstance(photo, str | Path) else f"photo {number}"
-
-
-def _plain_photo(photo: PhotoLike) -> Photo:
-    """The photo as one of the types that `read_source` takes."""
-    if isinstance(photo, str):
-        return Path(photo)
-    if isinstance(photo, bytearray):
-        return bytes(photo)
-    return photo
-
-
-def _decode(name: str, photo: Photo, source_size: int) -> DecodedPhoto | FailedPhoto:
+def _decode(name: str, photo: PhotoLike, source_size: int) -> DecodedPhoto | FailedPhoto:
     try:
-        source = read_source(photo, source_size)
+        plain = plain_photo(photo)
+        source = read_source(plain, source_size)
     except PhotoError as error:
         return FailedPhoto(name, str(error))
-    return DecodedPhoto(name, source, photo)
+    return DecodedPhoto(name, source, plain)

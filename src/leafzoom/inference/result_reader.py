@@ -16,6 +16,7 @@ from leafzoom.errors import DataError, LeafzoomError
 from leafzoom.inference.prediction import Prediction, result_from_dict
 from leafzoom.labels import answer_confidence, decide
 from leafzoom.model_file.manifest import Manifest
+from leafzoom.model_file.paths import similar_path
 
 __all__ = ["SeasonAnswers", "read_answers"]
 
@@ -94,6 +95,11 @@ def _results_file(path: Path) -> Path:
     for name in _FOLDER_FILES:
         if (path / name).is_file():
             return path / name
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist: name a file that leafzoom predict wrote, or a folder of its "
+            f"--out{similar_path(path)}"
+        )
     raise DataError(
         f"{path} is neither a file that leafzoom predict wrote nor a folder of its --out "
         f"({' or '.join(_FOLDER_FILES)}): check the path"

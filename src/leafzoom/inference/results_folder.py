@@ -13,6 +13,7 @@ from leafzoom.inference.index_page import index_page
 from leafzoom.inference.journal import Journal, JournalEntry
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.predictor import Predictor
+from leafzoom.photo_files import FoundPhoto
 from leafzoom.storage import make_folder, replacing, write_text
 
 __all__ = ["diagnose_into"]
@@ -24,7 +25,7 @@ _TABLES = {"predictions.csv": "csv", "predictions.jsonl": "jsonl"}
 
 def diagnose_into(
     folder: Path,
-    photos: Iterable[Path],
+    photos: Iterable[FoundPhoto],
     predictor: Predictor,
     *,
     model: str,
@@ -66,13 +67,13 @@ def diagnose_into(
 
 @dataclass(frozen=True)
 class _PhotoAtPosition:
-    path: Path
+    path: FoundPhoto
     position: int
 
 
 def _diagnose_new_photos(
     folder: Path,
-    photos: Iterable[Path],
+    photos: Iterable[FoundPhoto],
     predictor: Predictor,
     journal: Journal,
     coverage: float | None,
@@ -82,10 +83,10 @@ def _diagnose_new_photos(
     results_folder = folder.resolve()
     in_progress: deque[_PhotoAtPosition] = deque()  # the predictor reads ahead of its results
 
-    def new_photos() -> Iterator[Path]:
+    def new_photos() -> Iterator[FoundPhoto]:
         for position, path in enumerate(photos):
             # The results may lie among the photos.
-            if path.parent.resolve() == results_folder and journal.is_picture(path.name):
+            if _is_result(path, results_folder, journal):
                 continue
 
             # A photo that was diagnosed in an earlier run is not run again.
@@ -103,8 +104,15 @@ def _diagnose_new_photos(
         progress(1)
 
 
+def _is_result(photo: FoundPhoto, results_folder: Path, journal: Journal) -> bool:
+    """Whether a file among the photos is a picture of these results."""
+    if not isinstance(photo, Path) or photo.parent.resolve() != results_folder:
+        return False
+    return journal.is_picture(photo.name)
+
+
 def _with_picture(
-    result: Prediction | FailedPhoto, photo: Path, folder: Path, journal: Journal
+    result: Prediction | FailedPhoto, photo: FoundPhoto, folder: Path, journal: Journal
 ) -> JournalEntry:
     """Write the picture of a prediction; a photo that has gone since becomes a failed one."""
     if isinstance(result, FailedPhoto):

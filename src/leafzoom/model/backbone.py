@@ -178,6 +178,23 @@ class Backbone(nn.Module):
             "(its linear layer does not read the pooled map itself): use 'response' and 'ranking'"
         )
 
+    @torch.no_grad()
+    def learns_from_one(self, input_size: int) -> bool:
+        """Whether training takes a batch of one; it changes the batch norms' statistics.
+
+        Args:
+            input_size: V, side of a view in pixels.
+        """
+        was_training = self.training
+        self.train()
+        try:
+            self(torch.zeros(1, 3, input_size, input_size))
+        except ValueError:  # of a batch norm: "Expected more than 1 value per channel"
+            return False
+        finally:
+            self.train(was_training)
+        return True
+
     def fold_batch_norm(self) -> None:
         """Fold every batch norm into the convolution before it, which gains a bias.
 

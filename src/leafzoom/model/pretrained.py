@@ -16,6 +16,7 @@ from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone
 from leafzoom.model_file.bundled import bundled_model
 from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint, load_part, tensors_digest
+from leafzoom.model_file.paths import similar_path
 from leafzoom.recipe import Recipe
 
 __all__ = [
@@ -74,6 +75,10 @@ def initial_checkpoint(name_or_file: str) -> Checkpoint:
         ModelError: there is none; the message names the choices.
     """
     path = bundled_model() if name_or_file == "bundled" else Path(name_or_file)
+    if not path.exists():
+        raise ModelError(
+            f"the checkpoint {name_or_file!r} does not exist: {_CHOICES}{similar_path(path)}"
+        )
     if path.is_dir():
         path = path / "model.safetensors"
     if not path.is_file():

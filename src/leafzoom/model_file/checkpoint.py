@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,7 +170,7 @@ def load_part(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> N
 def _load_safetensors(path: Path) -> Checkpoint:
     """The tensors of a checkpoint as they are stored."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with _utf8_path(path) as name, safe_open(name, framework="pt") as file:
             metadata = (file.metadata() or {}).get(METADATA_KEY)
             if metadata is None:
                 raise ModelError(f"{path} is no leafzoom checkpoint: it has no leafzoom metadata")
@@ -182,6 +183,18 @@ def _load_safetensors(path: Path) -> Checkpoint:
 
     _check_digest(path, metadata, tensors)
     return Checkpoint(tensors, manifest, path)
+
+
+@contextmanager
+def _utf8_path(path: Path) -> Iterator[str]:
+    """A name of a file that safetensors opens: one in UTF-8, which not every folder's is."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
+    else:
+        yield str(path)
 
 
 def _check_digest(path: Path, metadata: str, tensors: Mapping[str, Tensor]) -> None:

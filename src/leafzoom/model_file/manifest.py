@@ -90,8 +90,9 @@ class Manifest:
         return tuple(head for head in self.decisions if head != BACKBONE_HEAD)
 
     def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """One line of JSON; what is no text, as in the name of a folder, is escaped."""
+        text = json.dumps(asdict(self), ensure_ascii=False)
+        return text.encode(errors="backslashreplace").decode()
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Manifest:

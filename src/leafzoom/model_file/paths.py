@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from leafzoom.errors import ModelError
 from leafzoom.model_file.bundled import bundled_model
+from leafzoom.photo_file import is_url
 
-__all__ = ["checkpoint_path", "model_path", "run_folder"]
+__all__ = ["checkpoint_path", "model_path", "run_folder", "similar_path"]
 
 _BUNDLED = "bundled"
 _ONNX_NAME = "model.onnx"
@@ -23,9 +25,9 @@ def model_path(model: str, *, prefer: str = "onnx") -> Path:
         prefer: `onnx` or `torch`: which file of a run folder that has both.
 
     Raises:
-        ModelError: a folder without a model.
+        ModelError: there is no such file or folder, or a folder without a model.
     """
-    path = bundled_model() if model == _BUNDLED else Path(model)
+    path = bundled_model() if model == _BUNDLED else _existing(model)
     if not path.is_dir():
         return path
 
@@ -40,6 +42,43 @@ def model_path(model: str, *, prefer: str = "onnx") -> Path:
         f"{path} has neither {_ONNX_NAME} nor {_CHECKPOINT_NAME}: its training has not finished "
         "(leafzoom train --resume goes on with it)"
     )
+
+
+def _existing(model: str) -> Path:
+    """The path of a model that is not the bundled one.
+
+    Raises:
+        ModelError: it does not exist, or is no path.
+    """
+    if is_url(model):
+        raise ModelError(f"{model} is an address, and models are read from files: download it")
+    if not model.strip():
+        raise ModelError(
+            "the model's path is empty: name a run's folder, an .onnx or .safetensors file, or "
+            f"{_BUNDLED}"
+        )
+
+    path = Path(model)
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the model {model!r} cannot be looked up ({error})") from error
+    if not exists:
+        raise ModelError(
+            f"the model {model} does not exist: name a run's folder, an .onnx or .safetensors "
+            f"file, or {_BUNDLED}{similar_path(path)}"
+        )
+    return path
+
+
+def similar_path(path: Path) -> str:
+    """What lies beside a path that does not exist under a similar name, to end a message with."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f" (there is {path.parent / close[0]})" if close else ""
 
 
 def run_folder(model: str) -> Path | None:
@@ -61,7 +100,7 @@ def checkpoint_path(model: str) -> Path:
     if model == _BUNDLED:
         return bundled_model()
 
-    path = Path(model)
+    path = _existing(model)
     if path.is_dir():
         path = path / _CHECKPOINT_NAME
     if path.suffix != ".safetensors" or not path.is_file():

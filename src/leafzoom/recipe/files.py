@@ -143,6 +143,11 @@ def _read_toml(name_or_file: str) -> dict[str, Any]:
             text = shipped_recipe_text(name_or_file)
         elif Path(name_or_file).is_file():
             text = Path(name_or_file).read_text(encoding="utf-8-sig")
+        elif Path(name_or_file).suffix == ".toml":
+            raise RecipeError(
+                f"the recipe {name_or_file} does not exist: give a TOML file or one of "
+                f"{', '.join(recipe_names())}"
+            )
         else:
             raise RecipeError(
                 f"no recipe {name_or_file!r}: give a TOML file or one of "

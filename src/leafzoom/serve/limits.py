@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from leafzoom.errors import LeafzoomError
-from leafzoom.photo import MAX_BYTES, MAX_PIXELS
+from leafzoom.photo import MAX_PIXELS
+from leafzoom.photo_file import MAX_BYTES
 
 __all__ = [
     "Admission",

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from leafzoom.dataset.batches import DatasetPart, plain_batches
-from leafzoom.drawing import BOX_COLOURS, draw_box
+from leafzoom.drawing import BOX_COLOURS, draw_box, save_png
 from leafzoom.model.racnn import RACNN
 from leafzoom.storage import make_folder, replacing
 
@@ -68,7 +68,7 @@ def draw_zooms(fabric: Fabric, racnn: RACNN, part: DatasetPart, path: Path, titl
                 sheet.paste(tile, (scale * _TILE_PX, _TITLE_PX + row * _TILE_PX))
 
     with replacing(path) as temporary:
-        sheet.save(temporary, "PNG")
+        save_png(sheet, temporary)
 
 
 def write_film(folder: Path, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from leafzoom.errors import RecipeError
 from leafzoom.labels import LabelSet
+from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone
 from leafzoom.model_file.checkpoint import Checkpoint
 from leafzoom.recipe import Recipe
@@ -57,8 +58,25 @@ def _check_backbone(recipe: Recipe, labels: LabelSet) -> None:
     if warms_up or (has_apn_phases and recipe.alternation.apn_objective == "activation"):
         backbone.require_class_activations(recipe.model.input_size)
 
+    _check_batches_of_one(recipe, backbone)
     if recipe.model.batch_norm == "fold":
         backbone.fold_batch_norm()
+
+
+def _check_batches_of_one(recipe: Recipe, backbone: Backbone) -> None:
+    """Refuse a stage of single photographs if a batch norm would see one value a channel."""
+    batch_sizes = {}
+    if recipe.fine_tuning.epochs:
+        batch_sizes["fine_tuning"] = recipe.fine_tuning.batch_size
+    if recipe.alternation.rounds and recipe.model.batch_norm != "fold":
+        batch_sizes["alternation"] = recipe.alternation.batch_size
+
+    for stage, batch_size in batch_sizes.items():
+        if batch_size == 1 and not backbone.learns_from_one(recipe.model.input_size):
+            raise RecipeError(
+                f"{stage}.batch_size is 1, and with model.input_size {recipe.model.input_size} the "
+                f"batch norms of {backbone.name} then see one value: set it to 2 or more"
+            )
 
 
 def _check_initial_apns(recipe: Recipe, init: Checkpoint) -> None:

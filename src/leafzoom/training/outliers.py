@@ -31,7 +31,9 @@ from leafzoom.model.build import load_outlier_detector
 from leafzoom.model.fusion import tta_images, tta_mean
 from leafzoom.model.ood_detector import OutlierDetector, outlier_features
 from leafzoom.model.pretrained import has_features_of
-from leafzoom.photo import SUFFIXES, read_source
+from leafzoom.photo import read_source
+from leafzoom.photo_archive import ArchivedPhoto, is_archive
+from leafzoom.photo_files import PhotoSearch, is_folder, kind_by_folder
 from leafzoom.training.stages import TrainingContext
 
 __all__ = ["Negative", "find_negatives", "leaf_outliers"]
@@ -44,27 +46,39 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Negative:
-    """The file of a picture that shows none of the leaves, and its kind: its folder's name."""
+    """A picture that shows none of the leaves, and its kind: its folder's name."""
 
-    path: Path
+    photo: Path | ArchivedPhoto
     kind: str
 
 
-def find_negatives(folder: Path) -> list[Negative]:
-    """The pictures below a folder; each folder directly in it is a kind.
+def find_negatives(folder: Path, echo: Callable[[str], None]) -> list[Negative]:
+    """The pictures below a folder or in a ZIP archive; each folder directly in it is a kind.
+
+    Args:
+        folder: is searched as `predict` searches: links are followed, each folder once.
+        echo: prints what the search passes over.
 
     Raises:
-        TrainingError: it is no folder, or has fewer than 20 pictures.
+        TrainingError: it is neither, a folder below it cannot be read, or it has fewer than 20
+            pictures.
+        DataError: it has no picture at all, or the archive cannot be read.
     """
-    if not folder.is_dir():
+    if not is_folder(folder) and not is_archive(folder):
         raise TrainingError(f"--negatives {folder} is no folder: name one with other pictures")
 
     found = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            parts = path.relative_to(folder).parts
-            found.append(Negative(path, parts[0] if len(parts) > 1 else folder.name))
+    search = PhotoSearch([folder])
+    for photo in search:
+        # The search gives a folder in place of photos that it cannot list.
+        if isinstance(photo, str) or (isinstance(photo, Path) and is_folder(photo)):
+            raise TrainingError(
+                f"{photo} in --negatives cannot be read: give yourself permission to read it"
+            )
+        found.append(Negative(photo, kind_by_folder(photo, folder)))
 
+    if search.passed_over:
+        echo(f"--negatives {folder}: {search.passed_over}")
     if len(found) < MIN_OTHERS:
         raise TrainingError(
             f"--negatives {folder} has {len(found)} pictures and {MIN_OTHERS} are needed: add "
@@ -206,6 +220,6 @@ def _read(
     """The sources and kinds of pictures; one that cannot be read is reported and left out."""
     for negative in negatives:
         try:
-            yield read_source(negative.path, size).pixels, negative.kind
+            yield read_source(negative.photo, size).pixels, negative.kind
         except PhotoError as error:
             echo(f"left out: {error}")

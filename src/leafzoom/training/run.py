@@ -45,7 +45,7 @@ from leafzoom.model.pretrained import (
 from leafzoom.model_file.checkpoint import Checkpoint, save_checkpoint
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.recipe import Recipe
-from leafzoom.storage import make_folder, remove_partial, write_json
+from leafzoom.storage import folder_name, make_folder, remove_partial, write_json
 from leafzoom.training.attention_film import write_film
 from leafzoom.training.checks import check_recipe
 from leafzoom.training.epoch_outputs import EpochOutputs
@@ -71,7 +71,7 @@ class Settings:
     accelerator: str = "auto"
     precision: str = "32-true"
     tensorboard: bool = False
-    negatives: Path | None = None  # a folder of pictures that show none of the leaves
+    negatives: Path | None = None  # a folder or ZIP archive of pictures without the leaves
 
 
 def train(
@@ -144,7 +144,8 @@ class _Run:
         self.echo = echo
 
         # A folder that cannot be used fails now, not after the last epoch.
-        self.negatives = find_negatives(settings.negatives) if settings.negatives else []
+        negatives = settings.negatives
+        self.negatives = find_negatives(negatives, echo) if negatives else []
         self.labels = _labels(cache, split, recipe)
         self.init = initial_checkpoint(init) if init else None
         self.facts = run_facts(
@@ -382,7 +383,7 @@ class _Run:
             early_exit=heads.early_exit if heads else None,
             conformal=heads.conformal if heads else None,
             reference=heads.reference if heads else None,
-            name=self.out.resolve().name,
+            name=folder_name(self.out),
             leafzoom_version=__version__,
         )
 

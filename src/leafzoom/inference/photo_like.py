@@ -1,0 +1,101 @@
+"""What Python's callers give as a photo, as one of the types that are decoded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from leafzoom.errors import PhotoError
+from leafzoom.photo import Photo
+from leafzoom.photo_archive import ArchivedPhoto
+from leafzoom.photo_file import MAX_BYTES, is_url, url_error
+
+__all__ = ["PhotoLike", "ReadableFile", "is_single_photo", "name_of", "plain_photo"]
+
+_IN_MEMORY = (bytes, bytearray, memoryview, Image.Image, np.ndarray, ArchivedPhoto)
+
+
+@runtime_checkable
+class ReadableFile(Protocol):
+    """An open file, of any library."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """The next bytes, at most `size`."""
+
+
+@runtime_checkable
+class _SeekableFile(Protocol):
+    """An open file that may go back to its start."""
+
+    def seekable(self) -> bool:
+        """Whether it can."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go to an offset."""
+
+
+PhotoLike = str | os.PathLike[str] | Photo | bytearray | memoryview | ReadableFile
+"""A `Photo`, a path as a string, the bytes of a file, or a file that is open in binary mode (a
+`BytesIO`, a server's response): it is read from its start where it can go there."""
+
+
+def is_single_photo(photo: object) -> bool:
+    """Whether an object is one photo, and no path; an open file is, though it is iterable."""
+    return isinstance(photo, (*_IN_MEMORY, ReadableFile))
+
+
+def name_of(photo: PhotoLike, number: int) -> str:
+    """A photo's name in results: its path, or else its number in the stream, from 1."""
+    if isinstance(photo, str | ArchivedPhoto):
+        return str(photo)
+    if isinstance(photo, os.PathLike):
+        return os.fspath(photo)
+
+    # An open file has its path as its name; other streams have none, or a number.
+    name = None if isinstance(photo, _IN_MEMORY) else getattr(photo, "name", None)
+    return name if isinstance(name, str) and name else f"photo {number}"
+
+
+def plain_photo(photo: PhotoLike) -> Photo:
+    """The photo as one of the types that `read_source` takes.
+
+    Raises:
+        PhotoError: an address, or an open file that cannot be read or gives no bytes.
+    """
+    if isinstance(photo, str) and is_url(photo):
+        raise url_error(photo)
+    if isinstance(photo, str):
+        return Path(photo)
+    if isinstance(photo, bytearray | memoryview):
+        return bytes(photo)
+    if isinstance(photo, os.PathLike):
+        return Path(photo)
+    if isinstance(photo, ArchivedPhoto | bytes | Image.Image | np.ndarray):
+        return photo
+    return _read_stream(photo)
+
+
+def _read_stream(file: object) -> bytes:
+    """The bytes of an open file, from its start where it can go there."""
+    if not isinstance(file, ReadableFile):
+        raise PhotoError(
+            "a photo is a path, bytes, an open file, a Pillow image or an array, "
+            f"not {type(file).__name__}"
+        )
+    try:
+        if isinstance(file, _SeekableFile) and file.seekable():
+            file.seek(0)
+        content = file.read(MAX_BYTES + 1)
+    except Exception as error:  # a stream of any library may fail in any way
+        raise PhotoError(f"the open file cannot be read ({error}): open it again") from error
+
+    if not isinstance(content, bytes):  # of a file that is open as text
+        raise PhotoError(
+            f"the open file gives {type(content).__name__}, not bytes: open it in binary mode "
+            '(open(path, "rb"))'
+        )
+    return content
