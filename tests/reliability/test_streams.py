@@ -197,8 +197,8 @@ def test_every_commands_failure_is_one_line(name: str, with_torch: bool, tmp_pat
     condition = CONDITIONS[name]
     folder = tmp_path / os.fsdecode(condition.folder)
     missing = str(folder / "none")
-    folder.mkdir(exist_ok=True)
-    (folder / "notes.txt").write_text("x", encoding="utf-8")
+    (folder / "run").mkdir(parents=True)
+    (folder / "run" / "run.json").write_text("{}", encoding="utf-8")  # of an earlier demo
     commands = [
         ["drift", missing],
         ["info", missing],
