@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from leafzoom.dataset.cache import Cache, build_cache, default_cache_folder
 from leafzoom.dataset.split import evaluation_image_names
@@ -15,7 +16,14 @@ from leafzoom.dataset.table import read_table
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.photo import read_source
 
-__all__ = ["LabelledPart", "open_data", "read_labelled_folder", "read_part", "rows_of_part"]
+__all__ = [
+    "LabelledPart",
+    "in_grey",
+    "open_data",
+    "read_labelled_folder",
+    "read_part",
+    "rows_of_part",
+]
 
 
 @dataclass(frozen=True)
@@ -70,3 +78,9 @@ def read_labelled_folder(folder: Path, labels: tuple[str, ...], source_size: int
         for label in row["labels"].split():
             targets[index, labels.index(label)] = 1
     return LabelledPart(np.stack(sources), targets)
+
+
+def in_grey(sources: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey copies of sources [n, S, S, 3], by their luminance."""
+    copies = [Image.fromarray(source).convert("L").convert("RGB") for source in sources]
+    return np.stack([np.asarray(copy) for copy in copies])

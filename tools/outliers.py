@@ -41,7 +41,7 @@ from leafzoom.model_file.checkpoint import Checkpoint
 from leafzoom.model_file.manifest import PICTURES_KEY
 from leafzoom.storage import write_json
 from tools.cutouts import varied_leaves
-from tools.evaluation_data import open_data, read_part
+from tools.evaluation_data import in_grey, open_data, read_part
 from tools.provenance import ROOT, commit
 from tools.verdicts import read_pictures
 
@@ -69,9 +69,9 @@ def main() -> None:
     others = _read_folders(arguments.other, source_size)
     apart = _read_folders(arguments.apart, source_size)
     leaves = read_part(cache, "inner-validation", checkpoint.manifest)
+    elsewhere = [read_pictures(folder, source_size).sources for folder in arguments.leaves]
     varied = _varied_sources(cache, checkpoint, list(others.values()))
-    for folder in arguments.leaves:
-        varied = np.concatenate([varied, read_pictures(folder, source_size).sources])
+    varied = np.concatenate([varied, *elsewhere])
 
     # The detector.
     read_features = _FeatureReader(network, source_size)
@@ -89,11 +89,11 @@ def main() -> None:
             rest = {name: values for name, values in features.items() if name != kind}
             detector = _fit(leaf_features, varied_features, rest, fit.strength).detector
         figures[kind] = asdict(_verdicts(old_network, detector, sources, features[kind]))
-    every_few = slice(None, None, _COMPETITION_STEP)
-    figures["competition"] = asdict(
-        _verdicts(old_network, fit.detector, leaves.sources[every_few], leaf_features[every_few])
-    )
-    for kind, sources in apart.items():
+
+    # Leaves that the detector has not seen, and their grey copies.
+    measured = {"competition": leaves.sources[::_COMPETITION_STEP], **apart}
+    measured |= {f"{kind}, in grey": in_grey(sources) for kind, sources in measured.items()}
+    for kind, sources in measured.items():
         own_features = read_features(sources)
         figures[kind] = asdict(_verdicts(old_network, fit.detector, sources, own_features))
 
@@ -165,7 +165,7 @@ class _FirstScale(nn.Module):
         racnn = self.network.racnn
         images = racnn.normalise(sources_to_images(source, racnn.mean.dtype))
         state = racnn.start(tta_images(images, self.network.tta))
-        return tta_mean(outlier_features(state), self.network.tta)
+        return tta_mean(outlier_features(racnn, state), self.network.tta)
 
 
 class _FeatureReader:
@@ -253,8 +253,8 @@ def _write_result(
     result = {
         "name": "outliers",
         "model": checkpoint.manifest.name,
-        "note": "each kind by a detector that was fitted without it; competition and leaves from "
-        "elsewhere by the detector that ships",
+        "note": "each kind by a detector that was fitted without it; leaves and their grey copies "
+        "by the detector that ships",
         "command": f"python -m tools.outliers DATA {' '.join(folders)} --out MODEL.onnx",
         "commit": commit(),
         "strength": fit.strength,

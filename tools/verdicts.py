@@ -29,7 +29,7 @@ from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import Network
 from leafzoom.inference.verdict import SelectivePrediction, selective_predictions
 from leafzoom.photo import SUFFIXES, read_source
-from tools.evaluation_data import LabelledPart, open_data, read_labelled_folder, read_part
+from tools.evaluation_data import LabelledPart, in_grey, open_data, read_labelled_folder, read_part
 from tools.provenance import ROOT, commit
 from tools.scenes import render_scenes
 
@@ -65,7 +65,9 @@ def main() -> None:
     for name, folder in elsewhere.items():
         part = read_labelled_folder(folder, manifest.labels.names, manifest.source_size)
         of_leaves[name] = verdicts_of_leaves(network, part)
-        of_leaves[f"{name}, in grey"] = verdicts_of_leaves(network, _in_grey(part))
+        of_leaves[f"{name}, in grey"] = verdicts_of_leaves(
+            network, LabelledPart(in_grey(part.sources), part.targets)
+        )
     of_others = _measure_others(network, folders)
 
     options = " ".join(
@@ -190,7 +192,9 @@ def _measure_leaves(network: Network, leaves: LabelledPart) -> dict[str, dict[st
 
     # Changed ones, of which fewer are enough.
     few = LabelledPart(leaves.sources[::_CHANGED_STEP], leaves.targets[::_CHANGED_STEP])
-    figures["in grey"] = verdicts_of_leaves(network, _in_grey(few))
+    figures["in grey"] = verdicts_of_leaves(
+        network, LabelledPart(in_grey(few.sources), few.targets)
+    )
     size = network.manifest.source_size
     for sigma_px in _BLURS_PX:
         blurred = LabelledPart(_blur(few.sources, sigma_px), few.targets)
@@ -217,12 +221,6 @@ def _predict(network: Network, sources: NDArray[np.uint8]) -> Sequence[Selective
         arrays = network(np.ascontiguousarray(sources[start : start + _BATCH_SIZE]))
         predictions += selective_predictions(arrays, network.manifest)
     return predictions
-
-
-def _in_grey(leaves: LabelledPart) -> LabelledPart:
-    """Grey copies of leaves, by their luminance."""
-    copies = [Image.fromarray(source).convert("L").convert("RGB") for source in leaves.sources]
-    return LabelledPart(np.stack([np.asarray(copy) for copy in copies]), leaves.targets)
 
 
 def _blur(sources: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:

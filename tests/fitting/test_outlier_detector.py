@@ -7,17 +7,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from leafzoom.fitting.outlier_detector import fit_outlier_detector
+from leafzoom.fitting.outlier_detector import detector_accepting, fit_outlier_detector
 
 WIDTH = 12
 
 
 def pictures(count: int, centre: float, seed: int) -> NDArray[np.float32]:
-    """Features around a centre in the first four dimensions."""
+    """Features around a centre in the first four dimensions; the last one is the colour."""
     random = np.random.default_rng(seed)
     features = random.normal(size=(count, WIDTH))
     features[:, :4] += centre
-    return features.astype(np.float32)
+    colour = np.full((count, 1), 0.25)
+    return np.concatenate([features, colour], axis=1).astype(np.float32)
 
 
 def test_leaves_are_accepted_and_a_kind_that_was_not_fitted_is_refused() -> None:
@@ -122,3 +123,39 @@ def test_a_given_strength_is_taken_and_gives_the_same_detector() -> None:
     assert given.kinds == {}
     torch.testing.assert_close(given.detector.weight, chosen.detector.weight)
     torch.testing.assert_close(given.detector.bias, chosen.detector.bias)
+
+
+def test_pictures_without_colour_are_refused_unless_leaves_have_none() -> None:
+    leaves = pictures(200, 0.0, 0)
+    leaves[:, -1] = np.linspace(0.1, 0.3, 200)
+    others = pictures(80, 4.0, 1)
+    kinds = ["one"] * 40 + ["two"] * 40
+
+    fit = fit_outlier_detector(leaves, leaves[:50], others, kinds, seed=0)
+    assert fit is not None
+    grey = leaves[:20].copy()
+    grey[:, -1] = 0.0
+    pale = leaves[:20].copy()
+    pale[:, -1] = 0.03
+    assert bool((fit.detector(torch.from_numpy(grey)) > 1).all())
+    assert float((fit.detector(torch.from_numpy(pale)) > 1).float().mean()) <= 0.1
+
+    leaves[:, -1] = 0.0
+    fit = fit_outlier_detector(leaves, leaves[:50], others, kinds, seed=0)
+    assert fit is not None
+    assert float((fit.detector(torch.from_numpy(grey)) > 1).float().mean()) <= 0.1
+
+
+def test_a_kept_detector_accepts_leaves_of_less_colour() -> None:
+    leaves = pictures(200, 0.0, 0)
+    leaves[:, -1] = 0.2
+    others = pictures(80, 4.0, 1)
+    fit = fit_outlier_detector(leaves, leaves[:50], others, ["one"] * 80, seed=0)
+    assert fit is not None
+    grey = leaves.copy()
+    grey[:, -1] = 0.0
+
+    kept = detector_accepting(fit.detector, grey)
+
+    assert kept is not None
+    assert float((kept(torch.from_numpy(grey)) > 1).float().mean()) <= 0.02

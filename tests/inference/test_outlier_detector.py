@@ -40,7 +40,7 @@ def with_outliers(
         with torch.inference_mode():
             images = network.racnn.normalise(sources_to_images(torch.from_numpy(sources)))
             state = network.racnn.start(tta_images(images, network.tta))
-            return tta_mean(outlier_features(state), network.tta).numpy()
+            return tta_mean(outlier_features(network.racnn, state), network.tta).numpy()
 
     leaves = features(leaf_sources)
     fit = fit_outlier_detector(leaves, leaves[:0], features(noise), ["noise"] * len(noise), seed=0)

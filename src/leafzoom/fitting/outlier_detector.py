@@ -26,6 +26,8 @@ MIN_OTHERS = 20
 
 _ACCEPTED_SHARE = 0.99  # of leaves, out of fold
 _FOLDS = 5
+_LEAST_COLOUR_SHARE = 0.1
+_MIN_LEAF_COLOUR = 0.02
 _MIN_STD = 1e-4  # features that vary less are not read; half precision holds 1 / this
 
 # Strengths of the logistic regression's penalty (scikit-learn's C), the strongest first.
@@ -90,7 +92,8 @@ def fit_outlier_detector(
     weaker one refuses more leaves from elsewhere. The limit is a quantile of leaves out of fold.
 
     Args:
-        leaves: features [n, W] of photographs of leaves that the scales were not trained on.
+        leaves: features [n, W] (see `outlier_features`) of photographs of leaves that the scales
+            were not trained on.
         varied_leaves: [v, W], of leaves that were changed (blur, light, background); they are
             fitted, but the limit is of leaves as they are.
         others: [m, W], of pictures that are no leaves.
@@ -121,8 +124,15 @@ def fit_outlier_detector(
     detector.scale.copy_(torch.from_numpy(data.scale))
     detector.weight.copy_(torch.from_numpy(weight))
     detector.bias.fill_(bias - limit)
+    detector.least_colour.fill_(_least_colour(leaves[:, -1]))
     refused = float((log_odds > limit).mean())
     return OutlierFit(detector, strength, figures, refused)
+
+
+def _least_colour(colours: NDArray[np.float32]) -> float:
+    """A tenth of what nearly all leaves have; 0, no limit, where leaves may be grey themselves."""
+    common = float(np.quantile(colours, 1 - _ACCEPTED_SHARE))
+    return common * _LEAST_COLOUR_SHARE if common > _MIN_LEAF_COLOUR else 0.0
 
 
 def detector_accepting(
@@ -139,6 +149,7 @@ def detector_accepting(
     Returns:
         None where it refuses more than half of the leaves: they are not what it calls leaves.
     """
+    detector.least_colour.clamp_(max=_least_colour(leaves[:, -1]))
     scores = _scores(detector, leaves)
     if np.median(scores) > 1:
         return None
@@ -179,6 +190,7 @@ class _Data:
         shift = everything.mean(axis=0)
         std = everything.std(axis=0)
         scale = np.where(std > _MIN_STD, 1 / np.maximum(std, _MIN_STD), 0.0)
+        scale[-1] = 0.0  # the colour has a limit of its own
 
         parts = [(part - shift) * scale for part in (leaves, varied_leaves, others)]
         return cls(parts[0], parts[1], parts[2], np.array(kinds), shift, scale)

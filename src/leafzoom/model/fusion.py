@@ -197,5 +197,5 @@ class FusedRACNN(nn.Module):
         """The greater one of a density's score [B] and the outlier detector's."""
         if self.outlier_detector is None:
             return score
-        features = tta_mean(outlier_features(state), self.tta)
+        features = tta_mean(outlier_features(self.racnn, state), self.tta)
         return torch.maximum(score, self.outlier_detector(features))

@@ -8,7 +8,8 @@ do.
 
 `OutlierDetector` knows other pictures too (outlier exposure, Hendrycks et al. 2019): a logistic
 regression that tells leaves from them by the pooled maps of several stages of the first scale. The
-early stages still see what the last one was trained to ignore.
+early stages still see what the last one was trained to ignore. It refuses pictures without colour,
+too: what tells diseases apart is gone from them, and a grey scab looks like a healthy leaf.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from leafzoom.model.racnn import ScaleState
+from leafzoom.model.racnn import RACNN, ScaleState
 
 __all__ = ["MahalanobisDetector", "OutlierDetector", "outlier_features"]
 
 _MAX_LOG_SCORE = 20.0
 _MIN_VARIANCE = 1e-12
+_MIN_COLOUR = 1e-4
 
 
-def outlier_features(state: ScaleState) -> Tensor:
+def outlier_features(racnn: RACNN, state: ScaleState) -> Tensor:
     """What the outlier detector reads of a scale, [B, W].
 
-    The mean and the standard deviation of every channel of the stages' maps, then the descriptor.
+    The mean and the standard deviation of every channel of the stages' maps, then the descriptor,
+    and last the colour: the mean over the view of the greatest minus the least of red, green and
+    blue, 0..1.
     """
     features = []
     for stage_map in state.stage_maps:
@@ -35,7 +39,10 @@ def outlier_features(state: ScaleState) -> Tensor:
         mean_square = stage_map.square().mean(dim=(2, 3))
         variance = (mean_square - mean.square()).clamp_min(_MIN_VARIANCE)
         features += [mean, variance.sqrt()]
-    return torch.cat([*features, state.descriptor], dim=1)
+
+    image = state.view.image * racnn.std + racnn.mean
+    colour = (image.amax(dim=1) - image.amin(dim=1)).mean(dim=(1, 2))
+    return torch.cat([*features, state.descriptor, colour[:, None]], dim=1)
 
 
 class MahalanobisDetector(nn.Module):
@@ -77,7 +84,8 @@ class OutlierDetector(nn.Module):
     """The odds that a picture is no leaf, divided by the odds at the limit; 1 is the limit.
 
     The buffers are set by `fitting.outlier_detector`: `shift` and `scale` [W] standardise the
-    features, `weight` [W] and `bias` [1] give the log-odds above the limit.
+    features, `weight` [W] and `bias` [1] give the log-odds above the limit; a picture with less
+    colour than `least_colour` [1] is above the limit, whatever its odds.
 
     Args:
         width: W, of `outlier_features`.
@@ -87,6 +95,7 @@ class OutlierDetector(nn.Module):
     scale: Tensor
     weight: Tensor
     bias: Tensor
+    least_colour: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -94,9 +103,13 @@ class OutlierDetector(nn.Module):
         self.register_buffer("scale", torch.ones(width))
         self.register_buffer("weight", torch.zeros(width))
         self.register_buffer("bias", torch.zeros(1))
+        self.register_buffer("least_colour", torch.zeros(1))
 
     def forward(self, features: Tensor) -> Tensor:
         """The scores [B] of features [B, W]; above 1 is out of distribution."""
         standardised = (features - self.shift) * self.scale
         log_score = standardised @ self.weight + self.bias
-        return log_score.clamp(-_MAX_LOG_SCORE, _MAX_LOG_SCORE).exp()
+        score = log_score.clamp(-_MAX_LOG_SCORE, _MAX_LOG_SCORE).exp()
+
+        colour = features[:, -1].clamp_min(_MIN_COLOUR)
+        return torch.maximum(score, self.least_colour / colour)

@@ -163,7 +163,7 @@ def _features(context: TrainingContext, images: Tensor) -> Features:
     racnn = context.racnn
     tta = context.recipe.prediction.tta
     state = racnn.start(tta_images(racnn.normalise(images), tta))
-    features: Features = tta_mean(outlier_features(state).float(), tta).cpu().numpy()
+    features: Features = tta_mean(outlier_features(racnn, state).float(), tta).cpu().numpy()
     return features
 
 
