@@ -105,7 +105,7 @@ _DATA_OPTIONS = (
         "--label-column",
         "label_columns",
         multiple=True,
-        help="Its column of labels; several of 0 and 1 are a label each.",
+        help="Its column of labels; several of 0 and 1 are a label each (may be repeated).",
     ),
     click.option(
         "--group-column",

@@ -41,7 +41,7 @@ _TOKEN_VARIABLE = "LEAFZOOM_TOKEN"
     "allowed_hosts",
     multiple=True,
     metavar="NAME",
-    help="A host name of the service, as a proxy sends it; repeatable, *.NAME for all below it.",
+    help="A host name that a proxy sends; *.NAME: all below it (may be repeated).",
 )
 @click.option(
     "--root-path",
