@@ -292,7 +292,9 @@ def _external_tensors(message: Any) -> Sequence[TensorProto]:
 
 def _check_part(content: bytes, model: onnx.ModelProto) -> None:
     """Fail unless the part that computes one output is a model that has it."""
-    name = next((output.name for output in model.graph.output if output.name), None)
+    # protobuf gives a name that is no UTF-8 as bytes; leafzoom asks for none of these.
+    names = [output.name for output in model.graph.output]
+    name = next((name for name in names if name and isinstance(name, str)), None)
     if name is None:
         return
     part = _parsed(with_outputs(content, [name]))
