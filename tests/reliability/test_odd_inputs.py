@@ -92,6 +92,8 @@ def test_photos(trained: Path, tmp_path: Path) -> None:
         if run("predict", path, "--model", trained, "--format", "json") == 0:
             readable.add(name)
 
+    # An archive that is named by itself is searched for photos, whatever its suffix.
+    readable.remove("zip")
     assert readable >= set(sound_photos(0))
     assert not readable & {"empty", "zeros", "page", "pointer", "png-huge", "jpeg-half"}
     assert run("predict", folder, "--model", trained, "--out", tmp_path / "out") == 1
