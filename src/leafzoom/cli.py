@@ -123,7 +123,7 @@ def _flush_output(*, has_failed: bool) -> None:
     if reason is None:
         return
 
-    # A command that could not write has said so.
+    # A command that could not write has printed its error.
     if reason and not has_failed:
         click.echo(f"leafzoom: standard output cannot be written ({reason})", err=True)
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""A temporary folder that cannot take an upload: said by /ready, and by the answer."""
+"""A temporary folder that cannot take an upload: /ready and the answer report it."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,13 @@ class OtherPictures:
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of this kind in `metrics.json`; the files are named in the page alone."""
-        content = asdict(self)
-        del content["kind"], content["misdiagnoses"]
-        return content
+        return {
+            "pictures": self.pictures,
+            "not_a_leaf": self.not_a_leaf,
+            "unsure": self.unsure,
+            "diagnosed": self.diagnosed,
+            "unreadable": self.unreadable,
+        }
 
 
 def measure_other_pictures(
