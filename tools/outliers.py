@@ -34,7 +34,8 @@ from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import Network
 from leafzoom.inference.verdict import selective_predictions
 from leafzoom.model.build import network_from_checkpoint, network_tensors
-from leafzoom.model.fusion import FusedRACNN, tta_images, tta_mean
+from leafzoom.model.fusion import FusedRACNN
+from leafzoom.model.mirrors import tta_images, tta_mean
 from leafzoom.model.ood_detector import OutlierDetector, outlier_features
 from leafzoom.model.pretrained import initial_checkpoint
 from leafzoom.model_file.checkpoint import Checkpoint

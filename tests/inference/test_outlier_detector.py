@@ -16,7 +16,7 @@ from leafzoom.inference.export import export_onnx, parity
 from leafzoom.inference.network import OnnxNetwork
 from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.model.build import network_from_checkpoint, network_tensors
-from leafzoom.model.fusion import tta_images, tta_mean
+from leafzoom.model.mirrors import tta_images, tta_mean
 from leafzoom.model.ood_detector import outlier_features
 from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 

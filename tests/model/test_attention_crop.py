@@ -50,12 +50,16 @@ def test_whole_box_is_the_antialiased_resize(generator: torch.Generator, size: i
 
 
 @pytest.mark.parametrize("mask", ["none", "boxcar"])
-@pytest.mark.parametrize(("max_half_side", "rows"), [(None, 16), (4.0, 12), (5.5, 15), (6.5, 16)])
+@pytest.mark.parametrize(
+    ("max_share", "size", "rows"),
+    [(None, 13, 16), (0.5, 13, 13), (0.6, 13, 14), (0.8, 13, 16), (0.95, 13, 16), (0.5, 8, 15)],
+)
 def test_an_exported_model_reads_the_rows_that_the_largest_box_needs(
     generator: torch.Generator,
     monkeypatch: pytest.MonkeyPatch,
     mask: str,
-    max_half_side: float | None,
+    max_share: float | None,
+    size: int,
     rows: int,
 ) -> None:
     images = torch.rand(5, 2, 16, 14, generator=generator, dtype=torch.float64)
@@ -68,7 +72,7 @@ def test_an_exported_model_reads_the_rows_that_the_largest_box_needs(
             [6.2, 14.2, 1.8],
         ]
     ).double()
-    expected = resample(images, boxes, 13, mask=mask)
+    expected = resample(images, boxes, size, mask=mask)
     lengths: list[int] = []
 
     def recorded(centre: Tensor, half_side: Tensor, in_size: int, out_size: int) -> Tensor:
@@ -77,7 +81,7 @@ def test_an_exported_model_reads_the_rows_that_the_largest_box_needs(
 
     monkeypatch.setattr(attention_crop_module, "_is_exported", lambda: True)
     monkeypatch.setattr(attention_crop_module, "resampling_weights", recorded)
-    crops = resample(images, boxes, 13, mask=mask, max_half_side=max_half_side)
+    crops = resample(images, boxes, size, mask=mask, max_share=max_share)
 
     torch.testing.assert_close(crops, expected, rtol=1e-9, atol=1e-9)
     assert lengths == [14, rows]

@@ -186,7 +186,7 @@ def test_attention_dropping_masks_the_boxes_and_nothing_else() -> None:
     size = phase.racnn.input_size
     half = size // 2
     image = torch.rand(2, 3, size, size) + 1
-    view = View(image, torch.zeros(2, 3), size / 2)
+    view = View(image, torch.zeros(2, 3), 1.0)
     left_and_right = torch.tensor([[-1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
 
     masked = phase._mask_boxes(view, left_and_right).image
@@ -200,7 +200,7 @@ def test_attention_dropping_masks_the_boxes_and_nothing_else() -> None:
 def test_attention_dropping_masks_so_many_boxes() -> None:
     phase = dropping_phase(small_racnn(*HALF_BOXES), probability=0.5)
     size = phase.racnn.input_size
-    view = View(torch.ones(200, 3, size, size), torch.zeros(200, 3), size / 2)
+    view = View(torch.ones(200, 3, size, size), torch.zeros(200, 3), 1.0)
 
     torch.manual_seed(0)
     masked = phase._mask_boxes(view, torch.zeros(200, 3)).image
@@ -262,7 +262,7 @@ def first_step(*, probability: float) -> tuple[dict[str, Tensor], list[State]]:
 def test_a_masked_view_keeps_its_box() -> None:
     phase = dropping_phase(small_racnn(*HALF_BOXES), probability=1.0)
     size = phase.racnn.input_size
-    view = View(torch.ones(1, 3, size, size), torch.tensor([[1.0, 2.0, 3.0]]), 3.0)
+    view = View(torch.ones(1, 3, size, size), torch.tensor([[1.0, 2.0, 3.0]]), 0.5)
     masked = phase._mask_boxes(view, torch.zeros(1, 3))
     assert masked.boxes is view.boxes
-    assert masked.max_half_side == view.max_half_side
+    assert masked.max_share == view.max_share

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from leafzoom.dataset.batches import DatasetPart, plain_batches
 from leafzoom.model.backbone import Backbone, BackboneOutput
-from leafzoom.model.fusion import Fusion, all_descriptors, tta_images, tta_mean
+from leafzoom.model.fusion import Fusion, all_descriptors
+from leafzoom.model.mirrors import tta_images, tta_mean
 from leafzoom.model.racnn import RACNN
 
 __all__ = [

@@ -1,9 +1,11 @@
 """The deployable model: one `.onnx` file that does normalisation, all scales, crops and fusion.
 
-Input `source` uint8 [N, S, S, 3]; outputs `probabilities_HEAD` [N, L]; `box_scaleK` [N, 4], x0, y0,
-x1, y1 in source pixels; and, where the network has the detectors, the out-of-distribution scores
-`strangeness` [N] and `strangeness_scale1` [N]. See `model_file.onnx_writer` for the rest of the
-file.
+Input `source` uint8 [N, S, S, 3], any S of `possible_source_sizes`; outputs `probabilities_HEAD`
+[N, L]; `box_scaleK` [N, 4], x0, y0, x1, y1 in source pixels; where the network has the detectors, the
+out-of-distribution scores `strangeness` [N] and `strangeness_scale1` [N]; and, where its heads are
+linear in the mean of the last map, evidence: `evidence_scaleK` [N, L, h, w] and `evidence_bias` [N, L]
+sum to the logit of the last fusion, `evidence_first_look` [N, L, h, w] and
+`evidence_first_look_bias` [N, L] to scale 1's. See `model_file.onnx_writer` for the rest of the file.
 
 The exporter compares the file with the checkpoint and refuses one that differs. Two float32
 programs differ by rounding, and a zoom enlarges that: in a network whose probabilities change
@@ -34,13 +36,8 @@ from leafzoom.inference.network import Network, NetworkArrays, OnnxNetwork
 from leafzoom.inference.torch_network import DeployedNetwork, TorchNetwork
 from leafzoom.model_file.checkpoint import Checkpoint
 from leafzoom.model_file.onnx_writer import finish_model, save_model
-from leafzoom.model_file.outputs import (
-    FIRST_OOD_SCORE_OUTPUT,
-    OOD_SCORE_OUTPUT,
-    SOURCE_INPUT,
-    box_outputs,
-    probability_outputs,
-)
+from leafzoom.model_file.manifest import possible_source_sizes
+from leafzoom.model_file.outputs import SOURCE_INPUT
 from leafzoom.storage import replacing
 
 __all__ = ["Parity", "export_onnx", "parity"]
@@ -148,25 +145,21 @@ def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parit
 
 
 def _exported_graph(network: TorchNetwork, sources: NDArray[np.uint8]) -> onnx.ModelProto:
-    """A network's graph as PyTorch exports it, for any number of sources [N, S, S, 3]."""
-    # Detectors are optional, and so are their scores among the outputs.
-    fused = network.network
+    """A network's graph as PyTorch exports it, for any number and side of sources [N, S, S, 3]."""
+    # One graph for any number of sources of any side.
     manifest = network.manifest
-    output_names = probability_outputs(manifest.network_heads) + box_outputs(manifest.scales)
-    if fused.ood_detector is not None:
-        output_names.append(OOD_SCORE_OUTPUT)
-    if fused.first_ood_detector is not None:
-        output_names.append(FIRST_OOD_SCORE_OUTPUT)
-
+    deployed = DeployedNetwork(network.network).to(memory_format=torch.contiguous_format)
     example = np.resize(sources, (_EXAMPLE_BATCH_SIZE, *sources.shape[1:]))
+    sides = possible_source_sizes(manifest.source_size, manifest.input_size)
     batch_size = torch.export.Dim("photographs", min=1, max=_MAX_BATCH_SIZE)
+    side = torch.export.Dim("side", min=sides[0], max=sides[-1])
     with _quiet():
         program = torch.onnx.export(
-            DeployedNetwork(fused).to(memory_format=torch.contiguous_format),
+            deployed,
             (torch.from_numpy(example),),
             input_names=[SOURCE_INPUT],
-            output_names=output_names,
-            dynamic_shapes={"source": {0: batch_size}},
+            output_names=deployed.output_names(),
+            dynamic_shapes={"source": {0: batch_size, 1: side, 2: side}},
             opset_version=_OPSET,
             dynamo=True,
             external_data=False,

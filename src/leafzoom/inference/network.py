@@ -17,15 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.errors import ModelError
-from leafzoom.model_file.manifest import Manifest
+from leafzoom.model_file.manifest import Manifest, possible_source_sizes
 from leafzoom.model_file.onnx_reader import read_onnx
 from leafzoom.model_file.onnx_subgraph import with_outputs
 from leafzoom.model_file.outputs import (
+    FIRST_EVIDENCE_BIAS_OUTPUT,
+    FIRST_EVIDENCE_OUTPUT,
     FIRST_OOD_SCORE_OUTPUT,
     OOD_SCORE_OUTPUT,
     PROBABILITY_OUTPUT,
     SOURCE_INPUT,
     box_outputs,
+    evidence_outputs,
     fusion_head,
     probability_outputs,
     scale_head,
@@ -34,10 +37,34 @@ from leafzoom.model_file.outputs import (
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Network", "NetworkArrays", "OnnxNetwork"]
+__all__ = ["EvidenceArrays", "Network", "NetworkArrays", "OnnxNetwork", "check_evidence"]
 
 _LOG_FATAL_ONLY = 4
 _MAX_REASON = 200  # characters of ONNX Runtime's message in one of ours
+
+
+@dataclass(frozen=True)
+class EvidenceArrays:
+    """What the logits of one head are the sum of, for N sources (see `model.evidence`).
+
+    `maps`: of each scale, coarsest first, float32 [N, L, h, w]: the logits' shares from the places
+    of its view, rows from the top, columns from the left. `bias`: float32 [N, L].
+
+    Raises:
+        ModelError: arrays of other shapes, or of different N or L.
+    """
+
+    maps: tuple[NDArray[np.float32], ...]
+    bias: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        shapes = {label_map.shape[:2] for label_map in self.maps if label_map.ndim == 4}
+        if self.bias.ndim != 2 or shapes != {self.bias.shape}:
+            found = ", ".join(str(label_map.shape) for label_map in self.maps)
+            raise ModelError(
+                f"evidence has to be [N, L, h, w] with a bias [N, L], not {found} with "
+                f"{self.bias.shape}"
+            )
 
 
 @dataclass(frozen=True)
@@ -46,7 +73,8 @@ class NetworkArrays:
 
     `probabilities`: {head: float32 [N, L]}. `boxes`: a float32 [N, 4] for each scale, coarsest
     first. `ood_score`: the out-of-distribution score, float32 [N], above 1 for a picture unlike
-    leaves; None from a model without a detector.
+    leaves; None from a model without a detector. `evidence`: where it was asked for, of the head
+    that gives the answer.
 
     Raises:
         ModelError: arrays of other shapes, or of different N.
@@ -55,6 +83,7 @@ class NetworkArrays:
     probabilities: dict[str, NDArray[np.float32]]
     boxes: tuple[NDArray[np.float32], ...]
     ood_score: NDArray[np.float32] | None = None
+    evidence: EvidenceArrays | None = None
 
     def __post_init__(self) -> None:
         # Each array by itself.
@@ -85,6 +114,7 @@ class NetworkArrays:
         probabilities: NDArray[np.float32],
         ood_score: NDArray[np.float32],
         source_size: int,
+        evidence: EvidenceArrays | None = None,
     ) -> NetworkArrays:
         """The outputs of scale 1 alone, whose box is the whole source.
 
@@ -92,27 +122,54 @@ class NetworkArrays:
             probabilities: of scale 1, [N, L].
             ood_score: from scale 1 alone, [N].
             source_size: side of the source in pixels.
+            evidence: of scale 1's own head.
         """
         whole_box = np.array([0, 0, source_size, source_size], np.float32)
         boxes = np.tile(whole_box, (len(probabilities), 1))
-        return cls({scale_head(1): probabilities}, (boxes,), ood_score)
+        return cls({scale_head(1): probabilities}, (boxes,), ood_score, evidence)
 
 
 class Network(Protocol):
     """What evaluates and predicts: an exported model or a checkpoint."""
 
     manifest: Manifest
+    source_sizes: range
+    has_evidence: bool
 
-    def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
-        """Predict all heads for uint8 sources [N, S, S, 3]."""
+    def __call__(self, sources: NDArray[np.uint8], *, evidence: bool = False) -> NetworkArrays:
+        """Predict all heads for uint8 sources [N, S, S, 3], with S one of `source_sizes`.
 
-    def first_look(self, sources: NDArray[np.uint8]) -> NetworkArrays | None:
-        """Predict with scale 1 alone for uint8 sources [N, S, S, 3].
+        Args:
+            sources: the pictures.
+            evidence: whether to add what speaks for each label, and where.
+
+        Raises:
+            ModelError: evidence of a network that has none.
+        """
+
+    def first_look(
+        self, sources: NDArray[np.uint8], *, evidence: bool = False
+    ) -> NetworkArrays | None:
+        """Predict with scale 1 alone; arguments and errors as above.
 
         Returns:
             Its probabilities, its box (the whole source) and the first look's own
             out-of-distribution score. None from a model whose manifest has no `early_exit`.
         """
+
+
+def check_evidence(network: Network) -> None:
+    """Refuse evidence of a network that has none.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if not network.has_evidence:
+        raise ModelError(
+            f"the model {network.manifest.name} has no evidence maps: its file is of an earlier "
+            "leafzoom (export it again), or its backbone does more than pooling before the linear "
+            "layer"
+        )
 
 
 class OnnxNetwork:
@@ -143,52 +200,96 @@ class OnnxNetwork:
             raise ModelError(f"{path} has no output {sorted(missing)[0]}: export the model again")
         if OOD_SCORE_OUTPUT in available:
             self._outputs.append(OOD_SCORE_OUTPUT)
+        self._evidence_outputs = evidence_outputs(self.manifest.scales)
+        first_evidence = [FIRST_EVIDENCE_OUTPUT, FIRST_EVIDENCE_BIAS_OUTPUT]
+        self.has_evidence = available.issuperset([*self._evidence_outputs, *first_evidence])
+        self.source_sizes = self._source_sizes()
         self._check_shapes()
 
         # The first look's session is opened when it is first used.
         self._first_outputs = [*probability_outputs([scale_head(1)]), FIRST_OOD_SCORE_OUTPUT]
         has_first_outputs = available.issuperset(self._first_outputs)
+        self._first_evidence_outputs = first_evidence if self.has_evidence else []
         self._has_first_look = self.manifest.early_exit is not None and has_first_outputs
         self._file_state = _file_state(path)
         self._first: onnxruntime.InferenceSession | None = None
         self._first_lock = threading.Lock()
 
-    def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
-        """Predict all heads for uint8 sources [N, S, S, 3].
+    def __call__(self, sources: NDArray[np.uint8], *, evidence: bool = False) -> NetworkArrays:
+        """Predict all heads for uint8 sources [N, S, S, 3]; see `Network`.
 
         Raises:
-            ModelError: sources of another shape or type.
+            ModelError: sources of another shape or type; evidence of a model that has none.
         """
-        side = self.manifest.source_size
-        if sources.dtype != np.uint8 or sources.shape[1:] != (side, side, 3):
-            raise ModelError(
-                f"sources have to be uint8 [N, {side}, {side}, 3], "
-                f"not {sources.dtype} {sources.shape}"
-            )
+        self._check_sources(sources)
+        outputs = self._outputs
+        if evidence:
+            check_evidence(self)
+            outputs = [*outputs, *self._evidence_outputs]
+        results = self._run(self._session, outputs, sources)
 
-        feed = {SOURCE_INPUT: sources}
-        results: Sequence[NDArray[np.float32]] = self._session.run(self._outputs, feed)
+        # Results have the names asked for: heads, boxes, perhaps the score and the evidence.
+        evidence_arrays = None
+        if evidence:
+            *maps, bias = (results[name] for name in self._evidence_outputs)
+            evidence_arrays = EvidenceArrays(tuple(maps), bias)
+        return NetworkArrays(
+            probabilities={head: results[PROBABILITY_OUTPUT.format(head=head)] for head in self._heads},
+            boxes=tuple(results[name] for name in box_outputs(self.manifest.scales)),
+            ood_score=results.get(OOD_SCORE_OUTPUT),
+            evidence=evidence_arrays,
+        )
 
-        # Results are in the order of the names asked for: heads, boxes, perhaps the score.
-        first_box = len(self._heads)
-        after_boxes = first_box + self.manifest.scales
-        probabilities = dict(zip(self._heads, results[:first_box], strict=True))
-        boxes = tuple(results[first_box:after_boxes])
-        ood_score = results[after_boxes] if len(results) > after_boxes else None
-        return NetworkArrays(probabilities, boxes, ood_score)
-
-    def first_look(self, sources: NDArray[np.uint8]) -> NetworkArrays | None:
+    def first_look(
+        self, sources: NDArray[np.uint8], *, evidence: bool = False
+    ) -> NetworkArrays | None:
         """See `Network`. The part of the graph that it needs is opened at the first call.
 
         Raises:
-            ModelError: the file has changed since the network was opened.
+            ModelError: the file has changed since the network was opened; as `__call__`.
         """
         if not self._has_first_look:
             return None
+        self._check_sources(sources)
+        outputs = self._first_outputs
+        if evidence:
+            check_evidence(self)
+            outputs = [*outputs, *self._first_evidence_outputs]
+        results = self._run(self._first_session(), outputs, sources)
 
-        session = self._first_session()
-        probabilities, ood_score = session.run(self._first_outputs, {SOURCE_INPUT: sources})
-        return NetworkArrays.of_first_look(probabilities, ood_score, self.manifest.source_size)
+        evidence_arrays = None
+        if evidence:
+            label_map, bias = (results[name] for name in self._first_evidence_outputs)
+            evidence_arrays = EvidenceArrays((label_map,), bias)
+        return NetworkArrays.of_first_look(
+            results[self._first_outputs[0]],
+            results[FIRST_OOD_SCORE_OUTPUT],
+            sources.shape[1],
+            evidence_arrays,
+        )
+
+    def _run(
+        self,
+        session: onnxruntime.InferenceSession,
+        outputs: Sequence[str],
+        sources: NDArray[np.uint8],
+    ) -> dict[str, NDArray[np.float32]]:
+        """Some outputs of a session, by their names."""
+        results = session.run(list(outputs), {SOURCE_INPUT: sources})
+        return dict(zip(outputs, results, strict=True))
+
+    def _check_sources(self, sources: NDArray[np.uint8]) -> None:
+        """Refuse sources of a shape or type that the graph does not take."""
+        shape = sources.shape
+        is_square = len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3
+        if sources.dtype == np.uint8 and is_square and shape[1] in self.source_sizes:
+            return
+
+        sizes = self.source_sizes
+        sides = f"{sizes[0]}" if len(sizes) == 1 else f"S, S from {sizes[0]} to {sizes[-1]}"
+        raise ModelError(
+            f"sources have to be uint8 [N, S, S, 3] with S = {sides}, not {sources.dtype} {shape}"
+        )
 
     def _first_session(self) -> onnxruntime.InferenceSession:
         """The session of the first look, opened once."""
@@ -197,7 +298,8 @@ class OnnxNetwork:
                 content, _ = read_onnx(self._path)
                 if _file_state(self._path) != self._file_state:
                     raise ModelError(f"{self._path} has changed since it was opened: start again")
-                self._first = self._open_session(with_outputs(content, self._first_outputs))
+                names = [*self._first_outputs, *self._first_evidence_outputs]
+                self._first = self._open_session(with_outputs(content, names))
             return self._first
 
     def _open_session(self, content: bytes) -> onnxruntime.InferenceSession:
@@ -228,15 +330,31 @@ class OnnxNetwork:
                 "export the model again"
             )
 
+    def _source_sizes(self) -> range:
+        """The sides of sources that the graph takes."""
+        manifest = self.manifest
+        (entry, *_) = self._session.get_inputs()
+        if self._has_any_side(entry.shape):
+            return possible_source_sizes(manifest.source_size, manifest.input_size)
+        return range(manifest.source_size, manifest.source_size + 1)
+
+    @staticmethod
+    def _has_any_side(shape: Sequence[object]) -> bool:
+        """Whether an input's shape has one symbol for height and width."""
+        return len(shape) == 4 and isinstance(shape[1], str) and shape[1] == shape[2]
+
     def _check_shapes(self) -> None:
         """Check the graph's inputs and outputs against the metadata."""
-        # The input: pictures of the size that the metadata names.
+        # The input: square pictures, of the size that the metadata names where it is fixed.
         inputs = self._session.get_inputs()
-        side = self.manifest.source_size
-        specifications = [(entry.name, entry.type, entry.shape[1:]) for entry in inputs]
-        if specifications != [(SOURCE_INPUT, "tensor(uint8)", [side, side, 3])]:
+        size = self.manifest.source_size
+        specifications = [(entry.name, entry.type, entry.shape[3:]) for entry in inputs]
+        is_fixed = inputs[0].shape[1:3] == [size, size]
+        if specifications != [(SOURCE_INPUT, "tensor(uint8)", [3])] or not (
+            is_fixed or self._has_any_side(inputs[0].shape)
+        ):
             raise ModelError(
-                f"{self._path} does not read sources uint8 [N, {side}, {side}, 3]: "
+                f"{self._path} does not read sources uint8 [N, {size}, {size}, 3]: "
                 "export the model again"
             )
 

@@ -8,12 +8,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leafzoom.dataset.sources import sources_to_images
-from leafzoom.inference.network import NetworkArrays
+from leafzoom.inference.network import EvidenceArrays, NetworkArrays, check_evidence
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone, network_from_checkpoint
-from leafzoom.model.fusion import FusedRACNN, tta_images, tta_mean
+from leafzoom.model.evidence import Evidence, first_evidence, has_evidence, network_evidence
+from leafzoom.model.fusion import FusedRACNN, head_names
+from leafzoom.model.mirrors import tta_mean
 from leafzoom.model_file.checkpoint import Checkpoint, load_part
-from leafzoom.model_file.outputs import BACKBONE_HEAD
+from leafzoom.model_file.manifest import possible_source_sizes
+from leafzoom.model_file.outputs import (
+    BACKBONE_HEAD,
+    FIRST_EVIDENCE_BIAS_OUTPUT,
+    FIRST_EVIDENCE_OUTPUT,
+    FIRST_OOD_SCORE_OUTPUT,
+    OOD_SCORE_OUTPUT,
+    box_outputs,
+    evidence_outputs,
+    probability_outputs,
+)
 from leafzoom.recipe import recipe_from_dict
 
 __all__ = ["DeployedNetwork", "TorchNetwork"]
@@ -29,13 +41,30 @@ class DeployedNetwork(nn.Module):
     def __init__(self, network: FusedRACNN) -> None:
         super().__init__()
         self.network = network
+        self.has_evidence = has_evidence(network)
+
+    def output_names(self) -> list[str]:
+        """The names of what `forward` returns."""
+        network = self.network
+        scales = network.racnn.scales
+        names = probability_outputs(head_names(scales)) + box_outputs(scales)
+        if network.ood_detector is not None:
+            names.append(OOD_SCORE_OUTPUT)
+        if network.first_ood_detector is not None:
+            names.append(FIRST_OOD_SCORE_OUTPUT)
+        if self.has_evidence:
+            names += evidence_outputs(scales)
+            names += [FIRST_EVIDENCE_OUTPUT, FIRST_EVIDENCE_BIAS_OUTPUT]
+        return names
 
     def forward(self, source: Tensor) -> tuple[Tensor, ...]:
         """Predict all heads for uint8 sources [N, S, S, 3].
 
         Returns:
             Each head's probabilities [N, L]; each scale's box [N, 4]; then, where the network has
-            the detectors, the out-of-distribution scores [N] from all scales and from the first.
+            the detectors, the out-of-distribution scores [N] from all scales and from the first;
+            then, where the heads are linear, each scale's evidence [N, L, h, w] and its bias
+            [N, L], of the last fusion and of the first scale's own head.
         """
         output = self.network(source)
         probabilities = [torch.sigmoid(logits) for logits in output.logits.values()]
@@ -43,7 +72,16 @@ class DeployedNetwork(nn.Module):
         scores = [
             score for score in (output.ood_score, output.first_ood_score) if score is not None
         ]
-        return (*probabilities, *boxes, *scores)
+        if not self.has_evidence:
+            return (*probabilities, *boxes, *scores)
+
+        fused = network_evidence(self.network, output.states)
+        first = first_evidence(self.network, output.states[0])
+        return (
+            *(*probabilities, *boxes, *scores),
+            *(*fused.maps, fused.bias),
+            *(*first.maps, first.bias),
+        )
 
 
 class TorchNetwork:
@@ -68,6 +106,11 @@ class TorchNetwork:
         self.device = torch.device(device)
         self.network = network_from_checkpoint(checkpoint).to(self.device, dtype)
 
+        self.has_evidence = has_evidence(self.network)
+        self.source_sizes = possible_source_sizes(
+            self.manifest.source_size, self.manifest.input_size
+        )
+
         # Some checkpoints hold the plain fine-tuned backbone too, as a head of its own.
         self._backbone: Backbone | None = None
         if BACKBONE_HEAD in checkpoint.parts:
@@ -76,14 +119,14 @@ class TorchNetwork:
             self._backbone = backbone
 
     @torch.inference_mode()
-    def __call__(self, sources: NDArray[np.uint8]) -> NetworkArrays:
-        """Predict all heads for uint8 sources [N, S, S, 3]."""
+    def __call__(self, sources: NDArray[np.uint8], *, evidence: bool = False) -> NetworkArrays:
+        """Predict all heads for uint8 sources [N, S, S, 3]; see `Network`."""
         batch = self._batch(sources)
 
         # The plain backbone sees the whole source, as scale 1 does.
         probabilities = {}
         if self._backbone is not None:
-            view = self.network.racnn.whole_view(self._tta_images(batch)).image
+            view = self.network.racnn.whole_view(self._images(batch), self.network.tta).image
             probabilities[BACKBONE_HEAD] = self._probabilities(self._backbone(view).logits)
 
         output = self.network(batch)
@@ -93,31 +136,41 @@ class TorchNetwork:
         # The network's boxes are centres with half sides; callers get corners.
         boxes = tuple(_as_array(_corners(box)) for box in output.boxes)
         ood_score = None if output.ood_score is None else _as_array(output.ood_score)
-        return NetworkArrays(probabilities, boxes, ood_score)
+        arrays = None
+        if evidence:
+            check_evidence(self)
+            arrays = _evidence_arrays(network_evidence(self.network, output.states))
+        return NetworkArrays(probabilities, boxes, ood_score, arrays)
 
     @torch.inference_mode()
-    def first_look(self, sources: NDArray[np.uint8]) -> NetworkArrays | None:
+    def first_look(
+        self, sources: NDArray[np.uint8], *, evidence: bool = False
+    ) -> NetworkArrays | None:
         """Predict with scale 1 alone for uint8 sources [N, S, S, 3]; see `Network`."""
         network = self.network
         if network.first_ood_detector is None or self.manifest.early_exit is None:
             return None
 
-        state = network.racnn.start(self._tta_images(self._batch(sources)))
+        state = network.racnn.start(self._images(self._batch(sources)), network.tta)
         probabilities = self._probabilities(state.logits)
         ood_score = network.first_ood_score(state)
         assert ood_score is not None
-        source_size = network.racnn.source_size
-        return NetworkArrays.of_first_look(probabilities, _as_array(ood_score), source_size)
+        arrays = None
+        if evidence:
+            check_evidence(self)
+            arrays = _evidence_arrays(first_evidence(network, state))
+        return NetworkArrays.of_first_look(
+            probabilities, _as_array(ood_score), sources.shape[1], arrays
+        )
 
     def _batch(self, sources: NDArray[np.uint8]) -> Tensor:
         """A copy of sources as a tensor; PyTorch warns about arrays that cannot be written."""
         return torch.from_numpy(np.array(sources)).to(self.device)
 
-    def _tta_images(self, batch: Tensor) -> Tensor:
-        """Normalised images [tta * N, 3, S, S] of uint8 sources [N, S, S, 3] and their mirrors."""
+    def _images(self, batch: Tensor) -> Tensor:
+        """Normalised images [N, 3, S, S] of uint8 sources [N, S, S, 3]."""
         racnn = self.network.racnn
-        images = sources_to_images(batch, racnn.mean.dtype)
-        return tta_images(racnn.normalise(images), self.network.tta)
+        return racnn.normalise(sources_to_images(batch, racnn.mean.dtype))
 
     def _probabilities(self, logits: Tensor) -> NDArray[np.float32]:
         """Probabilities [N, L] from logits [tta * N, L] of images and their mirror images."""
@@ -140,6 +193,12 @@ def _corners(boxes: Tensor) -> Tensor:
     centres = boxes[:, :2]
     half_sides = boxes[:, 2:]
     return torch.cat([centres - half_sides, centres + half_sides], dim=1)
+
+
+def _evidence_arrays(evidence: Evidence) -> EvidenceArrays:
+    """Evidence in float32 on the CPU."""
+    maps = tuple(_as_array(label_map) for label_map in evidence.maps)
+    return EvidenceArrays(maps, _as_array(evidence.bias))
 
 
 def _as_array(values: Tensor) -> NDArray[np.float32]:

@@ -38,7 +38,9 @@ __all__ = [
 
 _BOXCAR_STEEPNESS = 10.0  # k of the logistic function in eq. 5
 _PRECISE_DTYPES = (torch.float32, torch.float64)  # can tell pixels' positions
-_MARGIN_ROWS = 4  # beside a box that its sampling may touch, rounding included
+_MARGIN_ROWS = 4  # beside a box that is not shrunk: its sampling may touch them, rounding included
+_SHARE_STEPS = 1024  # a share of an image's side, rounded up to such steps
+_MAX_SELECTED_SHARE = 0.9  # larger boxes need all rows
 
 
 def whole_box(batch: int, side: float, *, like: Tensor) -> Tensor:
@@ -93,7 +95,7 @@ def resample(
     out_size: int,
     *,
     mask: Literal["none", "boxcar"] = "none",
-    max_half_side: float | None = None,
+    max_share: float | None = None,
 ) -> Tensor:
     """Cut square boxes out of images and enlarge them (eq. 3), differentiable in images and boxes.
 
@@ -103,8 +105,8 @@ def resample(
         out_size: O, side of the result in pixels.
         mask: `boxcar` multiplies the image by eq. 5's logistic boxcar (k = 10) first, which shades
             the border of the crop towards zero.
-        max_half_side: the greatest half side that a box can have, where it is known: an exported
-            model reads no more rows than such a box needs.
+        max_share: the greatest side that a box can have, as a share of the image's, where it is
+            known: an exported model reads no more rows than such a box needs.
 
     Returns:
         [B, C, O, O].
@@ -122,10 +124,8 @@ def resample(
         return _bilinear(images, boxes, out_size)
 
     # An exported model reads only the rows that boxes can reach.
-    if _is_exported() and max_half_side is not None:
-        never_shrinks = 2 * max_half_side <= out_size
-        if never_shrinks and 2 * max_half_side <= H - _MARGIN_ROWS:
-            images, y = _select_rows(images, y, half_side, max_half_side)
+    if _is_exported() and max_share is not None and max_share <= _MAX_SELECTED_SHARE:
+        images, y = _select_rows(images, y, half_side, max_share, out_size)
 
     # One product of matrices for each axis.
     across = resampling_weights(x, half_side, W, out_size)
@@ -139,8 +139,12 @@ def resample_whole(images: Tensor, out_size: int) -> Tensor:
     Returns:
         [B, C, out_size, out_size].
     """
-    # ONNX gets plain products of matrices.
-    if _is_exported() or images.dtype not in _PRECISE_DTYPES:
+    # The side of an exported model's sources may be any, and is no plain number then.
+    side = images.shape[-1]
+    if isinstance(side, int) and side == out_size:
+        return images
+
+    if images.dtype not in _PRECISE_DTYPES:
         boxes = whole_box(images.shape[0], images.shape[-1], like=images)
         return resample(images, boxes, out_size)
 
@@ -159,7 +163,7 @@ def attention_crop(  # noqa: PLR0913, the recipe's values one by one
     surrogate_scale: Literal["sum", "per_sample"] = "sum",
     border: float = 0.25,
     mask: Literal["none", "boxcar"] = "none",
-    max_half_side: float | None = None,
+    max_share: float | None = None,
 ) -> Tensor:
     """Enlarge boxes of images; the backward pass reaches the proposals that the boxes came from.
 
@@ -173,7 +177,7 @@ def attention_crop(  # noqa: PLR0913, the recipe's values one by one
         boxes: [B, 3], decoded from the proposals, in the images' pixels.
         out_size: O, side of the result in pixels.
         surrogate, surrogate_scale, border, mask: values of the recipe.
-        max_half_side: see `resample`.
+        max_share: see `resample`.
 
     Returns:
         [B, C, O, O].
@@ -182,7 +186,7 @@ def attention_crop(  # noqa: PLR0913, the recipe's values one by one
 
     # An exported model has no backward pass.
     if surrogate == "exact" or _is_exported():
-        return resample(images, boxes, out_size, mask=mask, max_half_side=max_half_side)
+        return resample(images, boxes, out_size, mask=mask, max_share=max_share)
 
     cropped: Tensor = AttentionCrop.apply(
         images, proposals, boxes, out_size, surrogate, surrogate_scale, border, mask
@@ -316,20 +320,25 @@ def _region_energy(gradient: Tensor, border: float) -> Tensor:
 
 
 def _select_rows(
-    images: Tensor, y: Tensor, half_side: Tensor, max_half_side: float
+    images: Tensor, y: Tensor, half_side: Tensor, max_share: float, out_size: int
 ) -> tuple[Tensor, Tensor]:
     """The rows of images that boxes reach, as many of each as the largest box needs, and y in them.
-
-    A box that is not shrunk has weights within a pixel of its edges.
 
     Args:
         images: [B, C, H, W].
         y, half_side: [B], the boxes, in pixels.
-        max_half_side: the greatest half side that a box can have.
+        max_share: the greatest side that a box can have, as a share of H.
+        out_size: side of the crop in pixels.
     """
     B, C, H, W = images.shape
-    count = math.ceil(2 * max_half_side) + _MARGIN_ROWS
-    first = (y - half_side - 1).floor().clamp(0, H - count)
+    count = _reached_rows(H, max_share, out_size)
+    if isinstance(count, int) and count >= H:
+        return images, y
+
+    # A box's weights end a filter's width beside its edges.
+    width = (half_side * (2 / out_size)).clamp(min=1.0)
+    first = (y - half_side - width).floor().clamp(min=0)
+    first = torch.minimum(first, torch.full_like(first, H - count))
 
     # One gather for the batch: the rows of all images and channels are numbered through.
     row = first.long()[:, None, None] + torch.arange(count, device=images.device)
@@ -337,6 +346,19 @@ def _select_rows(
     image = torch.arange(B, device=images.device)[:, None, None] * (C * H)
     indices = (image + channel + row).flatten()
     return images.reshape(-1, W)[indices].reshape(B, C, count, W), y - first
+
+
+def _reached_rows(rows: int, max_share: float, out_size: int) -> int:
+    """How many of an image's rows a box can reach, in whole numbers only: exported sides are symbols.
+
+    Args:
+        rows: of the image.
+        max_share: the greatest side that a box can have, as a share of the image's.
+        out_size: side of the crop in pixels.
+    """
+    box = rows * math.ceil(max_share * _SHARE_STEPS) // _SHARE_STEPS + 1
+    filters = 2 * (box // out_size)
+    return box + filters + _MARGIN_ROWS
 
 
 def _bilinear(images: Tensor, boxes: Tensor, out_size: int) -> Tensor:

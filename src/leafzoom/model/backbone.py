@@ -146,37 +146,49 @@ class Backbone(nn.Module):
 
         A class activation map (Zhou et al. 2016): the linear layer, without its bias, applied to
         every place. Its mean over places plus the bias is the logit (without dropout). Only of
-        networks that `require_class_activations` accepts.
+        networks that `has_class_activations`.
         """
         return torch.einsum("bchw,lc->blhw", last_map, self.classifier_layer().weight)
 
     @torch.no_grad()
-    def require_class_activations(self, input_size: int) -> None:
-        """Check that the means of the class activation maps are the logits.
+    def has_class_activations(self, input_size: int) -> bool:
+        """Whether the means of the class activation maps are the logits, without the bias.
+
+        Networks that do more than pooling between the map and the linear layer have none (VGG,
+        ConvNeXt).
 
         Args:
             input_size: V, side of a view in pixels.
-
-        Raises:
-            RecipeError: the network does more between the map and the linear layer than pooling
-                (VGG, ConvNeXt).
         """
         # Try a random picture: the two agree only if nothing but pooling lies between.
         was_training = self.training
         self.eval()
         random = torch.Generator().manual_seed(0)
-        output = self(torch.rand(1, 3, input_size, input_size, generator=random))
+        view = torch.rand(1, 3, input_size, input_size, generator=random)
+        layer = self.classifier_layer()
+        output = self(view.to(layer.weight))
         self.train(was_training)
 
-        layer = self.classifier_layer()
-        if output.last_map.shape[1] == layer.in_features:
-            means = self.class_activations(output.last_map).mean(dim=(2, 3)) + layer.bias
-            if torch.allclose(means, output.logits, rtol=1e-3, atol=1e-4):
-                return
-        raise RecipeError(
-            f"warm_up.target, alternation.apn_objective: {self.name} has no class activation maps "
-            "(its linear layer does not read the pooled map itself): use 'response' and 'ranking'"
-        )
+        if output.last_map.shape[1] != layer.in_features:
+            return False
+        means = self.class_activations(output.last_map).mean(dim=(2, 3)) + layer.bias
+        return torch.allclose(means, output.logits, rtol=1e-3, atol=1e-4)
+
+    def require_class_activations(self, input_size: int) -> None:
+        """Refuse a network that `has_class_activations` says no to.
+
+        Args:
+            input_size: V, side of a view in pixels.
+
+        Raises:
+            RecipeError: it has none.
+        """
+        if not self.has_class_activations(input_size):
+            raise RecipeError(
+                f"warm_up.target, alternation.apn_objective: {self.name} has no class activation "
+                "maps (its linear layer does not read the pooled map itself): use 'response' and "
+                "'ranking'"
+            )
 
     @torch.no_grad()
     def learns_from_one(self, input_size: int) -> bool:

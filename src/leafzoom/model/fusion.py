@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from leafzoom.dataset.sources import sources_to_images
+from leafzoom.model.mirrors import tta_mean
 from leafzoom.model.ood_detector import (
     MahalanobisDetector,
     OutlierDetector,
@@ -29,8 +30,6 @@ __all__ = [
     "all_descriptors",
     "fusion_head",
     "head_names",
-    "tta_images",
-    "tta_mean",
 ]
 
 
@@ -93,42 +92,20 @@ class NetworkOutput:
 
     `logits`: {head: [B, L]}. `boxes`: of each scale, coarsest first, [B, 3] in source pixels.
     `ood_score`: [B], above 1 for a picture unlike the leaves of the training; None without a
-    detector. `first_ood_score`: the same from the first scale alone.
+    detector. `first_ood_score`: the same from the first scale alone. `states`: the scales of the
+    sources and of their mirror images, in the order of `tta_images`.
     """
 
     logits: dict[str, Tensor]
     boxes: tuple[Tensor, ...]
     ood_score: Tensor | None = None
     first_ood_score: Tensor | None = None
+    states: tuple[ScaleState, ...] = ()
 
 
 def all_descriptors(states: Sequence[ScaleState]) -> Tensor:
     """All scales' descriptors side by side, [B, scales * D]."""
     return torch.cat([state.descriptor for state in states], dim=1)
-
-
-def tta_images(images: Tensor, tta: int) -> Tensor:
-    """Images with their mirror images below them, for test-time augmentation.
-
-    Args:
-        images: [B, 3, S, S].
-        tta: 1: nothing more; 2: left-right too; 4: also up-down, and both.
-
-    Returns:
-        [tta * B, 3, S, S].
-    """
-    if tta >= 2:
-        images = torch.cat([images, images.flip(3)])
-    if tta == 4:
-        images = torch.cat([images, images.flip(2)])
-    return images
-
-
-def tta_mean(values: Tensor, tta: int) -> Tensor:
-    """The mean [B, …] over mirror images of values [tta * B, …] in the order of `tta_images`."""
-    if tta == 1:
-        return values
-    return values.reshape(tta, -1, *values.shape[1:]).mean(dim=0)
 
 
 class FusedRACNN(nn.Module):
@@ -138,7 +115,7 @@ class FusedRACNN(nn.Module):
         racnn: all scales.
         fusions: the heads above them.
         tta: 1, 2 or 4: every head's logits are means over this many mirror images (see
-            `tta_images`); the boxes are those of the image as it is.
+            `mirrors`); the boxes are those of the image as it is.
         ood_detector: reads all scales' descriptors, means over the mirror images too.
         first_ood_detector: reads the first scale's descriptor.
         outlier_detector: reads the first scale's maps. A picture's score is the greater one of this
@@ -166,7 +143,7 @@ class FusedRACNN(nn.Module):
         """Every head of uint8 sources [B, S, S, 3]."""
         images = sources_to_images(sources, self.racnn.mean.dtype)
         images = self.racnn.normalise(images)
-        states = self.racnn(tta_images(images, self.tta))
+        states = self.racnn(images, self.tta)
 
         # Every head's logits, means over the mirror images.
         logits = {f"scale{number}": state.logits for number, state in enumerate(states, start=1)}
@@ -184,7 +161,7 @@ class FusedRACNN(nn.Module):
 
         # The boxes of the image as it is, which comes first.
         boxes = tuple(state.boxes.reshape(self.tta, -1, 3)[0] for state in states)
-        return NetworkOutput(logits, boxes, ood_score, first_ood_score)
+        return NetworkOutput(logits, boxes, ood_score, first_ood_score, states)
 
     def first_ood_score(self, state: ScaleState) -> Tensor | None:
         """The out-of-distribution score [B] from the first scale of images and their mirrors."""

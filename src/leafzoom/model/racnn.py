@@ -17,6 +17,7 @@ from leafzoom.model.attention_crop import attention_crop, compose_boxes, resampl
 from leafzoom.model.attention_proposal import AttentionProposal, fixed_proposals
 from leafzoom.model.backbone import Backbone, BackboneOutput
 from leafzoom.model.box_coder import BoxCoder
+from leafzoom.model.mirrors import mirror_axes, mirror_boxes, tta_images
 
 __all__ = ["RACNN", "ScaleState", "View"]
 
@@ -25,12 +26,14 @@ __all__ = ["RACNN", "ScaleState", "View"]
 class View:
     """What a scale is shown: a normalised image [B, 3, V, V], and its box in the source, [B, 3].
 
-    `max_half_side`: the greatest half side that the box can have, in pixels of the source.
+    `max_share`: the greatest side that the box can have, as a share of the source's. `mirrors`: how
+    many mirror images of each source are among the images (see `mirrors`), itself included.
     """
 
     image: Tensor
     boxes: Tensor
-    max_half_side: float
+    max_share: float
+    mirrors: int = 1
 
     def detach(self) -> View:
         """The same view, cut off from the graph that made it."""
@@ -42,7 +45,7 @@ class ScaleState:
     """Where the loop of figure 3 stands after one scale.
 
     `scale`: 0 for the first. `sources`: the normalised sources [B, 3, S, S], from which finer
-    scales are cut. `view`: what the scale was shown. `stage_maps`: of its backbone, see
+    scales are cut, without their mirror images. `view`: what the scale was shown. `stage_maps`: of its backbone, see
     `BackboneOutput`. `features`: the map [B, C, M, M] that the APN reads. `last_map`: the map
     [B, D, N, N] that is pooled into the `descriptor` [B, D]. `logits`: [B, L], the scale's own and,
     with `residual`, a share of the coarser scale's.
@@ -84,7 +87,7 @@ class RACNN(nn.Module):
     Args:
         backbones: one a scale, two or more.
         apns: one between neighbouring scales.
-        source_size: S, side of the source in pixels.
+        source_size: S, side of the source in pixels that it is trained with; it takes others too.
         input_size: V, side of every view in pixels.
         zoom_from: what a zoom enlarges: the coarser scale's `view` (the paper) or the `source`.
         zoom_bounds: least and greatest side of a box as fractions of the view's side.
@@ -145,13 +148,18 @@ class RACNN(nn.Module):
         """Images [B, 3, S, S] in 0..1 as the backbones expect them, in channels-last memory."""
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
-    def forward(self, sources: Tensor) -> tuple[ScaleState, ...]:
+    def forward(self, sources: Tensor, mirrors: int = 1) -> tuple[ScaleState, ...]:
         """All scales of normalised sources [B, 3, S, S], coarsest first (figure 3).
 
         The coarser scale is detached before each APN, so that no scale's loss reaches another
         scale's weights.
+
+        Args:
+            sources: the pictures.
+            mirrors: 1, 2 or 4: how many mirror images of each picture to look at, itself included;
+                more than one for inference only.
         """
-        state = self.start(sources)
+        state = self.start(sources, mirrors)
         states = [state]
 
         for _ in self.apns:
@@ -163,9 +171,9 @@ class RACNN(nn.Module):
 
     # The loop's steps.
 
-    def start(self, sources: Tensor) -> ScaleState:
+    def start(self, sources: Tensor, mirrors: int = 1) -> ScaleState:
         """Look at the whole of normalised sources [B, 3, S, S] with the first scale."""
-        return self.look(sources, self.whole_view(sources))
+        return self.look(sources, self.whole_view(sources, mirrors))
 
     def propose(self, state: ScaleState) -> Tensor:
         """Proposals [B, 3] in -1..1 of the next scale's box, from a scale's feature map (eq. 2)."""
@@ -183,13 +191,11 @@ class RACNN(nn.Module):
 
     # What the steps are made of.
 
-    def whole_view(self, sources: Tensor) -> View:
+    def whole_view(self, sources: Tensor, mirrors: int = 1) -> View:
         """The whole of normalised sources [B, 3, S, S] as the first scale's view."""
-        boxes = whole_box(sources.shape[0], self.source_size, like=sources)
-        image = sources
-        if self.source_size != self.input_size:
-            image = resample_whole(sources, self.input_size)
-        return View(image, boxes, self.source_size / 2)
+        image = tta_images(resample_whole(sources, self.input_size), mirrors)
+        boxes = whole_box(image.shape[0], sources.shape[-1], like=sources)
+        return View(image, boxes, 1.0, mirrors)
 
     def look(self, sources: Tensor, view: View, coarser: ScaleState | None = None) -> ScaleState:
         """Run a scale's backbone on its view.
@@ -228,30 +234,49 @@ class RACNN(nn.Module):
             state: of the scale in whose view the boxes are proposed.
             proposals: [B, 3] in -1..1.
         """
-        # The boxes in the view and in the source, and the greatest half side in the source.
+        # The boxes in the view and in the source, and the greatest share of the source's side.
         view_boxes = self.box_coder.decode(proposals)
         boxes = compose_boxes(state.boxes.detach(), view_boxes, self.input_size)
         _, greatest_side = self.box_coder.bounds
-        max_half_side = state.view.max_half_side * greatest_side
+        max_share = state.view.max_share * greatest_side
 
         # The paper enlarges the coarser view; the source holds more detail than that.
-        cut_from = state.sources
-        cut_boxes = boxes
-        max_cut_half_side = max_half_side
+        mirrors = state.view.mirrors
         if self.zoom_from == "view":
-            cut_from = state.view.image
-            cut_boxes = view_boxes
-            max_cut_half_side = self.input_size / 2 * greatest_side
+            image = self._crop(state.view.image, proposals, view_boxes, greatest_side)
+        elif mirrors == 1:
+            image = self._crop(state.sources, proposals, boxes, max_share)
+        else:
+            image = self._crop_mirrored(state.sources, proposals, boxes, max_share, mirrors)
+        return View(image, boxes, max_share, mirrors)
 
-        image = attention_crop(
-            cut_from,
+    def _crop(self, images: Tensor, proposals: Tensor, boxes: Tensor, max_share: float) -> Tensor:
+        """Boxes [B, 3] of images [B, 3, S, S], enlarged to views [B, 3, V, V]."""
+        return attention_crop(
+            images,
             proposals,
-            cut_boxes,
+            boxes,
             self.input_size,
             surrogate=self.surrogate,
             surrogate_scale=self.surrogate_scale,
             border=self.border,
             mask=self.crop_mask,
-            max_half_side=max_cut_half_side,
+            max_share=max_share,
         )
-        return View(image, boxes, max_half_side)
+
+    def _crop_mirrored(
+        self, sources: Tensor, proposals: Tensor, boxes: Tensor, max_share: float, mirrors: int
+    ) -> Tensor:
+        """Boxes [mirrors * B, 3] of sources [B, 3, S, S] and of their mirror images, enlarged.
+
+        Mirroring small views costs less than mirroring large sources.
+        """
+        boxes_by_image = boxes.reshape(mirrors, -1, 3)
+        proposals_by_image = proposals.reshape(mirrors, -1, 3)
+        views = []
+        for number in range(mirrors):
+            axes = mirror_axes(number)
+            source_boxes = mirror_boxes(boxes_by_image[number], sources.shape[-1], axes)
+            view = self._crop(sources, proposals_by_image[number], source_boxes, max_share)
+            views.append(view.flip(axes))
+        return torch.cat(views)

@@ -16,7 +16,7 @@ from leafzoom.model_file.calibration import ConformalCalibration, Reference
 from leafzoom.model_file.outputs import BACKBONE_HEAD
 from leafzoom.photo import PREPROCESSING
 
-__all__ = ["FORMAT_VERSION", "LICENCE", "METADATA_KEY", "PICTURES_KEY", "Manifest"]
+__all__ = ["FORMAT_VERSION", "LICENCE", "METADATA_KEY", "PICTURES_KEY", "Manifest", "possible_source_sizes"]
 
 FORMAT_VERSION = 1
 METADATA_KEY = "leafzoom"
@@ -34,6 +34,7 @@ _OPTIONAL_ENTRIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 }
 """How entries that older files lack are read."""
 
+_USUAL_SOURCE_SIZES = (256, 1024)  # the least and the greatest side
 _MAX_SIZE_PX = 8192
 _MAX_SCALES = 9
 _MAX_QUOTE = 40  # characters of a wrong value in a message
@@ -43,7 +44,9 @@ _MAX_QUOTE = 40  # characters of a wrong value in a message
 class Manifest:
     """A model file's metadata.
 
-    `source_size`, `input_size`: sides in pixels. `decisions`: {head: Decision}. `head`: the one
+    `source_size`: side in pixels of the sources that it was trained with. `input_size`: of views.
+    `max_source_size`: the greatest side of a source that it was measured with, which larger photos
+    get; in older files the same as `source_size`. `decisions`: {head: Decision}. `head`: the one
     whose answer `predict` gives; by default the last decision's, as in files without this entry,
     and "" without decisions. `recipe`: every value. `data`: what it was trained on (photographs by
     part, digest). `metrics`: {part: {head: {name: value}}}. `early_exit`: from which confidence on
@@ -69,6 +72,7 @@ class Manifest:
     preprocessing: str = PREPROCESSING
     licence: str = LICENCE
     early_exit: float | None = None
+    max_source_size: int = 0
     conformal: ConformalCalibration | None = None
     reference: Reference | None = None
     leafzoom_version: str = ""
@@ -79,6 +83,9 @@ class Manifest:
         if not self.head:
             last_head = next(reversed(self.decisions), "")
             object.__setattr__(self, "head", last_head)
+
+        if not self.max_source_size:
+            object.__setattr__(self, "max_source_size", self.source_size)
 
         self._check_sizes()
         self._check_types()
@@ -146,6 +153,7 @@ class Manifest:
         greatest_values = {
             "source_size": _MAX_SIZE_PX,
             "input_size": _MAX_SIZE_PX,
+            "max_source_size": _MAX_SIZE_PX,
             "scales": _MAX_SCALES,
         }
         for key, greatest in greatest_values.items():
@@ -191,6 +199,22 @@ class Manifest:
         if self.head and self.head not in self.decisions:
             quote = str(self.head)[:_MAX_QUOTE]
             raise ModelError(f"the head of the answer, {quote}, has no decision")
+
+
+def possible_source_sizes(source_size: int, input_size: int) -> range:
+    """The sides of sources that a network takes which was trained with one side.
+
+    Args:
+        source_size: that it was trained with, in pixels.
+        input_size: V, of views.
+
+    >>> sizes = possible_source_sizes(256, 224)
+    >>> sizes[0], sizes[-1]
+    (256, 1024)
+    """
+    least, greatest = _USUAL_SOURCE_SIZES
+    first = min(source_size, max(least, input_size))
+    return range(first, max(source_size, greatest) + 1)
 
 
 def _labels_from_json(content: Mapping[str, Any]) -> LabelSet:

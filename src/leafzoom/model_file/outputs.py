@@ -12,11 +12,15 @@ from collections.abc import Iterable
 __all__ = [
     "BACKBONE_HEAD",
     "BOX_OUTPUT",
+    "EVIDENCE_BIAS_OUTPUT",
+    "FIRST_EVIDENCE_BIAS_OUTPUT",
+    "FIRST_EVIDENCE_OUTPUT",
     "FIRST_OOD_SCORE_OUTPUT",
     "OOD_SCORE_OUTPUT",
     "PROBABILITY_OUTPUT",
     "SOURCE_INPUT",
     "box_outputs",
+    "evidence_outputs",
     "fusion_head",
     "head_names",
     "probability_outputs",
@@ -30,6 +34,12 @@ BOX_OUTPUT = "box_scale{scale}"
 # Models before this name keep the older word for the out-of-distribution score.
 OOD_SCORE_OUTPUT = "strangeness"
 FIRST_OOD_SCORE_OUTPUT = "strangeness_scale1"
+
+# What the logits of the answering fusion, and of scale 1's head, are the sum of. Optional.
+EVIDENCE_OUTPUT = "evidence_scale{scale}"
+EVIDENCE_BIAS_OUTPUT = "evidence_bias"
+FIRST_EVIDENCE_OUTPUT = "evidence_first_look"
+FIRST_EVIDENCE_BIAS_OUTPUT = "evidence_first_look_bias"
 
 BACKBONE_HEAD = "backbone"
 
@@ -71,3 +81,9 @@ def probability_outputs(heads: Iterable[str]) -> list[str]:
 def box_outputs(scales: int) -> list[str]:
     """The names of the outputs with the scales' boxes [N, 4], coarsest first."""
     return [BOX_OUTPUT.format(scale=scale) for scale in range(1, scales + 1)]
+
+
+def evidence_outputs(scales: int) -> list[str]:
+    """The names of the outputs with the scales' evidence [N, L, h, w], and with its bias [N, L]."""
+    names = [EVIDENCE_OUTPUT.format(scale=scale) for scale in range(1, scales + 1)]
+    return [*names, EVIDENCE_BIAS_OUTPUT]

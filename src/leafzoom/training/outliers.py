@@ -28,7 +28,7 @@ from leafzoom.fitting.outlier_detector import (
 )
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import load_outlier_detector
-from leafzoom.model.fusion import tta_images, tta_mean
+from leafzoom.model.mirrors import tta_images, tta_mean
 from leafzoom.model.ood_detector import OutlierDetector, outlier_features
 from leafzoom.model.pretrained import has_features_of
 from leafzoom.photo import read_source
