@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "leafzoom"
 # Each package imports from its left alone; those of one row do not import each other in a circle.
 ORDER = [
     ["errors"],
-    ["file_kinds", "fonts", "photo_file", "photo_archive"],
+    ["file_kinds", "fonts", "photo_file", "photo_archive", "source_size"],
     ["storage", "labels", "photo", "metrics", "drawing", "recipe", "streams"],
     ["own_pictures", "passed_over", "photo_files"],
     ["model_file"],
@@ -55,6 +55,7 @@ LIGHT = [
     "photo_files",
     "own_pictures",
     "passed_over",
+    "source_size",
     "metrics",
     "drawing",
     "cli",

@@ -18,10 +18,12 @@ __all__ = [
     "BOX_COLOURS",
     "PICTURE_MARK",
     "captioned_sheet",
+    "crop_box",
     "draw_box",
     "resize_to_height",
     "save_jpeg",
     "save_png",
+    "stacked",
     "zoom_tiles",
 ]
 
@@ -67,7 +69,7 @@ def zoom_tiles(
         box_on_tile = (x0 * x_factor, y0 * y_factor, x1 * x_factor, y1 * y_factor)
         draw_box(whole, box_on_tile, colour, line_px)
 
-        zoom = resize_to_height(_crop(image, box), height)
+        zoom = crop_box(image, box, height)
         frame = (0, 0, zoom.width - 1, zoom.height - 1)
         draw_box(zoom, frame, colour, line_px * 3 // 2)
         tiles.append(zoom)
@@ -107,6 +109,17 @@ def captioned_sheet(
     return sheet
 
 
+def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other on white."""
+    width = max(sheet.width for sheet in sheets)
+    picture = Image.new("RGB", (width, sum(sheet.height for sheet in sheets)), "white")
+    y = 0
+    for sheet in sheets:
+        picture.paste(sheet, (0, y))
+        y += sheet.height
+    return picture
+
+
 def save_png(picture: Image.Image, path: Path) -> None:
     """Write a picture as a PNG that says what has drawn it."""
     mark = PngInfo()
@@ -132,7 +145,8 @@ def draw_box(image: Image.Image, box: Box, colour: str, line_px: int) -> None:
     ImageDraw.Draw(image).rectangle((x0, y0, x1, y1), outline=colour, width=line_px)
 
 
-def _crop(image: Image.Image, box: Box) -> Image.Image:
-    """The part of the image inside a box, rounded to whole pixels, at least one pixel wide."""
+def crop_box(image: Image.Image, box: Box, height: int) -> Image.Image:
+    """The part of the image inside a box, rounded to whole pixels, at a height in pixels."""
     x0, y0, x1, y1 = (round(edge) for edge in box)
-    return image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
+    part = image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
+    return resize_to_height(part, height)

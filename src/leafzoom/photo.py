@@ -26,6 +26,7 @@ from leafzoom.errors import PhotoError
 from leafzoom.file_kinds import HEIC_BRANDS, READ_KINDS, describe_file, isobmff_brands
 from leafzoom.photo_archive import ArchivedPhoto
 from leafzoom.photo_file import check_size, read_photo_file
+from leafzoom.source_size import SourceSize
 
 __all__ = [
     "FORMATS",
@@ -49,6 +50,8 @@ SUFFIXES = (
     *(".png", ".webp", ".heic", ".heif", ".hif"),
 )
 MAX_PIXELS = 120_000_000
+
+_MAX_DOUBLED_SIZE = 256  # JPEGs for small sources are decoded at twice their side
 
 # Imported so that Image.open need not load the plugins of all formats; JPEG's also opens MPO.
 _PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
@@ -115,12 +118,16 @@ class _PixelLimits:
 
 
 def read_source(
-    photo: Photo, size: int, *, jpeg_pixels: int = MAX_PIXELS, other_pixels: int = MAX_PIXELS
+    photo: Photo,
+    size: int | SourceSize,
+    *,
+    jpeg_pixels: int = MAX_PIXELS,
+    other_pixels: int = MAX_PIXELS,
 ) -> Source:
-    """Decode a photo, turn it upright and squash it to `size` x `size` (Pillow's bilinear).
+    """Decode a photo, turn it upright and squash it to a square (Pillow's bilinear).
 
     The resize is antialiased. A JPEG much larger than the source is decoded at a reduced scale,
-    never below twice the source's side.
+    never below twice the source's side or 512 pixels, and never below the source's side.
 
     Args:
         photo: a file, its content, a Pillow image or an array.
@@ -132,10 +139,12 @@ def read_source(
         PhotoError: the photo is no readable JPEG, PNG, WebP, MPO or (with the extra `heic`) HEIC,
             has too many bytes or pixels, or is cut off.
     """
+    sizes = SourceSize(size, size) if isinstance(size, int) else size
     limits = _PixelLimits(jpeg=jpeg_pixels, other=other_pixels)
-    upright, photo_size = _open_upright(photo, draft_side=2 * size, limits=limits)
+    upright, photo_size = _open_upright(photo, sizes=sizes, limits=limits)
 
-    squashed = upright.resize((size, size), Image.Resampling.BILINEAR)
+    side = sizes.of(photo_size)
+    squashed = upright.resize((side, side), Image.Resampling.BILINEAR)
     return Source(np.asarray(squashed, np.uint8), photo_size)
 
 
@@ -145,23 +154,23 @@ def read_photo(photo: Photo) -> Image.Image:
     Raises:
         PhotoError: as `read_source`.
     """
-    upright, _ = _open_upright(photo, draft_side=None, limits=_PixelLimits())
+    upright, _ = _open_upright(photo, sizes=None, limits=_PixelLimits())
     return upright
 
 
 def _open_upright(
-    photo: Photo, *, draft_side: int | None, limits: _PixelLimits
+    photo: Photo, *, sizes: SourceSize | None, limits: _PixelLimits
 ) -> tuple[Image.Image, tuple[int, int]]:
     """The upright RGB image of any kind of photo, and the full upright size (width, height).
 
     Args:
         photo: see `Photo`.
-        draft_side: a JPEG may be decoded at a reduced scale with no side below this; None: at full
+        sizes: of the source, for which a JPEG may be decoded at a reduced scale; None: at full
             resolution.
         limits: the most pixels of a file.
     """
     if isinstance(photo, Path | ArchivedPhoto | bytes):
-        return _decode_file(photo, draft_side=draft_side, limits=limits)
+        return _decode_file(photo, sizes=sizes, limits=limits)
 
     upright = _upright_from_memory(photo)
     return upright, upright.size
@@ -205,13 +214,13 @@ def _image_from_array(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def _decode_file(
-    photo: Path | ArchivedPhoto | bytes, *, draft_side: int | None, limits: _PixelLimits
+    photo: Path | ArchivedPhoto | bytes, *, sizes: SourceSize | None, limits: _PixelLimits
 ) -> tuple[Image.Image, tuple[int, int]]:
     """`_open_upright` for a file or its content; whatever fails becomes a PhotoError."""
     name = "the photo" if isinstance(photo, bytes) else str(photo)
     content = _content_of(photo, name)
     try:
-        return _decode_content(content, name, draft_side, limits)
+        return _decode_content(content, name, sizes, limits)
     except (PhotoError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -241,11 +250,11 @@ def _content_of(photo: Path | ArchivedPhoto | bytes, name: str) -> bytes:
 
 
 def _decode_content(
-    content: bytes, name: str, draft_side: int | None, limits: _PixelLimits
+    content: bytes, name: str, sizes: SourceSize | None, limits: _PixelLimits
 ) -> tuple[Image.Image, tuple[int, int]]:
     """The upright RGB image of a file; a PNG's oversized text and profile are left out."""
     try:
-        return _decode_once(content, name, draft_side, limits)
+        return _decode_once(content, name, sizes, limits)
     except ValueError as error:
         if _PNG_LIMIT not in str(error) or not content.startswith(_PNG_START):
             raise
@@ -253,23 +262,23 @@ def _decode_content(
     # Text is no part of the picture. Its profile is, so that is tried first.
     without_text = _without_png_chunks(content, _PNG_TEXT)
     try:
-        return _decode_once(without_text, name, draft_side, limits)
+        return _decode_once(without_text, name, sizes, limits)
     except ValueError as error:
         if _PNG_LIMIT not in str(error):
             raise
     without_profile = _without_png_chunks(without_text, _PNG_PROFILE)
-    return _decode_once(without_profile, name, draft_side, limits)
+    return _decode_once(without_profile, name, sizes, limits)
 
 
 def _decode_once(
-    content: bytes, name: str, draft_side: int | None, limits: _PixelLimits
+    content: bytes, name: str, sizes: SourceSize | None, limits: _PixelLimits
 ) -> tuple[Image.Image, tuple[int, int]]:
     with warnings.catch_warnings():
         # Pillow warns of large images; `_check_image` raises instead.
         warnings.simplefilter("ignore")
         with _open_image(content, name) as image:
             _check_image(image, content, name, limits)
-            return _decode_image(image, draft_side)
+            return _decode_image(image, sizes)
 
 
 def _without_png_chunks(content: bytes, kinds: tuple[bytes, ...]) -> bytes:
@@ -347,12 +356,14 @@ def _has_too_many_scans(content: bytes) -> bool:
 
 
 def _decode_image(
-    image: Image.Image, draft_side: int | None
+    image: Image.Image, sizes: SourceSize | None
 ) -> tuple[Image.Image, tuple[int, int]]:
     """The upright RGB image, and the upright size at full resolution (width, height)."""
     width, height = image.size
     # JPEG's decoder scales down by 2, 4 or 8 on its way, as far as no side falls below these.
-    if draft_side is not None:
+    if sizes is not None:
+        side = sizes.of((width, height))
+        draft_side = max(side, 2 * min(side, _MAX_DOUBLED_SIZE))
         image.draft("RGB", (min(draft_side, width), min(draft_side, height)))
     image.load()
 

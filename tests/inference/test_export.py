@@ -10,6 +10,7 @@ import pytest
 
 from conftest import HEADS
 from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.synthetic import render_leaves
 from leafzoom.errors import ModelError
 from leafzoom.inference import export as export_module
 from leafzoom.inference.export import Parity, export_onnx, parity
@@ -29,11 +30,16 @@ def test_the_graph_is_the_contract(trained: Path) -> None:
     assert source.name == "source"
     tensor_type = source.type.tensor_type
     assert tensor_type.elem_type == onnx.TensorProto.UINT8
-    assert [dimension.dim_value for dimension in tensor_type.shape.dim][1:] == [96, 96, 3]
+    batch, height, width, channels = tensor_type.shape.dim
+    assert batch.dim_param
+    assert height.dim_param == width.dim_param != batch.dim_param
+    assert channels.dim_value == 3
 
     output_names = [output.name for output in model.graph.output]
     assert output_names == [
         *(f"probabilities_{head}" for head in HEADS[1:]), "box_scale1", "box_scale2", "box_scale3",
+        "evidence_scale1", "evidence_scale2", "evidence_scale3", "evidence_bias",
+        "evidence_first_look", "evidence_first_look_bias",
     ]  # fmt: skip
 
 
@@ -58,13 +64,57 @@ def test_the_export_computes_what_the_checkpoint_computes(
     assert result.box_px < 0.01
 
 
+@pytest.mark.parametrize("side", [96, 130, 257])
+def test_the_export_takes_larger_sources(trained: Path, side: int) -> None:
+    network = TorchNetwork(load_checkpoint(trained / "model.safetensors"))
+    exported = OnnxNetwork(trained / "model.onnx")
+    assert (exported.source_sizes[0], exported.source_sizes[-1]) == (96, 1024)
+    assert network.source_sizes == exported.source_sizes
+
+    leaves = render_leaves(3, size=side, seed=4)
+    result = parity(network, exported, np.stack([leaf.pixels for leaf in leaves]))
+    assert result.probability < 1e-4
+    assert result.box_px < 0.05
+
+
+@pytest.mark.parametrize("side", [64, 1025])
+def test_sources_of_other_sides_are_refused(trained: Path, side: int) -> None:
+    with pytest.raises(ModelError, match="S = 96 to 1024"):
+        OnnxNetwork(trained / "model.onnx")(np.zeros((1, side, side, 3), np.uint8))
+
+
+@pytest.mark.parametrize("side", [96, 200])
+def test_evidence_and_bias_sum_to_the_logits(early_exit_run: Path, side: int) -> None:
+    exported = OnnxNetwork(early_exit_run / "model.onnx")
+    checkpoint = TorchNetwork(load_checkpoint(early_exit_run / "model.safetensors"))
+    leaves = render_leaves(5, size=side, seed=4)
+    sources = np.stack([leaf.pixels for leaf in leaves])
+
+    for network in (exported, checkpoint):
+        every_look = network(sources, evidence=True)
+        assert_sums_to_logits(every_look, "fusion123")
+        first_look = network.first_look(sources, evidence=True)
+        assert first_look is not None
+        assert_sums_to_logits(first_look, "scale1")
+    assert network(sources).evidence is None
+
+
+def assert_sums_to_logits(arrays: NetworkArrays, head: str) -> None:
+    """Check that the evidence sums to the logits of a head."""
+    evidence = arrays.evidence
+    assert evidence is not None
+    total = evidence.bias + sum(maps.sum(axis=(2, 3)) for maps in evidence.maps)
+    probabilities = arrays.probabilities[head].astype(np.float64)
+    np.testing.assert_allclose(total, np.log(probabilities / (1 - probabilities)), atol=1e-4)
+
+
 def test_a_model_that_differs_is_not_written(
     trained: Path, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     correct = OnnxNetwork.__call__
 
-    def wrong(self: OnnxNetwork, sources: np.ndarray) -> NetworkArrays:
-        arrays = correct(self, sources)
+    def wrong(self: OnnxNetwork, sources: np.ndarray, *, evidence: bool = False) -> NetworkArrays:
+        arrays = correct(self, sources, evidence=evidence)
         arrays.probabilities["scale2"][0, 0] += 0.01
         return arrays
 
@@ -98,17 +148,19 @@ class ShiftedNetwork:
         self.manifest = MANIFEST
         if early_exit:
             self.manifest = Manifest(**{**vars(MANIFEST), "early_exit": 0.5})
+        self.source_sizes = range(8, 9)
+        self.has_evidence = False
         self.shift = shift
         self.heads = heads
 
-    def __call__(self, sources: np.ndarray) -> NetworkArrays:
+    def __call__(self, sources: np.ndarray, *, evidence: bool = False) -> NetworkArrays:
         values = sources[:, 0, 0, 0].astype(np.float32)
         shifted = values * (1 + self.shift)
         probabilities = {head: np.stack([values, shifted], axis=1) for head in self.heads}
         boxes = np.stack([values, values, values, shifted * 2], axis=1)
         return NetworkArrays(probabilities, (boxes,), shifted * 3)
 
-    def first_look(self, sources: np.ndarray) -> NetworkArrays | None:
+    def first_look(self, sources: np.ndarray, *, evidence: bool = False) -> NetworkArrays | None:
         if self.manifest.early_exit is None:
             return None
         values = sources[:, 0, 0, 0].astype(np.float32) * (1 + 5 * self.shift)

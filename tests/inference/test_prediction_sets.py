@@ -48,15 +48,17 @@ class _Changed:
     ) -> None:
         self.network = network
         self.manifest = manifest
+        self.source_sizes = network.source_sizes
+        self.has_evidence = network.has_evidence
         self.ood_score = ood_score
 
-    def __call__(self, sources: np.ndarray) -> NetworkArrays:
+    def __call__(self, sources: np.ndarray, *, evidence: bool = False) -> NetworkArrays:
         arrays = self.network(sources)
         if self.ood_score is None:
             return arrays
         return replace(arrays, ood_score=np.full(len(sources), self.ood_score, np.float32))
 
-    def first_look(self, sources: np.ndarray) -> None:
+    def first_look(self, sources: np.ndarray, *, evidence: bool = False) -> None:
         return None
 
 

@@ -43,9 +43,11 @@ class RecordingNetwork:
     def __init__(self, network: OnnxNetwork) -> None:
         self.network = network
         self.manifest = network.manifest
+        self.source_sizes = network.source_sizes
+        self.has_evidence = network.has_evidence
         self.sources: list[np.ndarray] = []
 
-    def __call__(self, sources: np.ndarray) -> NetworkArrays:
+    def __call__(self, sources: np.ndarray, *, evidence: bool = False) -> NetworkArrays:
         self.sources += list(sources.copy())
         return self.network(sources)
 

@@ -26,10 +26,12 @@ class CountingNetwork:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.manifest = network.manifest
+        self.source_sizes = network.source_sizes
+        self.has_evidence = network.has_evidence
         self.photos = 0
         self.interrupt_after: int | None = None
 
-    def __call__(self, sources: np.ndarray) -> NetworkArrays:
+    def __call__(self, sources: np.ndarray, *, evidence: bool = False) -> NetworkArrays:
         if self.interrupt_after is not None and self.photos >= self.interrupt_after:
             raise KeyboardInterrupt
         self.photos += len(sources)

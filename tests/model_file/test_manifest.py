@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import onnx
 import pytest
 
 from leafzoom.errors import ModelError
+from leafzoom.inference.loading import open_network
 from leafzoom.labels import Decision, LabelSet
 from leafzoom.model_file.manifest import Manifest
 from model_file.tampering import Content, refusal, with_graph, with_manifest
@@ -25,6 +27,9 @@ MANIFEST = Manifest(
     decisions={"scale1": DECISION, "scale2": DECISION, "fusion12": DECISION},
     recipe={"seed": 0},
 )
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "model-format-1.onnx"
 
 
 def test_a_manifest_survives_its_json() -> None:
@@ -85,7 +90,7 @@ def test_the_backbone_is_no_head_of_the_network() -> None:
         (lambda c: c.update(head="scale1"), "no decision for every scale and their fusion"),
         (lambda c: c.update(head=["fusion123"]), "metadata"),
         (lambda c: c.update(source_size=10**9), "source_size"),
-        (lambda c: c.update(source_size=128), "does not read sources"),
+        (lambda c: c.update(max_source_size="large"), "max_source_size"),
         (lambda c: c.update(scales=10**12), "scales"),
         (lambda c: c.update(scales=2), "no decision for every scale and their fusion"),
         (lambda c: c.update(recipe="default"), "metadata"),
@@ -103,3 +108,13 @@ def test_metadata_nested_too_deep_is_refused(trained: Path, tmp_path: Path) -> N
         model.metadata_props[0].value = "[" * 200_000 + "]" * 200_000
 
     assert "metadata" in refusal(with_graph(trained, tmp_path / "m.onnx", change))
+
+
+def test_a_graph_of_one_side_has_to_be_of_the_metadatas_side(tmp_path: Path) -> None:
+    shutil.copy(GOLDEN, tmp_path / "model.onnx")
+    network = open_network(str(tmp_path / "model.onnx"))
+    assert list(network.source_sizes) == [network.manifest.source_size]
+    assert network.manifest.max_source_size == network.manifest.source_size
+
+    changed = with_manifest(tmp_path, tmp_path / "m.onnx", lambda c: c.update(source_size=128))
+    assert "does not read sources" in refusal(changed)

@@ -22,6 +22,7 @@ __all__ = [
     "NAME_OR_FILE",
     "PATH",
     "PHOTO_PATH",
+    "SOURCE_SIZE",
     "data_folder",
     "data_options",
     "echo_to_stderr",
@@ -75,6 +76,27 @@ class _PhotoPathType(click.Path):
             self.fail("the path is empty: is a variable unset?", param, ctx)
         return text
 
+
+class _SourceSizeType(click.types.StringParamType):
+    """A side in pixels, or `auto`: None."""
+
+    name = "size"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """How the help shows it."""
+        return "[auto|N]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The side; None for `auto`."""
+        if isinstance(value, int) or value == "auto":
+            return None if value == "auto" else value
+        if not str(value).isdecimal():
+            self.fail(f"auto or a number of pixels, not {value!r}", param, ctx)
+        return int(value)
+
+
+SOURCE_SIZE = _SourceSizeType()
+"""How large the square is that the network gets of a photo."""
 
 PATH = _PathType(path_type=Path)
 """A path on the command line."""

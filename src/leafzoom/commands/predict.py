@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from leafzoom.commands.options import PATH, PHOTO_PATH, model_option
+from leafzoom.commands.options import PATH, PHOTO_PATH, SOURCE_SIZE, model_option
 from leafzoom.errors import UsageError
 from leafzoom.fonts import missing_characters
 from leafzoom.inference.formats import write_records
 from leafzoom.inference.loading import open_network
+from leafzoom.inference.network import check_evidence
 from leafzoom.inference.photo_list import read_photo_list
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.prediction_sets import coverage_note
@@ -68,6 +69,18 @@ __all__ = ["predict"]
     help="Name all answers that are possible: the true one is among them for this share of leaves.",
 )
 @click.option(
+    "--maps",
+    is_flag=True,
+    help="Show what speaks for each likely label, and where, in pictures and JSON.",
+)
+@click.option(
+    "--source-size",
+    type=SOURCE_SIZE,
+    default="auto",
+    show_default=True,
+    help="Side in pixels of what the network gets of a photo; auto: as its pixels carry.",
+)
+@click.option(
     "--out",
     type=PATH,
     help="Folder for pictures, a page, predictions.csv and .jsonl; resumable.",
@@ -80,6 +93,8 @@ def predict(
     threshold_options: tuple[str, ...],
     early_exit: bool,
     coverage: float | None,
+    maps: bool,
+    source_size: int | None,
     out: Path | None,
 ) -> None:
     """Diagnose photos, or all photos in folders.
@@ -91,7 +106,7 @@ def predict(
     Examples:
       leafzoom predict leaf.jpg --out diagnosis
       leafzoom predict orchard/ --model model.onnx --format csv > diagnoses.csv
-      leafzoom predict season.zip --coverage 0.95
+      leafzoom predict season.zip --coverage 0.95 --maps --out season
       find orchard -newer last-time -name "*.jpg" | leafzoom predict --from-file -
     """
     # A folder that cannot be written to is an error before the model is read.
@@ -107,7 +122,14 @@ def predict(
     network = open_network(model)
     labels = network.manifest.labels.names
     thresholds = _parse_thresholds(threshold_options, labels)
-    predictor = Predictor(network, thresholds=thresholds, early_exit=early_exit)
+    predictor = Predictor(
+        network,
+        thresholds=thresholds,
+        early_exit=early_exit,
+        source_size=source_size,
+    )
+    if maps:
+        check_evidence(network)
     if coverage is not None:
         _note_coverage(network.manifest, coverage)
     if out:
@@ -130,15 +152,23 @@ def predict(
         disable=None if show_bar else True,
     ) as bar:
         if out is None:
-            bar.iterable = predictor.predict_many(search, coverage=coverage)
+            bar.iterable = predictor.predict_many(search, coverage=coverage, maps=maps)
             write(failures.count_in(bar))
         else:
             journal = diagnose_into(
                 out,
                 search,
                 predictor,
-                model=_predictor_digest(model, threshold_options, early_exit, coverage),
+                model=_predictor_digest(
+                    model,
+                    *threshold_options,
+                    *(["early exit"] if early_exit else []),
+                    *([] if coverage is None else [f"coverage {coverage!r}"]),
+                    *(["maps"] if maps else []),
+                    f"source {predictor.source_sizes.least}-{predictor.source_sizes.greatest}",
+                ),
                 coverage=coverage,
+                maps=maps,
                 progress=bar.update,
             )
             bar.close()
@@ -211,13 +241,9 @@ def _note_coverage(manifest: Manifest, coverage: float) -> None:
         click.echo(f"leafzoom: {note}", err=True)
 
 
-def _predictor_digest(
-    model: str, threshold_options: Sequence[str], early_exit: bool, coverage: float | None
-) -> str:
+def _predictor_digest(model: str, *options: str) -> str:
     """What results depend on besides the photo: a journal reuses those of the same digest."""
-    exits = ["early exit"] if early_exit else []
-    coverages = [] if coverage is None else [f"coverage {coverage!r}"]
-    return " ".join([sha256_of(model_path(model)), *threshold_options, *exits, *coverages])
+    return " ".join([sha256_of(model_path(model)), *options])
 
 
 def _parse_thresholds(options: Sequence[str], labels: Sequence[str]) -> dict[str, float]:

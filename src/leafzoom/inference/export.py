@@ -1,11 +1,15 @@
 """The deployable model: one `.onnx` file that does normalisation, all scales, crops and fusion.
 
-Input `source` uint8 [N, S, S, 3], any S of `possible_source_sizes`; outputs `probabilities_HEAD`
-[N, L]; `box_scaleK` [N, 4], x0, y0, x1, y1 in source pixels; where the network has the detectors, the
-out-of-distribution scores `strangeness` [N] and `strangeness_scale1` [N]; and, where its heads are
-linear in the mean of the last map, evidence: `evidence_scaleK` [N, L, h, w] and `evidence_bias` [N, L]
-sum to the logit of the last fusion, `evidence_first_look` [N, L, h, w] and
-`evidence_first_look_bias` [N, L] to scale 1's. See `model_file.onnx_writer` for the rest of the file.
+Input `source` uint8 [N, S, S, 3], any S of `possible_source_sizes`. Outputs:
+
+- `probabilities_HEAD` [N, L]
+- `box_scaleK` [N, 4]: x0, y0, x1, y1 in source pixels
+- `strangeness` and `strangeness_scale1` [N]: out-of-distribution scores, where there are detectors
+- `evidence_scaleK` [N, L, h, w] and `evidence_bias` [N, L]: they sum to the last fusion's logits
+- `evidence_first_look` [N, L, h, w] and `evidence_first_look_bias` [N, L]: they sum to scale 1's
+
+Evidence is there where the heads are linear in the mean of the last map. See
+`model_file.onnx_writer` for the rest of the file.
 
 The exporter compares the file with the checkpoint and refuses one that differs. Two float32
 programs differ by rounding, and a zoom enlarges that: in a network whose probabilities change
@@ -35,8 +39,8 @@ from leafzoom.errors import ModelError
 from leafzoom.inference.network import Network, NetworkArrays, OnnxNetwork
 from leafzoom.inference.torch_network import DeployedNetwork, TorchNetwork
 from leafzoom.model_file.checkpoint import Checkpoint
-from leafzoom.model_file.onnx_writer import finish_model, save_model
 from leafzoom.model_file.manifest import possible_source_sizes
+from leafzoom.model_file.onnx_writer import finish_model, save_model
 from leafzoom.model_file.outputs import SOURCE_INPUT
 from leafzoom.storage import replacing
 

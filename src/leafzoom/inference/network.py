@@ -234,7 +234,9 @@ class OnnxNetwork:
             *maps, bias = (results[name] for name in self._evidence_outputs)
             evidence_arrays = EvidenceArrays(tuple(maps), bias)
         return NetworkArrays(
-            probabilities={head: results[PROBABILITY_OUTPUT.format(head=head)] for head in self._heads},
+            probabilities={
+                head: results[PROBABILITY_OUTPUT.format(head=head)] for head in self._heads
+            },
             boxes=tuple(results[name] for name in box_outputs(self.manifest.scales)),
             ood_score=results.get(OOD_SCORE_OUTPUT),
             evidence=evidence_arrays,
@@ -286,7 +288,7 @@ class OnnxNetwork:
             return
 
         sizes = self.source_sizes
-        sides = f"{sizes[0]}" if len(sizes) == 1 else f"S, S from {sizes[0]} to {sizes[-1]}"
+        sides = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
         raise ModelError(
             f"sources have to be uint8 [N, S, S, 3] with S = {sides}, not {sources.dtype} {shape}"
         )

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from leafzoom.drawing import captioned_sheet, save_jpeg, save_png, zoom_tiles
+from leafzoom.drawing import captioned_sheet, crop_box, save_jpeg, save_png, stacked, zoom_tiles
 from leafzoom.errors import PhotoError, UsageError
+from leafzoom.inference.evidence import Evidence
 from leafzoom.inference.prediction_sets import PossibleAnswers
 from leafzoom.inference.verdict import Verdict
 from leafzoom.photo import Photo, read_photo
@@ -97,6 +98,7 @@ class Prediction:
         possible: the combinations of labels among which the true one is with the coverage that was
             asked for, the likeliest first; with `likely` always among them, and none if the picture
             is no leaf. None without a coverage.
+        evidence: what speaks for each label, and where; None unless maps were asked for.
         original: the photo that `plot` draws; left out of files and comparisons.
     """
 
@@ -110,6 +112,7 @@ class Prediction:
     ood_score: float | None
     model: str
     possible: PossibleAnswers | None = None
+    evidence: Evidence | None = field(default=None, compare=False)
     original: Photo | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -130,7 +133,8 @@ class Prediction:
     def plot(self) -> Image.Image:
         """A picture, RGB: the photo with the boxes of the zooms, then each zoom.
 
-        The summary stands above, each scale's most probable labels below.
+        The summary stands above, each scale's most probable labels below. With evidence, there is
+        another row of the same views for each likely label: what speaks for it.
 
         Raises:
             PhotoError: the prediction has no photo, or the photo's file cannot be read any more.
@@ -145,7 +149,26 @@ class Prediction:
         boxes = [scale.box for scale in self.scales[1:]]
         tiles = zoom_tiles(image, boxes, height=_TILE_HEIGHT_PX, line_px=_LINE_PX)
         captions = [scale.caption() for scale in self.scales]
-        return captioned_sheet(self.summary, tiles, captions)
+        sheet = captioned_sheet(self.summary, tiles, captions)
+        if self.evidence is None:
+            return sheet
+
+        views = [crop_box(image, scale.box, _TILE_HEIGHT_PX) for scale in self.scales]
+        return stacked([sheet, *(self._evidence_row(label, views) for label in self.likely)])
+
+    def _evidence_row(self, label: str, views: Sequence[Image.Image]) -> Image.Image:
+        """A row of the views, with what speaks for a label tinted."""
+        evidence = self.evidence
+        assert evidence is not None
+        tiles = []
+        captions = []
+        for scale, view in zip(self.scales, views, strict=True):
+            tiles.append(evidence.overlay(view, label, scale.scale))
+            share = evidence.share(label, scale.scale)
+            words = f"adds {share:.1f} to" if share >= 0 else f"takes {-share:.1f} from"
+            captions.append([f"{words} its score (log-odds)"])
+        title = f"What speaks for {words_of([label])}: the brightest places most"
+        return captioned_sheet(title, tiles, captions)
 
     def save(self, path: str | Path) -> None:
         """Write what `plot` shows, as a JPEG where the path ends in .jpg or .jpeg, else as a PNG.
@@ -165,7 +188,7 @@ class Prediction:
             write(picture, temporary)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `predict --format json`; `possible` is left out without a coverage."""
+        """The object of `predict --format json`; with `possible` and `evidence` if asked."""
         content: dict[str, Any] = {
             "photo": self.photo,
             "labels": list(self.labels),
@@ -179,6 +202,8 @@ class Prediction:
         }
         if self.possible is not None:
             content["possible"] = [list(labels) for labels in self.possible]
+        if self.evidence is not None:
+            content["evidence"] = self.evidence.to_dict()
         return content
 
     @classmethod
@@ -191,6 +216,7 @@ class Prediction:
         possible = content.get("possible")
         if possible is not None:
             possible = tuple(tuple(labels) for labels in possible)
+        evidence = content.get("evidence")
 
         return cls(
             photo=content["photo"],
@@ -203,6 +229,7 @@ class Prediction:
             ood_score=content["strangeness"],
             model=content["model"],
             possible=possible,
+            evidence=None if evidence is None else Evidence.from_dict(evidence),
         )
 
 

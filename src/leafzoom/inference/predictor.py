@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.errors import PhotoError, UsageError
-from leafzoom.inference.network import Network, NetworkArrays
+from leafzoom.inference.evidence import Evidence
+from leafzoom.inference.network import Network, NetworkArrays, check_evidence
 from leafzoom.inference.photo_like import PhotoLike, is_single_photo, name_of, plain_photo
 from leafzoom.inference.prediction import FailedPhoto, Prediction, ScalePrediction, photo_box
 from leafzoom.inference.prediction_sets import (
@@ -23,6 +24,7 @@ from leafzoom.inference.prediction_sets import (
     check_fitted_decision,
     possible_answers,
 )
+from leafzoom.inference.source_sizes import source_sizes_of
 from leafzoom.inference.verdict import SelectivePrediction, selective_predictions
 from leafzoom.labels import Decision
 from leafzoom.model_file.manifest import Manifest
@@ -30,6 +32,7 @@ from leafzoom.model_file.outputs import scale_head
 from leafzoom.photo import Photo, Source, read_source
 from leafzoom.photo_archive import is_archive
 from leafzoom.photo_files import find_photos, is_folder
+from leafzoom.source_size import SourceSize
 
 __all__ = ["DecodedPhoto", "PhotoLike", "Predictor"]
 
@@ -46,12 +49,14 @@ class DecodedPhoto:
         source: its pixels as the network reads them.
         original: what `Prediction.plot` draws; without it the prediction cannot be drawn.
         coverage: of `Prediction.possible`; without it the prediction has none.
+        maps: whether the prediction has evidence.
     """
 
     name: str
     source: Source
     original: Photo | None = None
     coverage: float | None = None
+    maps: bool = False
 
 
 class Predictor:
@@ -68,10 +73,12 @@ class Predictor:
             occur.
         early_exit: zoom only into photos on which scale 1 is not confident enough (the model has
             the threshold); the others' predictions have scale 1 alone.
+        source_size: side in pixels of the square that is cut from each photo for the network; by
+            default as large as the photo's pixels carry, up to what the model was measured with.
 
     Raises:
         UsageError: a threshold of a label that the model does not know, or outside 0..1; an early
-            exit from a model that has no threshold for it.
+            exit from a model that has no threshold for it; a source size that it does not take.
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class Predictor:
         workers: int | None = None,
         thresholds: Mapping[str, float] | None = None,
         early_exit: bool = False,
+        source_size: int | None = None,
     ) -> None:
         if early_exit and network.manifest.early_exit is None:
             raise UsageError(
@@ -91,16 +99,21 @@ class Predictor:
 
         self.network = network
         self.early_exit = early_exit
+        self.source_sizes = source_sizes_of(network, source_size)
         self.has_own_thresholds = bool(thresholds)
         self.decisions = _with_thresholds(network.manifest, thresholds or {})
         self.batch_size = batch_size
         self.workers = workers or min(_MAX_DEFAULT_WORKERS, os.cpu_count() or 1)
 
-    def __call__(self, photo: PhotoLike, *, coverage: float | None = None) -> Prediction:
+    def __call__(
+        self, photo: PhotoLike, *, coverage: float | None = None, maps: bool = False
+    ) -> Prediction:
         """The same as `predict`."""
-        return self.predict(photo, coverage=coverage)
+        return self.predict(photo, coverage=coverage, maps=maps)
 
-    def predict(self, photo: PhotoLike, *, coverage: float | None = None) -> Prediction:
+    def predict(
+        self, photo: PhotoLike, *, coverage: float | None = None, maps: bool = False
+    ) -> Prediction:
         """The diagnosis of one photo.
 
         Args:
@@ -108,21 +121,23 @@ class Predictor:
                 `PhotoLike`).
             coverage: between 0.5 and 0.999: with `possible`, the answers among which the true one
                 is for at least this share of photos like those of the training.
+            maps: whether to add what speaks for each label, and where (`Prediction.evidence`).
 
         Raises:
             PhotoError: the photo cannot be read.
             UsageError: a folder or an iterable, which `predict_many` takes; a coverage out of
                 range, or together with thresholds or an early exit.
-            ModelError: a coverage of a model without a calibration for it.
+            ModelError: a coverage of a model without a calibration for it; maps of a model that has
+                none.
         """
-        self._check_coverage(coverage)
+        self._check_options(coverage, maps)
         _require_one_photo(photo)
 
         # The photo itself is kept as well, so that the prediction can draw it later.
         name = name_of(photo, number=1)
         original = plain_photo(photo)
-        source = read_source(original, self.network.manifest.source_size)
-        (prediction,) = self.predict_decoded([DecodedPhoto(name, source, original, coverage)])
+        source = read_source(original, self.source_sizes)
+        (prediction,) = self.predict_decoded([DecodedPhoto(name, source, original, coverage, maps)])
         return prediction
 
     def predict_many(
@@ -130,6 +145,7 @@ class Predictor:
         photos: str | os.PathLike[str] | Iterable[PhotoLike],
         *,
         coverage: float | None = None,
+        maps: bool = False,
     ) -> Iterator[Prediction | FailedPhoto]:
         """The diagnoses of many photos, in their order, as they are ready.
 
@@ -138,39 +154,57 @@ class Predictor:
 
         Args:
             photos: a folder, a ZIP archive, or an iterable of what `predict` takes.
-            coverage: see `predict`.
+            coverage, maps: see `predict`.
 
         Raises:
             DataError: a folder without a photo.
             UsageError: one photo, which `predict` takes; a coverage as in `predict`.
-            ModelError: a coverage of a model without a calibration for it.
+            ModelError: as `predict`.
         """
-        self._check_coverage(coverage)
+        self._check_options(coverage, maps)
         if isinstance(photos, str | os.PathLike):
-            return self._predict_stream(_photos_of_folder(Path(photos)), coverage)
+            return self._predict_stream(_photos_of_folder(Path(photos)), coverage, maps)
         if is_single_photo(photos):
             raise UsageError(
                 "predict_many takes a folder or an iterable of photos, not one photo "
                 f"({type(photos).__name__}): call predict"
             )
-        return self._predict_stream(photos, coverage)
+        return self._predict_stream(photos, coverage, maps)
 
     def predict_decoded(self, photos: Sequence[DecodedPhoto]) -> list[Prediction]:
-        """The diagnoses of decoded photos, in one pass of the network, or two with `early_exit`."""
-        if not photos:
-            return []
+        """The diagnoses of decoded photos.
 
+        Photos with sources of one size share a pass of the network, or two with `early_exit`.
+        """
+        rows_by_size: dict[int, list[int]] = {}
+        for row, photo in enumerate(photos):
+            rows_by_size.setdefault(len(photo.source.pixels), []).append(row)
+
+        predictions: dict[int, Prediction] = {}
+        for rows in rows_by_size.values():
+            same_size = [photos[row] for row in rows]
+            predictions |= zip(rows, self._predict_same_size(same_size), strict=True)
+        return [predictions[row] for row in range(len(photos))]
+
+    def _predict_same_size(self, photos: Sequence[DecodedPhoto]) -> list[Prediction]:
+        """The diagnoses of photos whose sources have one size."""
         pixels = np.stack([photo.source.pixels for photo in photos])
         if self.early_exit:
             return self._predict_with_early_exit(photos, pixels)
-        return self._predictions(photos, self.network(pixels), self.network.manifest.head)
+        maps = any(photo.maps for photo in photos)
+        return self._predictions(photos, self._all_looks(pixels, maps), self.network.manifest.head)
+
+    def _all_looks(self, pixels: NDArray[np.uint8], maps: bool) -> NetworkArrays:
+        """All scales' outputs for sources, with evidence where it is asked for."""
+        return self.network(pixels, evidence=True) if maps else self.network(pixels)
 
     def _predict_with_early_exit(
         self, photos: Sequence[DecodedPhoto], pixels: NDArray[np.uint8]
     ) -> list[Prediction]:
         """Predict with scale 1, then with all scales where scale 1 is not confident enough."""
         manifest = self.network.manifest
-        first_look = self.network.first_look(pixels)
+        maps = any(photo.maps for photo in photos)
+        first_look = self.network.first_look(pixels, evidence=maps)
         if first_look is None or manifest.early_exit is None:
             raise UsageError(
                 f"the model {manifest.name} has no first look of its own: leave out the early exit"
@@ -187,7 +221,7 @@ class Predictor:
         # The others get a second pass, through every scale.
         if unsure_rows:
             unsure_photos = [photos[row] for row in unsure_rows]
-            all_looks = self.network(pixels[unsure_rows])
+            all_looks = self._all_looks(pixels[unsure_rows], maps)
             refined = self._predictions(unsure_photos, all_looks, manifest.head)
             for row, prediction in zip(unsure_rows, refined, strict=True):
                 predictions[row] = prediction
@@ -195,14 +229,14 @@ class Predictor:
         return predictions
 
     def _predict_stream(
-        self, photos: Iterable[PhotoLike], coverage: float | None
+        self, photos: Iterable[PhotoLike], coverage: float | None, maps: bool
     ) -> Iterator[Prediction | FailedPhoto]:
         """Predict batch by batch; leaving the stream early ends the decoding threads."""
         batch: list[DecodedPhoto | FailedPhoto] = []
         with closing(self._decode_ahead(photos)) as decoded_photos:
             for photo in decoded_photos:
                 if isinstance(photo, DecodedPhoto):
-                    photo = replace(photo, coverage=coverage)
+                    photo = replace(photo, coverage=coverage, maps=maps)
                 batch.append(photo)
                 if len(batch) == self.batch_size:
                     yield from self._predict_batch(batch)
@@ -224,7 +258,6 @@ class Predictor:
         self, photos: Iterable[PhotoLike]
     ) -> Generator[DecodedPhoto | FailedPhoto, None, None]:
         """Decode photos in threads, in their order, at most a batch and a little more ahead."""
-        source_size = self.network.manifest.source_size
         max_pending = self.batch_size + 2 * self.workers
         pending: deque[Future[DecodedPhoto | FailedPhoto]] = deque()
 
@@ -232,7 +265,7 @@ class Predictor:
             # Fill the queue; once it is full, one photo leaves for each that enters.
             for number, photo in enumerate(photos, start=1):
                 name = name_of(photo, number)
-                pending.append(pool.submit(_decode, name, photo, source_size))
+                pending.append(pool.submit(_decode, name, photo, self.source_sizes))
                 if len(pending) >= max_pending:
                     yield pending.popleft().result()
 
@@ -265,9 +298,13 @@ class Predictor:
         # After an early exit there is one box: scale 1's, the whole photo.
         scales = []
         for scale, boxes in enumerate(arrays.boxes, start=1):
-            box = photo_box(boxes[row], manifest.source_size, photo.source.photo_size)
+            box = photo_box(boxes[row], len(photo.source.pixels), photo.source.photo_size)
             probabilities = self._by_label(arrays.probabilities[scale_head(scale)][row])
             scales.append(ScalePrediction(scale, box, probabilities))
+
+        evidence = None
+        if photo.maps and arrays.evidence is not None:
+            evidence = Evidence.from_arrays(arrays.evidence, row, manifest.labels.names)
 
         # `labels` is empty unless the verdict is a diagnosis; `likely` has the answer all the same.
         return Prediction(
@@ -281,6 +318,7 @@ class Predictor:
             ood_score=None if answer.ood_score is None else round(answer.ood_score, 4),
             model=manifest.name,
             possible=self._possible(photo.coverage, answer, arrays.probabilities[head][row]),
+            evidence=evidence,
             original=photo.original,
         )
 
@@ -306,6 +344,16 @@ class Predictor:
             manifest.labels,
             calibration.least_probability(coverage),
         )
+
+    def _check_options(self, coverage: float | None, maps: bool) -> None:
+        """Refuse a coverage or maps that this predictor cannot give.
+
+        Raises:
+            UsageError, ModelError: as `predict`.
+        """
+        self._check_coverage(coverage)
+        if maps:
+            check_evidence(self.network)
 
     def _check_coverage(self, coverage: float | None) -> None:
         """Refuse a coverage that this predictor cannot give; None is always right.
@@ -374,10 +422,10 @@ def _photos_of_folder(folder: Path) -> Iterable[PhotoLike]:
     return find_photos([folder])
 
 
-def _decode(name: str, photo: PhotoLike, source_size: int) -> DecodedPhoto | FailedPhoto:
+def _decode(name: str, photo: PhotoLike, sizes: SourceSize) -> DecodedPhoto | FailedPhoto:
     try:
         plain = plain_photo(photo)
-        source = read_source(plain, source_size)
+        source = read_source(plain, sizes)
     except PhotoError as error:
         return FailedPhoto(name, str(error))
     return DecodedPhoto(name, source, plain)

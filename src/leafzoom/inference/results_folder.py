@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from leafzoom.errors import PhotoError
@@ -30,6 +31,7 @@ def diagnose_into(
     *,
     model: str,
     coverage: float | None = None,
+    maps: bool = False,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Journal:
     """Diagnose photos into a folder; an interrupted call resumes where it stopped.
@@ -43,7 +45,7 @@ def diagnose_into(
         photos: each once; may be a generator.
         predictor: diagnoses the photos that the journal does not have.
         model: a digest of the model (see `Journal`).
-        coverage: see `Predictor.predict`.
+        coverage, maps: see `Predictor.predict`.
         progress: called with 1 for each photo that is done, reused results included.
 
     Returns:
@@ -55,7 +57,8 @@ def diagnose_into(
     make_folder(folder)
     journal = Journal(folder, model)
     try:
-        _diagnose_new_photos(folder, photos, predictor, journal, coverage, progress)
+        new = partial(predictor.predict_many, coverage=coverage, maps=maps)
+        _diagnose_new_photos(folder, photos, new, journal, progress)
         labels = predictor.network.manifest.labels.names
         _write_tables(folder, journal, labels, possible=coverage is not None)
         _write_page(folder, journal, predictor.network.manifest.name)
@@ -74,9 +77,8 @@ class _PhotoAtPosition:
 def _diagnose_new_photos(
     folder: Path,
     photos: Iterable[FoundPhoto],
-    predictor: Predictor,
+    predict: Callable[[Iterator[FoundPhoto]], Iterator[Prediction | FailedPhoto]],
     journal: Journal,
-    coverage: float | None,
     progress: Callable[[int], object],
 ) -> None:
     """Diagnose the photos that the journal does not have, and draw them."""
@@ -97,7 +99,7 @@ def _diagnose_new_photos(
                 yield path
 
     # Results come in the order of the photos, so the oldest in progress is this one's.
-    for result in predictor.predict_many(new_photos(), coverage=coverage):
+    for result in predict(new_photos()):
         photo = in_progress.popleft()
         entry = _with_picture(result, photo.path, folder, journal)
         journal.add(photo.path, photo.position, entry.result, entry.picture)

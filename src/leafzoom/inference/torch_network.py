@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from leafzoom.dataset.sources import sources_to_images
 from leafzoom.inference.network import EvidenceArrays, NetworkArrays, check_evidence
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone, network_from_checkpoint
@@ -126,7 +125,8 @@ class TorchNetwork:
         # The plain backbone sees the whole source, as scale 1 does.
         probabilities = {}
         if self._backbone is not None:
-            view = self.network.racnn.whole_view(self._images(batch), self.network.tta).image
+            racnn = self.network.racnn
+            view = racnn.whole_view(racnn.normalise_pixels(batch), self.network.tta).image
             probabilities[BACKBONE_HEAD] = self._probabilities(self._backbone(view).logits)
 
         output = self.network(batch)
@@ -151,7 +151,8 @@ class TorchNetwork:
         if network.first_ood_detector is None or self.manifest.early_exit is None:
             return None
 
-        state = network.racnn.start(self._images(self._batch(sources)), network.tta)
+        images = network.racnn.normalise_pixels(self._batch(sources))
+        state = network.racnn.start(images, network.tta)
         probabilities = self._probabilities(state.logits)
         ood_score = network.first_ood_score(state)
         assert ood_score is not None
@@ -166,11 +167,6 @@ class TorchNetwork:
     def _batch(self, sources: NDArray[np.uint8]) -> Tensor:
         """A copy of sources as a tensor; PyTorch warns about arrays that cannot be written."""
         return torch.from_numpy(np.array(sources)).to(self.device)
-
-    def _images(self, batch: Tensor) -> Tensor:
-        """Normalised images [N, 3, S, S] of uint8 sources [N, S, S, 3]."""
-        racnn = self.network.racnn
-        return racnn.normalise(sources_to_images(batch, racnn.mean.dtype))
 
     def _probabilities(self, logits: Tensor) -> NDArray[np.float32]:
         """Probabilities [N, L] from logits [tta * N, L] of images and their mirror images."""

@@ -349,7 +349,9 @@ def _select_rows(
 
 
 def _reached_rows(rows: int, max_share: float, out_size: int) -> int:
-    """How many of an image's rows a box can reach, in whole numbers only: exported sides are symbols.
+    """How many of an image's rows a box can reach, at most.
+
+    Whole numbers only: an exported model's sides are symbols, which know no `ceil`.
 
     Args:
         rows: of the image.

@@ -119,22 +119,21 @@ def _fusion_evidence(racnn: RACNN, fusion: Fusion, states: Sequence[ScaleState])
     bias = fusion.linear.bias.expand(fused[0].descriptor.shape[0], -1)
 
     # What the fusion's linear layer reads is shifted and scaled, or divided by a norm.
+    factors = _parts(torch.ones_like(fusion.scale), fusion.scales)
     if fusion.normalise == "rescale":
-        shifts = _parts(fusion.shift, fusion.scales)
         factors = _parts(fusion.scale, fusion.scales)
-        weights = [w * factor for w, factor in zip(weights, factors, strict=True)]
-        for weight, shift in zip(weights, shifts, strict=True):
-            bias = bias - weight @ shift
+        bias = bias - fusion.linear.weight @ (fusion.scale * fusion.shift)
 
     if fusion.inputs == "descriptors":
         maps = []
-        for state, weight in zip(fused, weights, strict=True):
-            label_map = _label_maps(state, weight)
+        for state, weight, factor in zip(fused, weights, factors, strict=True):
+            label_map = _label_maps(state, weight, factor)
             if fusion.normalise == "l2":
                 label_map = label_map / _norm(state.descriptor)[:, :, None, None]
             maps.append(label_map)
         return Evidence(tuple(maps), bias)
-    return _evidence_of_logits(racnn, fusion, fused, weights, bias)
+    scaled = [weight * factor for weight, factor in zip(weights, factors, strict=True)]
+    return _evidence_of_logits(racnn, fusion, fused, scaled, bias)
 
 
 def _tta_evidence(evidence: Evidence, tta: int) -> Evidence:
@@ -184,13 +183,22 @@ def _evidence_of_logits(
     return Evidence(tuple(maps), bias)
 
 
-def _label_maps(state: ScaleState, weight: Tensor) -> Tensor:
+def _label_maps(state: ScaleState, weight: Tensor, factor: Tensor | None = None) -> Tensor:
     """A linear layer [L, D] applied to every place of a state's last map, [B, L, N, N].
 
     Their sum over the places is the layer applied to the descriptor, without its bias.
+
+    Args:
+        state: of the scale.
+        weight: of the layer. It stays as it is: a product of it would be another weight in an
+            exported file.
+        factor: [D], by which the layer's inputs are scaled.
     """
-    height, width = state.last_map.shape[-2:]
-    return torch.einsum("bchw,lc->blhw", state.last_map, weight) / (height * width)
+    last_map = state.last_map
+    if factor is not None:
+        last_map = last_map * factor[:, None, None]
+    height, width = last_map.shape[-2:]
+    return torch.einsum("bchw,lc->blhw", last_map, weight) / (height * width)
 
 
 def _parts(values: Tensor, count: int) -> list[Tensor]:
@@ -201,4 +209,5 @@ def _parts(values: Tensor, count: int) -> list[Tensor]:
 
 def _norm(values: Tensor) -> Tensor:
     """The Euclidean norm of each row, [B, 1]."""
-    return torch.linalg.vector_norm(values, dim=1, keepdim=True).clamp(min=_MIN_NORM)
+    norm: Tensor = torch.linalg.vector_norm(values, dim=1, keepdim=True)
+    return norm.clamp(min=_MIN_NORM)

@@ -13,7 +13,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from leafzoom.dataset.sources import sources_to_images
 from leafzoom.model.mirrors import tta_mean
 from leafzoom.model.ood_detector import (
     MahalanobisDetector,
@@ -141,9 +140,7 @@ class FusedRACNN(nn.Module):
 
     def forward(self, sources: Tensor) -> NetworkOutput:
         """Every head of uint8 sources [B, S, S, 3]."""
-        images = sources_to_images(sources, self.racnn.mean.dtype)
-        images = self.racnn.normalise(images)
-        states = self.racnn(images, self.tta)
+        states = self.racnn(self.racnn.normalise_pixels(sources), self.tta)
 
         # Every head's logits, means over the mirror images.
         logits = {f"scale{number}": state.logits for number, state in enumerate(states, start=1)}

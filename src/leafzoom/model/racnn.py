@@ -21,6 +21,8 @@ from leafzoom.model.mirrors import mirror_axes, mirror_boxes, tta_images
 
 __all__ = ["RACNN", "ScaleState", "View"]
 
+_MAX_PIXEL_VALUE = 255
+
 
 @dataclass(frozen=True)
 class View:
@@ -45,10 +47,10 @@ class ScaleState:
     """Where the loop of figure 3 stands after one scale.
 
     `scale`: 0 for the first. `sources`: the normalised sources [B, 3, S, S], from which finer
-    scales are cut, without their mirror images. `view`: what the scale was shown. `stage_maps`: of its backbone, see
-    `BackboneOutput`. `features`: the map [B, C, M, M] that the APN reads. `last_map`: the map
-    [B, D, N, N] that is pooled into the `descriptor` [B, D]. `logits`: [B, L], the scale's own and,
-    with `residual`, a share of the coarser scale's.
+    scales are cut, without their mirror images. `view`: what the scale was shown. `stage_maps`: of
+    its backbone, see `BackboneOutput`. `features`: the map [B, C, M, M] that the APN reads.
+    `last_map`: the map [B, D, N, N] that is pooled into the `descriptor` [B, D]. `logits`: [B, L],
+    the scale's own and, with `residual`, a share of the coarser scale's.
     """
 
     scale: int
@@ -147,6 +149,13 @@ class RACNN(nn.Module):
     def normalise(self, images: Tensor) -> Tensor:
         """Images [B, 3, S, S] in 0..1 as the backbones expect them, in channels-last memory."""
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    def normalise_pixels(self, sources: Tensor) -> Tensor:
+        """Sources uint8 [B, S, S, 3] as `normalise` returns them, in one step for large sources."""
+        factor = 1 / (_MAX_PIXEL_VALUE * self.std)
+        pixels = sources.permute(0, 3, 1, 2).to(self.mean.dtype)
+        images = pixels * factor - self.mean / self.std
+        return images.contiguous(memory_format=torch.channels_last)
 
     def forward(self, sources: Tensor, mirrors: int = 1) -> tuple[ScaleState, ...]:
         """All scales of normalised sources [B, 3, S, S], coarsest first (figure 3).

@@ -16,7 +16,14 @@ from leafzoom.model_file.calibration import ConformalCalibration, Reference
 from leafzoom.model_file.outputs import BACKBONE_HEAD
 from leafzoom.photo import PREPROCESSING
 
-__all__ = ["FORMAT_VERSION", "LICENCE", "METADATA_KEY", "PICTURES_KEY", "Manifest", "possible_source_sizes"]
+__all__ = [
+    "FORMAT_VERSION",
+    "LICENCE",
+    "METADATA_KEY",
+    "PICTURES_KEY",
+    "Manifest",
+    "possible_source_sizes",
+]
 
 FORMAT_VERSION = 1
 METADATA_KEY = "leafzoom"

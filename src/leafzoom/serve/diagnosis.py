@@ -75,7 +75,7 @@ async def _diagnose_file(
 ) -> Prediction | FailedPhoto:
     """Read and decode one photo in a thread, then predict it in a batch."""
     name = photo_name(file)
-    source_size = service.predictor.network.manifest.source_size
+    sizes = service.predictor.source_sizes
     limits = service.limits
 
     def decode() -> Source:
@@ -85,7 +85,7 @@ async def _diagnose_file(
         with nullcontext() if is_reduced else service.full_size_decoding:
             return read_source(
                 content,
-                source_size,
+                sizes,
                 jpeg_pixels=limits.jpeg_pixels,
                 other_pixels=limits.other_pixels,
             )
