@@ -136,7 +136,11 @@ def _evaluate(
         seed=recipe.seed,
     )
     model = ModelDescription(
-        name="demo", recipe=recipe.name, trained_on=len(split.train), leafzoom=__version__
+        name="demo",
+        recipe=recipe.name,
+        trained_on=len(split.train),
+        leafzoom=__version__,
+        film=checkpoint.parent / "attention.gif",
     )
     write_report_files(
         folder,
@@ -145,7 +149,6 @@ def _evaluate(
         dataset=dataset,
         model=model,
         zoom_value=zoom,
-        film=checkpoint.parent / "attention.gif",
     )
     return evaluation, zoom
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,8 @@ def report_folder(
         evaluation,
         cache.table,
         dataset=DATASET,
-        model=MODEL,
+        model=replace(MODEL, film=film),
         zoom_value=zoom_value,
-        film=film,
     )
     return folder
 
@@ -114,9 +114,8 @@ def test_zoom_value_and_film_are_left_out_where_there_are_none(
     evaluation: Evaluation, cache: Cache, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
-    write_report_files(
-        out, evaluation, cache.table, dataset=DATASET, model=MODEL, film=tmp_path / "missing.gif"
-    )
+    model = replace(MODEL, film=tmp_path / "missing.gif")
+    write_report_files(out, evaluation, cache.table, dataset=DATASET, model=model)
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "Zoom value" not in page
     assert "image/gif" not in page

@@ -78,8 +78,8 @@ def test_the_first_look_is_scale_1_of_all_looks(early_exit_run: Path) -> None:
     )
     np.testing.assert_array_equal(first.boxes[0], everything.boxes[0])
     # Its session computes nothing but these outputs.
-    assert network._first is not None
-    names = [output.name for output in network._first.get_outputs()]
+    (session,) = network._parts.values()
+    names = [output.name for output in session.get_outputs()]
     assert names == [*network._first_outputs, *network._first_evidence_outputs]
 
 

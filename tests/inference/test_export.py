@@ -38,7 +38,7 @@ def test_the_graph_is_the_contract(trained: Path) -> None:
     output_names = [output.name for output in model.graph.output]
     assert output_names == [
         *(f"probabilities_{head}" for head in HEADS[1:]), "box_scale1", "box_scale2", "box_scale3",
-        "evidence_scale1", "evidence_scale2", "evidence_scale3", "evidence_bias",
+        "evidence_scale1", "evidence_scale2", "evidence_scale3", "evidence_bias", "box_closest",
         "evidence_first_look", "evidence_first_look_bias",
     ]  # fmt: skip
 

@@ -55,7 +55,7 @@ LARGE_FILES = """({ count, megabytes }) => {
 CHANGE_ANSWERS = """(changes) => {
   const plainFetch = fetch;
   window.fetch = async (url, options) => {
-    const answer = await plainFetch(`${url}?coverage=0.75`, options);
+    const answer = await plainFetch(`${url}${url.includes("?") ? "&" : "?"}coverage=0.75`, options);
     const results = await answer.json();
     const changed = results.map((result) => ({ ...result, ...changes }));
     return new Response(JSON.stringify(changed), { status: answer.status });

@@ -13,6 +13,7 @@ import click
 from leafzoom.commands.options import (
     NAME_OR_FILE,
     PATH,
+    SOURCE_SIZE,
     data_options,
     echo_to_stderr,
     labelled_cache,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from leafzoom.dataset.columns import TableReading
     from leafzoom.dataset.table import Table
     from leafzoom.evaluation.evaluate import Evaluation
+    from leafzoom.evaluation.lesion_coverage import LesionCoverage
     from leafzoom.evaluation.result_files import DatasetDescription, ModelDescription
     from leafzoom.model_file.manifest import Manifest
 
@@ -68,6 +70,20 @@ _PARTS_HELP = (
     help="Photographs that zoom value is measured on (0: not at all).",
 )
 @click.option(
+    "--lesions",
+    "lesions_file",
+    type=PATH,
+    metavar="FILE",
+    help="Boxes of lesions, if not DIR/lesions.csv or boxes.csv: CSV, COCO, or YOLO's folder.",
+)
+@click.option(
+    "--source-size",
+    type=SOURCE_SIZE,
+    default="auto",
+    show_default=True,
+    help="Side in pixels of what the network gets of a photo; auto: as its pixels carry.",
+)
+@click.option(
     "--others",
     "others_folder",
     type=PATH,
@@ -84,26 +100,30 @@ def evaluate(
     heads: tuple[str, ...],
     out: Path,
     zooms: int,
+    lesions_file: Path | None,
+    source_size: int | None,
     others_folder: Path | None,
 ) -> None:
     """Score every head of MODEL on labelled photographs.
 
-    MODEL is a run, an .onnx or .safetensors file, or bundled. Where DIR/lesions.csv gives boxes of
-    known lesions (image,x0,y0,x1,y1 in pixels of the upright photo), the report says how often the
-    network looks at them.
+    MODEL is a run, an .onnx or .safetensors file, or bundled. Where boxes of known lesions are
+    given (a CSV image,x0,y0,x1,y1,label in pixels of the upright photo, COCO's JSON, or a folder of
+    YOLO's text files), the report says what the network's boxes hold of them.
 
     \b
     Example:
       leafzoom evaluate runs/first --data leaves --split inner-test --out report
+      leafzoom evaluate bundled --data leaves --lesions lesions.json --out report
     """
     with needs_extra("train", "leafzoom evaluate"):
-        from leafzoom.dataset.lesions import read_lesions
+        from leafzoom.dataset.lesions import read_labelled_lesions
         from leafzoom.evaluation.evaluate import evaluate as evaluate_network
+        from leafzoom.evaluation.lesion_coverage import measure_lesion_coverage
         from leafzoom.evaluation.other_pictures import measure_other_pictures
         from leafzoom.evaluation.report import write_report_files
         from leafzoom.evaluation.zoom_value import measure_zoom_value
         from leafzoom.inference.loading import open_network, zooming_network
-        from leafzoom.model_file.paths import run_folder
+        from leafzoom.inference.predictor import Predictor
         from leafzoom.storage import make_folder
         from leafzoom.training.memory import keep_freed_memory
 
@@ -116,7 +136,8 @@ def evaluate(
     # The photographs, their known lesions, and the part that is scored.
     cache = labelled_cache(data, csv_file, cache_folder, manifest.source_size, reading)
     cache.table.require_clean()
-    lesions = read_lesions(data, cache)
+    lesions = read_labelled_lesions(data, cache, lesions_file)
+    predictor = Predictor(network, source_size=source_size)
     part = _evaluated_part(model, manifest, cache, split_name)
 
     others = (
@@ -124,18 +145,24 @@ def evaluate(
         if others_folder is None
         else measure_other_pictures(network, others_folder, echo_to_stderr)
     )
-    evaluation = evaluate_network(network, cache, part.image_names, heads)
+    evaluation = evaluate_network(network, cache, part.image_names, heads, predictor.source_sizes)
+    coverage = None
+    if lesions and network.has_evidence:
+        evaluated = cache.table.take(part.image_names)
+        coverage = measure_lesion_coverage(predictor, evaluated, lesions)
 
     # An exported model without its weights cannot be given other boxes.
     zoom_value = None
     zooming = zooming_network(model, network) if zooms else None
     if zooming is not None:
         zoom_value = measure_zoom_value(
-            zooming, evaluation, cache, photographs=zooms, lesions=lesions
+            zooming,
+            evaluation,
+            cache,
+            photographs=zooms,
+            lesions={image_name: known.boxes for image_name, known in lesions.items()},
         )
 
-    # Only a run folder has the film of its training.
-    run = run_folder(model)
     write_report_files(
         out,
         evaluation,
@@ -143,13 +170,14 @@ def evaluate(
         dataset=part.describe(cache),
         model=_describe_model(model, manifest),
         zoom_value=zoom_value,
+        lesions=coverage,
         others=others,
-        film=run / "attention.gif" if run else None,
     )
 
     # The warning comes last, where it is seen.
     _echo_scores(evaluation)
     _echo_groups(evaluation, cache.table)
+    _echo_lesions(coverage)
     click.echo(f"{len(part.image_names)} photographs ({split_name}); see {out / 'index.html'}")
     part.warn_of_overlap()
 
@@ -262,13 +290,17 @@ def _shared_groups(cache: Cache, image_names: Sequence[str], trained: Sequence[s
 def _describe_model(model: str, manifest: Manifest) -> ModelDescription:
     """The model as the report and `metrics.json` describe it."""
     from leafzoom.evaluation.result_files import ModelDescription
+    from leafzoom.model_file.paths import run_folder
 
+    # Only a run folder has the film of its training.
+    run = run_folder(model)
     return ModelDescription(
         name=manifest.name,
         path=model,
         recipe=manifest.recipe.get("name"),
         trained_on=manifest.data.get("trained_on"),
         leafzoom=manifest.leafzoom_version,
+        film=run / "attention.gif" if run else None,
     )
 
 
@@ -291,6 +323,21 @@ def _echo_groups(evaluation: Evaluation, table: Table) -> None:
         low, high = scores.interval.to_list()
         line += f"; over all photographs 95 % {low:.4f} to {high:.4f}, drawing whole groups"
     click.echo(line)
+
+
+def _echo_lesions(coverage: LesionCoverage | None) -> None:
+    """Print a line a look: what its boxes hold of the known lesions."""
+    if coverage is None:
+        return
+    click.echo(f"{coverage.lesions} lesions on {coverage.photographs} photographs:")
+    for look, kinds in coverage.looks.items():
+        learned = kinds["learned"]
+        random = kinds["random"]
+        click.echo(
+            f"  {look:<8} {learned.area:5.1%} of the photo   holds one {learned.any_inside:.3f} "
+            f"(random {random.any_inside:.3f})   centre on one {learned.centre_hits:.3f} "
+            f"(random {random.centre_hits:.3f})"
+        )
 
 
 def _echo_scores(evaluation: Evaluation) -> None:

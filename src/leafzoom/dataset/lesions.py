@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,54 +12,86 @@ from numpy.typing import NDArray
 
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.columns import quoted
+from leafzoom.dataset.lesion_files import LesionRow, read_lesion_rows
 from leafzoom.dataset.photo_lookup import BadImageName, PhotoLookup
-from leafzoom.dataset.spreadsheet import read_sheet
-from leafzoom.dataset.table_files import LESIONS_CSV
+from leafzoom.dataset.table_files import LESION_TABLES
 from leafzoom.errors import DataError
 
-__all__ = ["read_lesions"]
+__all__ = ["Lesions", "read_labelled_lesions", "read_lesions"]
 
-_COLUMNS = ("image", "x0", "y0", "x1", "y1")
+_MAX_OVERHANG = 0.01  # of a side: hand-drawn boxes may reach over the edge, and are cut there
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """The known lesions of one photograph.
+
+    `boxes`: [m, 4], x0, y0, x1, y1 in pixels of the upright photo. `labels`: one a box; "" where
+    the file has none.
+    """
+
+    boxes: NDArray[np.float64]
+    labels: tuple[str, ...]
 
 
 def read_lesions(folder: Path, cache: Cache) -> dict[str, NDArray[np.float64]]:
-    """The boxes of `folder/lesions.csv`: a row a lesion, `image,x0,y0,x1,y1`.
+    """The boxes [m, 4] of `read_labelled_lesions`, by image name."""
+    lesions = read_labelled_lesions(folder, cache)
+    return {image_name: known.boxes for image_name, known in lesions.items()}
+
+
+def read_labelled_lesions(
+    folder: Path, cache: Cache, file: Path | None = None
+) -> dict[str, Lesions]:
+    """Known lesions' boxes: of a file, or of `lesions.csv` or `boxes.csv` in the data folder.
 
     Convention: pixels of the upright photo, x to the right and y down from its upper left corner.
 
     Args:
         folder: of the data.
         cache: whose photographs the boxes are of, by the names of its table.
+        file: a CSV, COCO's JSON or a folder of YOLO's text files (see `read_lesion_rows`).
 
     Returns:
-        {image name: boxes [m, 4]}; empty where there is no such file. Rows of photographs that are
-        in the folder and not in the table are skipped: a table may be of a part.
+        By image name; empty where there is no such file. Boxes of photographs that are in the
+        folder and not in the table are skipped: a table may be of a part.
 
     Raises:
         DataError: the file cannot be read, lacks a column, or a row is no box or not on a
             photograph.
     """
-    path = _lesions_file(folder)
+    path = file or _lesions_file(folder)
     if path is None:
         return {}
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file of lesions")
 
     names = _ImageNames(folder, cache)
     sizes = _photo_sizes(cache)
     boxes: dict[str, list[list[float]]] = {}
-    for record in _read_records(path):
-        image_name = names.in_table(record.image_name)
+    labels: dict[str, list[str]] = {}
+    for row in read_lesion_rows(path):
+        image_name = names.in_table(row.image_name)
 
         # The table may be of a part of the folder.
         if image_name is not None:
-            named = replace(record, image_name=image_name)
-            boxes.setdefault(image_name, []).append(_box(named, sizes))
-    return {image_name: np.array(rows, np.float64) for image_name, rows in boxes.items()}
+            box = _box(replace(row, image_name=image_name), sizes)
+            boxes.setdefault(image_name, []).append(box)
+            labels.setdefault(image_name, []).append(row.label)
+    return {
+        image_name: Lesions(np.array(rows, np.float64), tuple(labels[image_name]))
+        for image_name, rows in boxes.items()
+    }
 
 
 def _lesions_file(folder: Path) -> Path | None:
-    """The file of lesions, whatever the case of its name; None without one."""
-    files = sorted(path for path in folder.iterdir() if path.name.casefold() == LESIONS_CSV)
-    return next((path for path in files if path.is_file()), None)
+    """The table of lesions, whatever the case of its name; None without one."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for name in LESION_TABLES:
+        for path in files:
+            if path.name.casefold() == name:
+                return path
+    return None
 
 
 class _ImageNames:
@@ -84,39 +116,13 @@ class _ImageNames:
         return self._by_file.get(photo.real_path)
 
 
-@dataclass(frozen=True)
-class _Record:
-    """One row of the CSV as text: `where` it is, its photograph, and the cells x0, y0, x1, y1."""
-
-    where: str
-    image_name: str
-    box_cells: tuple[str, ...]
-
-
 def _photo_sizes(cache: Cache) -> dict[str, tuple[float, float]]:
     """Width and height of the cache's upright photos in pixels, by image name."""
     sizes = zip(cache.table.image_names, cache.photo_sizes, strict=True)
     return {image_name: (float(width), float(height)) for image_name, (width, height) in sizes}
 
 
-def _read_records(path: Path) -> Iterator[_Record]:
-    """The rows of a table that has the columns image, x0, y0, x1 and y1, without blank lines."""
-    sheet = read_sheet(path, lambda name: name == _COLUMNS[0])
-    header = list(sheet.header)
-    missing = [name for name in _COLUMNS if name not in header]
-    if missing:
-        raise DataError(f"{path} has no column {missing[0]}: it needs {','.join(_COLUMNS)}")
-
-    # The columns may come in any order, between others.
-    columns = [header.index(name) for name in _COLUMNS]
-    for row in sheet.rows:
-        # A short row is completed by empty cells.
-        cells = [row.cells[column] if column < len(row.cells) else "" for column in columns]
-        where = f"{path}, row {row.line}"
-        yield _Record(where, cells[0].strip(), tuple(cells[1:]))
-
-
-def _box(record: _Record, sizes: Mapping[str, tuple[float, float]]) -> list[float]:
+def _box(record: LesionRow, sizes: Mapping[str, tuple[float, float]]) -> list[float]:
     """The box of a row, checked to lie on its photograph."""
     if record.image_name not in sizes:
         raise DataError(
@@ -125,7 +131,7 @@ def _box(record: _Record, sizes: Mapping[str, tuple[float, float]]) -> list[floa
         )
 
     try:
-        box = [float(cell) for cell in record.box_cells]
+        box = [float(cell) for cell in record.cells]
     except ValueError as error:
         raise DataError(f"{record.where}: x0, y0, x1 and y1 have to be numbers") from error
 
@@ -135,12 +141,33 @@ def _box(record: _Record, sizes: Mapping[str, tuple[float, float]]) -> list[floa
         raise DataError(f"{record.where}: {corners} is no box: x0 < x1 and y0 < y1")
 
     width, height = sizes[record.image_name]
-    if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+    _check_annotated_size(record, width, height)
+    side_x, side_y = (1.0, 1.0) if record.is_share else (width, height)
+    overhang = max(-x0 / side_x, -y0 / side_y, x1 / side_x - 1, y1 / side_y - 1)
+    if overhang > _MAX_OVERHANG:
+        unit = "as shares of its sides" if record.is_share else "in the photo's own pixels"
         raise DataError(
             f"{record.where}: {corners} is not inside {record.image_name}, which has "
-            f"{width:g} x {height:g} pixels (upright): give the boxes in the photo's own pixels"
+            f"{width:g} x {height:g} pixels (upright): give the boxes {unit}"
         )
-    return box
+    return [
+        max(x0, 0.0) * width / side_x,
+        max(y0, 0.0) * height / side_y,
+        min(x1, side_x) * width / side_x,
+        min(y1, side_y) * height / side_y,
+    ]
+
+
+def _check_annotated_size(record: LesionRow, width: float, height: float) -> None:
+    """Refuse a box that was drawn on a copy of the photo with other sides."""
+    if record.photo_size in (None, (width, height)):
+        return
+    assert record.photo_size is not None
+    annotated = " x ".join(f"{side:g}" for side in record.photo_size)
+    raise DataError(
+        f"{record.where}: it was drawn on {annotated} pixels, and {record.image_name} has "
+        f"{width:g} x {height:g} (upright): give the boxes in the photo's own pixels"
+    )
 
 
 def _is_box(x0: float, y0: float, x1: float, y1: float) -> bool:

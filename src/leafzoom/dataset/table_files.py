@@ -6,9 +6,11 @@ from pathlib import Path
 
 from leafzoom.errors import DataError
 
-__all__ = ["LESIONS_CSV", "find_csv", "has_table", "require_folder"]
+__all__ = ["LESIONS_CSV", "LESION_TABLES", "find_csv", "has_table", "require_folder"]
 
-LESIONS_CSV = "lesions.csv"  # holds boxes, not labels: see `dataset/lesions.py`
+LESIONS_CSV = "lesions.csv"
+LESION_TABLES = (LESIONS_CSV, "boxes.csv")
+"""Tables of boxes, not of labels: see `dataset/lesions.py`."""
 
 _TEXT_SUFFIXES = (".csv", ".tsv")
 _OTHER_SUFFIXES = (".xlsx", ".xls", ".ods", ".numbers")
@@ -19,8 +21,8 @@ def find_csv(data: Path) -> Path:
     """The table of a data folder: `train.csv`, else `labels.csv`, else the only other one.
 
     Names are compared without their case. Spreadsheets count only where there is no CSV.
-    `lesions.csv` is never taken for the table of labels, nor are files that start with a dot or
-    with `~$`, which other programs leave there.
+    `lesions.csv` and `boxes.csv` are never taken for the table of labels, nor are files that start
+    with a dot or with `~$`, which other programs leave there.
 
     Raises:
         DataError: there is no folder, no table, or several.
@@ -71,6 +73,6 @@ def _tables(data: Path) -> list[Path]:
 def _may_be_table(path: Path) -> bool:
     """Whether a file's name can be that of a table of labels."""
     name = path.name
-    is_left_over = name.startswith((".", "~$")) or name.casefold() == LESIONS_CSV
+    is_left_over = name.startswith((".", "~$")) or name.casefold() in LESION_TABLES
     is_table = path.suffix.lower() in _TEXT_SUFFIXES + _OTHER_SUFFIXES
     return is_table and not is_left_over and path.is_file()

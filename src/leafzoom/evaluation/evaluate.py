@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -17,6 +19,8 @@ from leafzoom.inference.verdict import SelectivePrediction, Verdict, selective_p
 from leafzoom.labels import decide
 from leafzoom.metrics import HeadMetrics, score
 from leafzoom.model_file.manifest import Manifest
+from leafzoom.photo import read_source
+from leafzoom.source_size import SourceSize
 
 __all__ = ["Evaluation", "VerdictCount", "evaluate", "verdict_counts"]
 
@@ -68,7 +72,11 @@ class _Outputs:
 
 
 def evaluate(
-    network: Network, cache: Cache, image_names: tuple[str, ...], heads: tuple[str, ...] = ()
+    network: Network,
+    cache: Cache,
+    image_names: tuple[str, ...],
+    heads: tuple[str, ...] = (),
+    sizes: SourceSize | None = None,
 ) -> Evaluation:
     """Score heads on photographs of a cache.
 
@@ -77,6 +85,7 @@ def evaluate(
         cache: with the photographs' sources.
         image_names: of the photographs.
         heads: the heads to score; by default all. The last one is the report's head.
+        sizes: of the sources that are cut from the photographs; by default the cache's.
 
     Raises:
         UsageError: a head that the model does not have.
@@ -90,7 +99,7 @@ def evaluate(
     targets = cache.table.take(image_names).targets(manifest.labels)
 
     # The network runs once; all scores are computed from these outputs.
-    outputs = _run_network(network, cache, image_names, heads)
+    outputs = _run_network(network, cache, image_names, heads, sizes)
     probabilities = outputs.probabilities
 
     # Each label by itself, and the decision of `predict`.
@@ -144,7 +153,11 @@ def _check_source_size(cache: Cache, manifest: Manifest) -> None:
 
 
 def _run_network(
-    network: Network, cache: Cache, image_names: Sequence[str], heads: Sequence[str]
+    network: Network,
+    cache: Cache,
+    image_names: Sequence[str],
+    heads: Sequence[str],
+    sizes: SourceSize | None,
 ) -> _Outputs:
     """Run the network over photographs of the cache, batch by batch."""
     # The photographs' rows in the cache.
@@ -152,31 +165,63 @@ def _run_network(
     row_by_name = {name: row for row, name in enumerate(cache.table.image_names)}
     rows = np.array([row_by_name[name] for name in image_names], np.int64)
 
-    # The outputs of all batches, joined at the end.
+    # The outputs of all batches, in the order of the batches.
+    positions: list[NDArray[np.int64]] = []
     probabilities: dict[str, list[NDArray[np.float32]]] = {}
     boxes: list[list[NDArray[np.float64]]] = [[] for _ in range(manifest.scales)]
     predictions: list[SelectivePrediction] = []
     with tqdm(total=len(rows), desc="evaluating", unit="photo", disable=None) as progress:
-        for start in range(0, len(rows), _BATCH_SIZE):
-            batch_rows = rows[start : start + _BATCH_SIZE]
-            arrays = network(cache.sources[batch_rows])
+        for batch in _batches(cache, rows, sizes or SourceSize(*cache.sources.shape[1:3])):
+            arrays = network(batch.sources)
+            positions.append(batch.positions)
 
             for head in _scored_heads(arrays, heads):
                 probabilities.setdefault(head, []).append(arrays.probabilities[head])
 
             # From pixels of the source to pixels of the photo.
-            pixel_sizes = np.tile(cache.photo_sizes[batch_rows] / manifest.source_size, 2)
+            photo_sizes = cache.photo_sizes[rows[batch.positions]]
+            pixel_sizes = np.tile(photo_sizes / batch.sources.shape[1], 2)
             for scale, source_boxes in enumerate(arrays.boxes):
                 boxes[scale].append(source_boxes * pixel_sizes)
 
             predictions += selective_predictions(arrays, manifest)
-            progress.update(len(batch_rows))
+            progress.update(len(batch.positions))
 
+    # In the order of the photographs.
+    order = np.argsort(np.concatenate(positions))
     return _Outputs(
-        probabilities={head: np.concatenate(parts) for head, parts in probabilities.items()},
-        boxes=tuple(np.concatenate(parts) for parts in boxes),
-        selective_predictions=tuple(predictions),
+        probabilities={head: np.concatenate(parts)[order] for head, parts in probabilities.items()},
+        boxes=tuple(np.concatenate(parts)[order] for parts in boxes),
+        selective_predictions=tuple(predictions[position] for position in order),
     )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Some of N photographs: their positions among them, and their sources [n, S, S, 3]."""
+
+    positions: NDArray[np.int64]
+    sources: NDArray[np.uint8]
+
+
+def _batches(cache: Cache, rows: NDArray[np.int64], sizes: SourceSize) -> Iterator[_Batch]:
+    """The photographs in rows of a cache, in batches with sources of one size.
+
+    Sources of the cache's size come from the cache, others from the photographs' files.
+    """
+    photo_sizes = [(int(width), int(height)) for width, height in cache.photo_sizes[rows]]
+    side_of = np.array([sizes.of(photo_size) for photo_size in photo_sizes], np.int64)
+    with ThreadPoolExecutor(thread_name_prefix="leafzoom-decode") as pool:
+        for side in np.unique(side_of):
+            own = np.flatnonzero(side_of == side)
+            for start in range(0, len(own), _BATCH_SIZE):
+                positions = own[start : start + _BATCH_SIZE]
+                if side == cache.sources.shape[1]:
+                    yield _Batch(positions, cache.sources[rows[positions]])
+                    continue
+                paths = [cache.table.rows[row].path for row in rows[positions]]
+                sources = pool.map(partial(read_source, size=int(side)), paths)
+                yield _Batch(positions, np.stack([source.pixels for source in sources]))
 
 
 def _scored_heads(arrays: NetworkArrays, heads: Sequence[str]) -> Sequence[str]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -24,9 +24,6 @@ from leafzoom.evaluation.bootstrap import Interval
 from leafzoom.evaluation.figure_fonts import use_installed_fonts
 from leafzoom.labels import LabelSet
 
-if TYPE_CHECKING:  # it imports PyTorch, which these figures do without
-    from leafzoom.evaluation.box_kinds import BoxKind
-
 __all__ = [
     "CalibrationBins",
     "Curve",
@@ -38,6 +35,8 @@ __all__ = [
     "precision_recall",
     "zoom_value_bars",
 ]
+
+_KindOfBox = TypeVar("_KindOfBox", bound=str)
 
 _COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#D55E00")
 _STYLE: dict[Any, Any] = {
@@ -223,9 +222,10 @@ def confusion(targets: NDArray[np.integer], answers: NDArray[np.integer], labels
 
 
 def zoom_value_bars(
-    scores: Mapping[BoxKind, Mapping[str, float]],
-    intervals: Mapping[BoxKind, Mapping[str, Interval]],
+    scores: Mapping[_KindOfBox, Mapping[str, float]],
+    intervals: Mapping[_KindOfBox, Mapping[str, Interval]],
     value: str,
+    title: str = "The same classifiers given other boxes",
 ) -> str:
     """A group of bars a head, a bar a kind of box.
 
@@ -233,6 +233,7 @@ def zoom_value_bars(
         scores: {kind: {head: score}}.
         intervals: {kind: {head: interval}}.
         value: the name of the scores.
+        title: of the figure, for screen readers.
     """
     # A group takes 0.8 of the distance between two heads, the rest is the gap.
     kinds = list(scores)
@@ -259,7 +260,7 @@ def zoom_value_bars(
         axes.set_xticks(range(len(heads)), heads)
         axes.set_ylabel(value)
         axes.legend(fontsize=8.5, frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, 1.2))
-        return _svg(figure, "The same classifiers given other boxes")
+        return _svg(figure, title)
 
 
 def curves(drawn: Sequence[Curve], title: str, x_label: str) -> str:

@@ -14,6 +14,8 @@ from leafzoom.evaluation import figures, tables
 from leafzoom.evaluation.evaluate import Evaluation
 from leafzoom.evaluation.gallery import gallery_groups, misdiagnosis_items
 from leafzoom.evaluation.group_scores import group_scores
+from leafzoom.evaluation.lesion_coverage import LesionCoverage
+from leafzoom.evaluation.lesion_tables import lesion_tables
 from leafzoom.evaluation.other_pictures import OtherPictures
 from leafzoom.evaluation.result_files import (
     DatasetDescription,
@@ -38,8 +40,8 @@ def write_report_files(
     dataset: DatasetDescription,
     model: ModelDescription,
     zoom_value: ZoomValue | None = None,
+    lesions: LesionCoverage | None = None,
     others: Sequence[OtherPictures] = (),
-    film: Path | None = None,
 ) -> None:
     """Write `metrics.json`, `predictions.csv` and `index.html` of an evaluation.
 
@@ -53,8 +55,8 @@ def write_report_files(
         dataset: the description of the photographs.
         model: the description of the model.
         zoom_value: see `measure_zoom_value`; left out of the files without it.
+        lesions: see `measure_lesion_coverage`; left out of the files without it.
         others: see `measure_other_pictures`; left out of the files without them.
-        film: a GIF of the training's attention; left out if the file does not exist.
 
     Raises:
         LeafzoomError: the folder cannot be written.
@@ -63,6 +65,7 @@ def write_report_files(
     measurements = Measurements(
         uncertainty=estimate_uncertainty(evaluation),
         zoom_value=zoom_value,
+        lesions=lesions,
         others=others,
         groups=group_scores(evaluation, table),
     )
@@ -76,7 +79,6 @@ def write_report_files(
         table,
         dataset=dataset,
         model=model,
-        film=film,
     )
 
 
@@ -88,7 +90,6 @@ def _write_page(
     *,
     dataset: DatasetDescription,
     model: ModelDescription,
-    film: Path | None = None,
 ) -> None:
     """Write `index.html`; see `write_report_files`.
 
@@ -126,6 +127,7 @@ def _write_page(
         groups=tables.group_table(groups) if groups else None,
         label_tables=tables.label_tables(evaluation, uncertainty),
         zoom=tables.zoom_tables(zoom_value) if zoom_value else None,
+        lesions=lesion_tables(measurements.lesions) if measurements.lesions else None,
         # Figures.
         zoom_figure=_zoom_figure(zoom_value) if zoom_value else None,
         precision_recall=figures.precision_recall(
@@ -136,7 +138,7 @@ def _write_page(
         calibration_error=f"{calibration.mean_gap:.3f}",
         gallery=gallery_groups(evaluation, table),
         misdiagnoses=misdiagnosis_items(measurements.others),
-        film=_base64(film) if film and film.is_file() else None,
+        film=_base64(model.film) if model.film and model.film.is_file() else None,
     )
     write_text(path, page)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from leafzoom.evaluation.evaluate import Evaluation, verdict_counts
 from leafzoom.evaluation.group_scores import GroupScores
+from leafzoom.evaluation.lesion_coverage import LesionCoverage
 from leafzoom.evaluation.other_pictures import OtherPictures
 from leafzoom.evaluation.uncertainty import Uncertainty
 from leafzoom.evaluation.zoom_value import ZoomValue
@@ -61,7 +62,8 @@ class ModelDescription:
     """The model of an evaluation, as `metrics.json` and the page describe it.
 
     `path`: as the user wrote it; None if nobody did. `recipe`: its name. `trained_on`: how many
-    photographs. `leafzoom`: the version that trained it.
+    photographs. `leafzoom`: the version that trained it. `film`: a GIF of the training's attention,
+    for the page alone.
     """
 
     name: str
@@ -69,10 +71,12 @@ class ModelDescription:
     recipe: str | None
     trained_on: int | None
     leafzoom: str
+    film: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The entry `model` of `metrics.json`."""
         content = asdict(self)
+        del content["film"]
         if self.path is None:
             del content["path"]
         return content
@@ -82,12 +86,14 @@ class ModelDescription:
 class Measurements:
     """What is measured beside the scores.
 
-    `uncertainty`: of the scores. `zoom_value`: None where it was not measured. `others`: the
-    verdicts on pictures without leaves, by kind. `groups`: None where the table has no groups.
+    `uncertainty`: of the scores. `zoom_value`, `lesions`: None where they were not measured.
+    `others`: the verdicts on pictures without leaves, by kind. `groups`: None where the table has
+    no groups.
     """
 
     uncertainty: Uncertainty
     zoom_value: ZoomValue | None = None
+    lesions: LesionCoverage | None = None
     others: Sequence[OtherPictures] = ()
     groups: GroupScores | None = None
 
@@ -118,6 +124,8 @@ def write_metrics(
     }
     if measurements.zoom_value is not None:
         content["zoom_value"] = measurements.zoom_value.to_dict()
+    if measurements.lesions is not None:
+        content["lesions"] = measurements.lesions.to_dict()
     if measurements.others:
         content["other_pictures"] = {other.kind: other.to_dict() for other in measurements.others}
     if measurements.groups is not None:

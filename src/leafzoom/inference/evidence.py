@@ -14,6 +14,8 @@ from leafzoom.inference.network import EvidenceArrays
 
 __all__ = ["Evidence"]
 
+Box = tuple[float, float, float, float]
+
 _DECIMALS = 4
 _TINT = (200, 30, 160)  # magenta: neither leaves nor rust have it
 _GREATEST_TINT = 0.5  # share of the tint where the evidence is greatest
@@ -32,10 +34,13 @@ class Evidence:
             scale's box (`ScalePrediction.box`). Looks at the photo's mirror image, whose boxes may
             differ by a little, are mirrored back and averaged.
         bias: {label: what comes from no place}.
+        closest_box: the box of the closest look (`model.closest_look`), 6 % of the photo, x0, y0,
+            x1, y1 in pixels of the upright photo; None after an early exit.
     """
 
     maps: tuple[dict[str, NDArray[np.float32]], ...]
     bias: dict[str, float]
+    closest_box: Box | None = None
 
     def logit(self, label: str) -> float:
         """The label's logit, by the sum.
@@ -84,6 +89,7 @@ class Evidence:
         return {
             "bias": {label: round(value, _DECIMALS) for label, value in self.bias.items()},
             "maps": maps,
+            "closest_box": None if self.closest_box is None else list(self.closest_box),
         }
 
     @classmethod
@@ -99,11 +105,21 @@ class Evidence:
             if any(array.ndim != 2 for array in arrays.values()):
                 raise ValueError("an evidence map has rows of different lengths")
             maps.append(arrays)
-        return cls(tuple(maps), dict(content["bias"]))
+        box = content["closest_box"]
+        if box is not None:
+            x0, y0, x1, y1 = box
+            box = (x0, y0, x1, y1)
+        return cls(tuple(maps), dict(content["bias"]), box)
 
     @classmethod
-    def from_arrays(cls, arrays: EvidenceArrays, row: int, labels: Sequence[str]) -> Evidence:
+    def from_arrays(
+        cls,
+        arrays: EvidenceArrays,
+        row: int,
+        labels: Sequence[str],
+        closest_box: Box | None,
+    ) -> Evidence:
         """The evidence of the photo in one row of a network's outputs."""
         maps = tuple(dict(zip(labels, scale[row], strict=True)) for scale in arrays.maps)
         bias = [float(value) for value in arrays.bias[row]]
-        return cls(maps, dict(zip(labels, bias, strict=True)))
+        return cls(maps, dict(zip(labels, bias, strict=True)), closest_box)

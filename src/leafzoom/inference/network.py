@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from leafzoom.errors import ModelError
 from leafzoom.model_file.manifest import Manifest, possible_source_sizes
 from leafzoom.model_file.onnx_reader import read_onnx
-from leafzoom.model_file.onnx_subgraph import with_outputs
+from leafzoom.model_file.onnx_subgraph import output_names, with_outputs
 from leafzoom.model_file.outputs import (
     FIRST_EVIDENCE_BIAS_OUTPUT,
     FIRST_EVIDENCE_OUTPUT,
@@ -48,7 +48,8 @@ class EvidenceArrays:
     """What the logits of one head are the sum of, for N sources (see `model.evidence`).
 
     `maps`: of each scale, coarsest first, float32 [N, L, h, w]: the logits' shares from the places
-    of its view, rows from the top, columns from the left. `bias`: float32 [N, L].
+    of its view, rows from the top, columns from the left. `bias`: float32 [N, L]. `closest_boxes`:
+    of the closest look (see `model.closest_look`), float32 [N, 4]; None after a first look alone.
 
     Raises:
         ModelError: arrays of other shapes, or of different N or L.
@@ -56,6 +57,7 @@ class EvidenceArrays:
 
     maps: tuple[NDArray[np.float32], ...]
     bias: NDArray[np.float32]
+    closest_boxes: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         shapes = {label_map.shape[:2] for label_map in self.maps if label_map.ndim == 4}
@@ -188,8 +190,7 @@ class OnnxNetwork:
         content, self.manifest = read_onnx(path)
         self._path = path
         self._threads = threads or _core_count()
-        self._session = self._open_session(content)
-        available = {output.name for output in self._session.get_outputs()}
+        available = output_names(content)
 
         # All heads and boxes, and the score where the model has one.
         self._check_heads()
@@ -200,20 +201,24 @@ class OnnxNetwork:
             raise ModelError(f"{path} has no output {sorted(missing)[0]}: export the model again")
         if OOD_SCORE_OUTPUT in available:
             self._outputs.append(OOD_SCORE_OUTPUT)
+
+        # What is computed only when it is asked for is left out of the usual session.
         self._evidence_outputs = evidence_outputs(self.manifest.scales)
         first_evidence = [FIRST_EVIDENCE_OUTPUT, FIRST_EVIDENCE_BIAS_OUTPUT]
         self.has_evidence = available.issuperset([*self._evidence_outputs, *first_evidence])
+        usual = with_outputs(content, self._outputs) if self.has_evidence else content
+        self._session = self._open_session(usual)
         self.source_sizes = self._source_sizes()
         self._check_shapes()
 
-        # The first look's session is opened when it is first used.
+        # The sessions of the first look and of the evidence are opened when they are first used.
         self._first_outputs = [*probability_outputs([scale_head(1)]), FIRST_OOD_SCORE_OUTPUT]
         has_first_outputs = available.issuperset(self._first_outputs)
         self._first_evidence_outputs = first_evidence if self.has_evidence else []
         self._has_first_look = self.manifest.early_exit is not None and has_first_outputs
         self._file_state = _file_state(path)
-        self._first: onnxruntime.InferenceSession | None = None
-        self._first_lock = threading.Lock()
+        self._parts: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
+        self._parts_lock = threading.Lock()
 
     def __call__(self, sources: NDArray[np.uint8], *, evidence: bool = False) -> NetworkArrays:
         """Predict all heads for uint8 sources [N, S, S, 3]; see `Network`.
@@ -222,17 +227,19 @@ class OnnxNetwork:
             ModelError: sources of another shape or type; evidence of a model that has none.
         """
         self._check_sources(sources)
+        session = self._session
         outputs = self._outputs
         if evidence:
             check_evidence(self)
             outputs = [*outputs, *self._evidence_outputs]
-        results = self._run(self._session, outputs, sources)
+            session = self._part_session(outputs)
+        results = self._run(session, outputs, sources)
 
         # Results have the names asked for: heads, boxes, perhaps the score and the evidence.
         evidence_arrays = None
         if evidence:
-            *maps, bias = (results[name] for name in self._evidence_outputs)
-            evidence_arrays = EvidenceArrays(tuple(maps), bias)
+            *maps, bias, closest = (results[name] for name in self._evidence_outputs)
+            evidence_arrays = EvidenceArrays(tuple(maps), bias, closest)
         return NetworkArrays(
             probabilities={
                 head: results[PROBABILITY_OUTPUT.format(head=head)] for head in self._heads
@@ -253,11 +260,10 @@ class OnnxNetwork:
         if not self._has_first_look:
             return None
         self._check_sources(sources)
-        outputs = self._first_outputs
+        outputs = [*self._first_outputs, *self._first_evidence_outputs]
         if evidence:
             check_evidence(self)
-            outputs = [*outputs, *self._first_evidence_outputs]
-        results = self._run(self._first_session(), outputs, sources)
+        results = self._run(self._part_session(outputs), outputs, sources)
 
         evidence_arrays = None
         if evidence:
@@ -293,16 +299,16 @@ class OnnxNetwork:
             f"sources have to be uint8 [N, S, S, 3] with S = {sides}, not {sources.dtype} {shape}"
         )
 
-    def _first_session(self) -> onnxruntime.InferenceSession:
-        """The session of the first look, opened once."""
-        with self._first_lock:
-            if self._first is None:
+    def _part_session(self, outputs: Sequence[str]) -> onnxruntime.InferenceSession:
+        """The session that computes some outputs and nothing else, opened once."""
+        key = tuple(outputs)
+        with self._parts_lock:
+            if key not in self._parts:
                 content, _ = read_onnx(self._path)
                 if _file_state(self._path) != self._file_state:
                     raise ModelError(f"{self._path} has changed since it was opened: start again")
-                names = [*self._first_outputs, *self._first_evidence_outputs]
-                self._first = self._open_session(with_outputs(content, names))
-            return self._first
+                self._parts[key] = self._open_session(with_outputs(content, key))
+            return self._parts[key]
 
     def _open_session(self, content: bytes) -> onnxruntime.InferenceSession:
         """A session of ONNX Runtime for a model's bytes."""

@@ -147,8 +147,13 @@ class Prediction:
         # Scale 1 sees the whole photo, so only the later scales have a box to draw.
         image = read_photo(self.original)
         boxes = [scale.box for scale in self.scales[1:]]
+        closest_box = None if self.evidence is None else self.evidence.closest_box
+        if closest_box is not None:
+            boxes.append(closest_box)
         tiles = zoom_tiles(image, boxes, height=_TILE_HEIGHT_PX, line_px=_LINE_PX)
         captions = [scale.caption() for scale in self.scales]
+        if closest_box is not None:
+            captions.append(["the closest look"])
         sheet = captioned_sheet(self.summary, tiles, captions)
         if self.evidence is None:
             return sheet

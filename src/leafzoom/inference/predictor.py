@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from leafzoom.errors import PhotoError, UsageError
 from leafzoom.inference.evidence import Evidence
-from leafzoom.inference.network import Network, NetworkArrays, check_evidence
+from leafzoom.inference.network import EvidenceArrays, Network, NetworkArrays, check_evidence
 from leafzoom.inference.photo_like import PhotoLike, is_single_photo, name_of, plain_photo
 from leafzoom.inference.prediction import FailedPhoto, Prediction, ScalePrediction, photo_box
 from leafzoom.inference.prediction_sets import (
@@ -304,7 +304,7 @@ class Predictor:
 
         evidence = None
         if photo.maps and arrays.evidence is not None:
-            evidence = Evidence.from_arrays(arrays.evidence, row, manifest.labels.names)
+            evidence = self._evidence(photo, arrays.evidence, row)
 
         # `labels` is empty unless the verdict is a diagnosis; `likely` has the answer all the same.
         return Prediction(
@@ -321,6 +321,15 @@ class Predictor:
             evidence=evidence,
             original=photo.original,
         )
+
+    def _evidence(self, photo: DecodedPhoto, arrays: EvidenceArrays, row: int) -> Evidence:
+        """The evidence for the photo in one row of the network's outputs."""
+        box = None
+        if arrays.closest_boxes is not None:
+            side = len(photo.source.pixels)
+            box = photo_box(arrays.closest_boxes[row], side, photo.source.photo_size)
+        labels = self.network.manifest.labels.names
+        return Evidence.from_arrays(arrays, row, labels, box)
 
     def _possible(
         self,

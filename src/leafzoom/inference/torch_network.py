@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from leafzoom.inference.network import EvidenceArrays, NetworkArrays, check_evidence
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone, network_from_checkpoint
+from leafzoom.model.closest_look import closest_boxes
 from leafzoom.model.evidence import Evidence, first_evidence, has_evidence, network_evidence
 from leafzoom.model.fusion import FusedRACNN, head_names
 from leafzoom.model.mirrors import tta_mean
@@ -63,7 +64,8 @@ class DeployedNetwork(nn.Module):
             Each head's probabilities [N, L]; each scale's box [N, 4]; then, where the network has
             the detectors, the out-of-distribution scores [N] from all scales and from the first;
             then, where the heads are linear, each scale's evidence [N, L, h, w] and its bias
-            [N, L], of the last fusion and of the first scale's own head.
+            [N, L] of the last fusion, the closest look's box [N, 4], and the evidence and bias of
+            the first scale's own head.
         """
         output = self.network(source)
         probabilities = [torch.sigmoid(logits) for logits in output.logits.values()]
@@ -76,9 +78,11 @@ class DeployedNetwork(nn.Module):
 
         fused = network_evidence(self.network, output.states)
         first = first_evidence(self.network, output.states[0])
+        last_state = output.states[-1]
+        closest = closest_boxes(self.network.racnn, last_state, fused, probabilities[-1])
         return (
             *(*probabilities, *boxes, *scores),
-            *(*fused.maps, fused.bias),
+            *(*fused.maps, fused.bias, _corners(closest)),
             *(*first.maps, first.bias),
         )
 
@@ -139,7 +143,10 @@ class TorchNetwork:
         arrays = None
         if evidence:
             check_evidence(self)
-            arrays = _evidence_arrays(network_evidence(self.network, output.states))
+            fused = network_evidence(self.network, output.states)
+            answer = torch.sigmoid(output.logits[self.manifest.head])
+            closest = closest_boxes(self.network.racnn, output.states[-1], fused, answer)
+            arrays = _evidence_arrays(fused, _as_array(_corners(closest)))
         return NetworkArrays(probabilities, boxes, ood_score, arrays)
 
     @torch.inference_mode()
@@ -191,10 +198,12 @@ def _corners(boxes: Tensor) -> Tensor:
     return torch.cat([centres - half_sides, centres + half_sides], dim=1)
 
 
-def _evidence_arrays(evidence: Evidence) -> EvidenceArrays:
+def _evidence_arrays(
+    evidence: Evidence, closest_boxes: NDArray[np.float32] | None = None
+) -> EvidenceArrays:
     """Evidence in float32 on the CPU."""
     maps = tuple(_as_array(label_map) for label_map in evidence.maps)
-    return EvidenceArrays(maps, _as_array(evidence.bias))
+    return EvidenceArrays(maps, _as_array(evidence.bias), closest_boxes)
 
 
 def _as_array(values: Tensor) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from leafzoom.model_file.wire import Field, bytes_field_header, fields, messages, texts
 
-__all__ = ["with_outputs"]
+__all__ = ["output_names", "with_outputs"]
 
 # Numbers of onnx.proto's fields.
 _MODEL_GRAPH = 7
@@ -24,6 +24,22 @@ _NODE_ATTRIBUTE = 5
 _ATTRIBUTE_GRAPHS = (6, 11)
 _TENSOR_NAME = 8
 _VALUE_NAME = 1
+
+
+def output_names(content: bytes) -> set[str]:
+    """The names of a model's outputs.
+
+    Args:
+        content: of a model that `read_onnx` has checked.
+    """
+    names: set[str] = set()
+    for number, graph in messages(memoryview(content)):
+        if number != _MODEL_GRAPH:
+            continue
+        for field_number, value in messages(graph):
+            if field_number == _GRAPH_OUTPUT:
+                names |= texts(value, _VALUE_NAME)
+    return names
 
 
 def with_outputs(content: bytes, names: Sequence[str]) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 __all__ = [
     "BACKBONE_HEAD",
     "BOX_OUTPUT",
+    "CLOSEST_BOX_OUTPUT",
     "EVIDENCE_BIAS_OUTPUT",
     "FIRST_EVIDENCE_BIAS_OUTPUT",
     "FIRST_EVIDENCE_OUTPUT",
@@ -35,7 +36,9 @@ BOX_OUTPUT = "box_scale{scale}"
 OOD_SCORE_OUTPUT = "strangeness"
 FIRST_OOD_SCORE_OUTPUT = "strangeness_scale1"
 
-# What the logits of the answering fusion, and of scale 1's head, are the sum of. Optional.
+# Optional: the closest look's box, and what the logits of the answering fusion, and of scale 1's
+# head, are the sum of.
+CLOSEST_BOX_OUTPUT = "box_closest"
 EVIDENCE_OUTPUT = "evidence_scale{scale}"
 EVIDENCE_BIAS_OUTPUT = "evidence_bias"
 FIRST_EVIDENCE_OUTPUT = "evidence_first_look"
@@ -84,6 +87,9 @@ def box_outputs(scales: int) -> list[str]:
 
 
 def evidence_outputs(scales: int) -> list[str]:
-    """The names of the outputs with the scales' evidence [N, L, h, w], and with its bias [N, L]."""
+    """The names of the outputs with evidence.
+
+    The scales' maps [N, L, h, w], their bias [N, L], and the box of the closest look [N, 4].
+    """
     names = [EVIDENCE_OUTPUT.format(scale=scale) for scale in range(1, scales + 1)]
-    return [*names, EVIDENCE_BIAS_OUTPUT]
+    return [*names, EVIDENCE_BIAS_OUTPUT, CLOSEST_BOX_OUTPUT]

@@ -285,3 +285,13 @@ class PredictionRecipe:
             "a pass each; 2: left-right; 4: up-down too."
         ),
     ] = 1
+    max_source_size: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1024,
+            description="Greatest side in pixels of the squares that are cut from photos; each "
+            "gets what its pixels carry, data.source_size at least. 0: data.source_size for all. "
+            "Measure first whether larger ones help.",
+        ),
+    ] = 0

@@ -24,7 +24,7 @@ _Task = asyncio.Task[Prediction | FailedPhoto]
 
 
 async def diagnose_form(
-    service: Service, form: FormData, coverage: float | None
+    service: Service, form: FormData, coverage: float | None, *, maps: bool = False
 ) -> list[Prediction | FailedPhoto]:
     """The results for a form's photos, in order; the form is closed when all are done.
 
@@ -35,6 +35,7 @@ async def diagnose_form(
         service: what is shared.
         form: with one or several photos.
         coverage: of the possible answers, one that the model has a calibration for.
+        maps: whether predictions have evidence, of a model that has it.
 
     Raises:
         BusyError: the photos are not admitted.
@@ -58,7 +59,7 @@ async def diagnose_form(
     # One task a photo, so that each is released as soon as it is done.
     tasks: list[_Task] = []
     for file in files:
-        task = asyncio.ensure_future(_diagnose_file(service, file, coverage))
+        task = asyncio.ensure_future(_diagnose_file(service, file, coverage, maps))
         task.add_done_callback(release)
         tasks.append(task)
     service.run_in_background(_close_after(tasks, form))
@@ -71,7 +72,7 @@ async def diagnose_form(
 
 
 async def _diagnose_file(
-    service: Service, file: UploadFile, coverage: float | None
+    service: Service, file: UploadFile, coverage: float | None, maps: bool
 ) -> Prediction | FailedPhoto:
     """Read and decode one photo in a thread, then predict it in a batch."""
     name = photo_name(file)
@@ -96,7 +97,7 @@ async def _diagnose_file(
     except PhotoError as error:
         return FailedPhoto(name, str(error))
 
-    photo = DecodedPhoto(name, source, coverage=coverage)
+    photo = DecodedPhoto(name, source, coverage=coverage, maps=maps)
     return await asyncio.wrap_future(service.batcher.submit(photo))
 
 

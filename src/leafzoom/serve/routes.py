@@ -21,7 +21,13 @@ from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.prediction_sets import calibration_of
 from leafzoom.serve.diagnosis import diagnose_form
 from leafzoom.serve.limits import BusyError, Limits, NoSpaceError, TooLargeError, TooSlowError
-from leafzoom.serve.schema import COVERAGE_PARAMETER, ERRORS, PREDICTIONS, request_body
+from leafzoom.serve.schema import (
+    COVERAGE_PARAMETER,
+    ERRORS,
+    MAPS_PARAMETER,
+    PREDICTIONS,
+    request_body,
+)
 from leafzoom.serve.service import Service
 from leafzoom.serve.temporary_folder import temporary_folder_problem
 from leafzoom.serve.uploads import discard_body, read_form
@@ -50,7 +56,7 @@ def add_api_routes(app: FastAPI, service: Service) -> None:
         responses={200: PREDICTIONS, **ERRORS},
         openapi_extra={
             "requestBody": request_body(service.limits.photos),
-            "parameters": [COVERAGE_PARAMETER],
+            "parameters": [COVERAGE_PARAMETER, MAPS_PARAMETER],
         },
         summary="Diagnose photos",
         response_class=JSONResponse,
@@ -59,13 +65,14 @@ def add_api_routes(app: FastAPI, service: Service) -> None:
         """Diagnose one or several photos (multipart field `photos`); nothing is kept.
 
         A photo that can't be read is an object with `error`; the status is 422 if none can be.
-        With `coverage`, each prediction has `possible`.
+        With `coverage`, each prediction has `possible`, with `maps` it has `evidence`.
         """
         try:
             coverage = _coverage_of(request, service)
+            maps = _maps_of(request, service)
             form = await _admitted_form(request, service)
             started = time.perf_counter()
-            results = await diagnose_form(service, form, coverage)
+            results = await diagnose_form(service, form, coverage, maps=maps)
         except _REFUSED_ERRORS as error:
             return _refusal_of(error, service.limits)
 
@@ -147,6 +154,20 @@ def _coverage_of(request: Request, service: Service) -> float | None:
     return coverage
 
 
+def _maps_of(request: Request, service: Service) -> bool:
+    """Whether a request asks for evidence maps.
+
+    Raises:
+        HTTPException: it says something else than true or false, or the model has no maps.
+    """
+    text = request.query_params.get("maps", "false").lower()
+    if text not in ("true", "false"):
+        raise HTTPException(422, f"maps is true or false, not {text!r}")
+    if text == "true" and not service.predictor.network.has_evidence:
+        raise HTTPException(422, "this service's model has no evidence maps: leave out maps")
+    return text == "true"
+
+
 async def _admitted_form(request: Request, service: Service) -> FormData:
     """The uploaded form, if there is room for its photos.
 
@@ -211,6 +232,7 @@ def _describe_model(service: Service) -> dict[str, Any]:
         "metrics": manifest.metrics,
         "licence": manifest.licence,
         "coverage": service.coverage,
+        "maps": service.predictor.network.has_evidence,
         "leafzoom": __version__,
         "limits": {
             "photos": limits.photos,

@@ -6,7 +6,7 @@ from typing import Any
 
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 
-__all__ = ["COVERAGE_PARAMETER", "ERRORS", "PREDICTIONS", "request_body"]
+__all__ = ["COVERAGE_PARAMETER", "ERRORS", "MAPS_PARAMETER", "PREDICTIONS", "request_body"]
 
 _Schema = dict[str, Any]
 
@@ -29,6 +29,23 @@ _SCALE: _Schema = {
         "box": _BOX,
         "probabilities": _PROBABILITIES,
     },
+}
+_NUMBER: _Schema = {"type": "number"}
+_LABEL_MAP: _Schema = {"type": "array", "items": {"type": "array", "items": _NUMBER}}
+_EVIDENCE: _Schema = {
+    "type": "object",
+    "required": ["bias", "maps", "closest_box"],
+    "properties": {
+        "bias": {"type": "object", "additionalProperties": _NUMBER},
+        "maps": {
+            "type": "array",
+            "items": {"type": "object", "additionalProperties": _LABEL_MAP},
+            "description": "of each scale, {label: rows of its box}: with the bias, all numbers of "
+            "a label sum to its logit",
+        },
+        "closest_box": {**_BOX, "type": ["array", "null"]},
+    },
+    "description": "with `maps`: what speaks for each label, and where",
 }
 _PREDICTION: _Schema = {
     "type": "object",
@@ -61,6 +78,7 @@ _PREDICTION: _Schema = {
             "description": "with `coverage`: the answers among which the true one is, the "
             "likeliest first; empty if the verdict is `not_a_leaf`",
         },
+        "evidence": _EVIDENCE,
     },
 }
 _FAILED_PHOTO: _Schema = {
@@ -96,6 +114,14 @@ COVERAGE_PARAMETER: _Schema = {
     "description": "for which share of photos like those of the training the true answer is "
     "in `possible`",
     "schema": {"type": "number", "minimum": MIN_COVERAGE, "maximum": MAX_COVERAGE},
+}
+
+MAPS_PARAMETER: _Schema = {
+    "name": "maps",
+    "in": "query",
+    "required": False,
+    "description": "whether each prediction has `evidence`",
+    "schema": {"type": "boolean", "default": False},
 }
 
 PREDICTIONS: _Schema = _response("an object a photo, in order", _RESULTS)

@@ -381,6 +381,7 @@ class _Run:
             data=data,
             metrics=heads.metrics() if heads else {},
             early_exit=heads.early_exit if heads else None,
+            max_source_size=max(recipe.prediction.max_source_size, recipe.data.source_size),
             conformal=heads.conformal if heads else None,
             reference=heads.reference if heads else None,
             name=folder_name(self.out),

@@ -20,6 +20,9 @@ const PROXY_REASONS = {
 // The defaults, until the service has sent its own limits.
 let limits = { photos: 6, photo_bytes: 100 * 2 ** 20, request_bytes: 150 * 2 ** 20 };
 
+// Whether the service's model has evidence maps.
+let hasMaps = false;
+
 // What the page shows.
 let results = [];
 let viewers = [];
@@ -113,7 +116,8 @@ async function postPhotos(files, signal) {
   for (const file of files) form.append("photos", file, file.name);
 
   for (let attempt = 1; ; attempt++) {
-    const answer = await fetch("api/v1/predictions", { method: "POST", body: form, signal });
+    const query = hasMaps ? "?maps=true" : "";
+    const answer = await fetch(`api/v1/predictions${query}`, { method: "POST", body: form, signal });
     if (answer.status !== TOO_MANY_REQUESTS || attempt === MAX_ATTEMPTS) return answer;
 
     showStatus("Looking again in a second: leafzoom is busy…");
@@ -233,6 +237,7 @@ async function showModel() {
 
     const model = await answer.json();
     limits = model.limits;
+    hasMaps = model.maps;
     const coverage = model.coverage
       ? ` Where several answers are named, the true one is among them for ${Number((100 * model.coverage).toFixed(1))} ` +
         "of 100 leaves like those of the training."

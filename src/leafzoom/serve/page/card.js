@@ -1,17 +1,24 @@
 // The card of one result: the diagnosis, the photo with its zooms, and what each look predicts.
 
 import { byId, make, percent, reducedMotion, saveFile } from "./dom.js";
-import { annotatedPicture, cropCanvas } from "./drawing.js";
+import { annotatedPicture, cropCanvas, looksOf } from "./drawing.js";
 import { LABELS, nameOf } from "./labels.js";
 import { Viewer } from "./viewer.js";
 
 const MAX_LOOK_LABELS = 3;
 const MAX_NAMED_ANSWERS = 3;
 
-// By scale, the whole leaf first.
-const STOP_NAMES = ["whole leaf", "first zoom", "second zoom"];
-const LOOK_HEADINGS = ["The whole leaf", "The first zoom", "The second zoom", "The third zoom"];
-const MARK_CLASSES = ["", "second", "third"];
+// By scale.
+const STOP_NAMES = { 1: "whole leaf", 2: "first zoom", 3: "second zoom", closest: "closest look" };
+const LOOK_HEADINGS = {
+  1: "The whole leaf",
+  2: "The first zoom",
+  3: "The second zoom",
+  4: "The third zoom",
+  closest: "The closest look",
+};
+const MARK_CLASSES = { 2: "second", 3: "third", closest: "closest" };
+const CLOSEST_NOTE = "Around the place that speaks most for the answer.";
 
 const NOT_A_LEAF =
   "This does not look like the apple leaves that leafzoom knows. Try a sharper photo of one " +
@@ -103,8 +110,11 @@ function addViewer(part, picture, prediction, title, onProblem) {
   part("view").setAttribute("aria-label", description);
   part("slider").setAttribute("aria-label", "Look closer: from the whole leaf into the zooms");
 
-  const stops = prediction.scales.map(({ scale }) => STOP_NAMES[scale - 1] ?? `zoom ${scale - 1}`);
+  const stops = looksOf(prediction).map(({ name }) => STOP_NAMES[name] ?? `zoom ${name - 1}`);
   part("stops").replaceChildren(...stops.map((stop) => make("span", stop)));
+
+  if (prediction.evidence) addToggles(part("evidence"), viewer, prediction);
+  else part("evidence").remove();
 
   part("save").addEventListener("click", async () => {
     const blob = await annotatedPicture(picture, prediction, title);
@@ -115,20 +125,49 @@ function addViewer(part, picture, prediction, title, onProblem) {
   return viewer;
 }
 
+// A button for each label, the likeliest first: what speaks for it is shown over the photo.
+function addToggles(element, viewer, prediction) {
+  const ranked = Object.entries(prediction.probabilities).sort((a, b) => b[1] - a[1]);
+  const toggles = ranked.map(([label]) => {
+    const toggle = make("button", nameOf(label), "toggle");
+    toggle.type = "button";
+    toggle.setAttribute("aria-pressed", "false");
+    toggle.addEventListener("click", () => {
+      const isShown = toggle.getAttribute("aria-pressed") === "true";
+      for (const other of toggles) other.setAttribute("aria-pressed", "false");
+      toggle.setAttribute("aria-pressed", String(!isShown));
+      viewer.showEvidence(isShown ? null : label);
+    });
+    return toggle;
+  });
+  element.append(make("span", "Show what speaks for:"), ...toggles);
+}
+
 // A column for the fused prediction, and one for each look.
 function lookColumns(prediction, picture) {
   const fused = make("div");
   fused.append(make("h3", "All looks together"), bars(prediction.probabilities, Infinity));
 
   const looks = prediction.scales.map((scale) => lookColumn(scale, prediction.photo, picture));
+  const closest = prediction.evidence?.closest_box;
+  if (picture && closest) looks.push(closestColumn(closest, prediction.photo, picture));
   return [fused, ...looks];
+}
+
+function closestColumn(box, photo, picture) {
+  const column = make("div");
+  const heading = make("h3");
+  heading.append(make("span", "", `mark ${MARK_CLASSES.closest}`), LOOK_HEADINGS.closest);
+  const name = `${photo}: ${LOOK_HEADINGS.closest.toLowerCase()}`;
+  column.append(heading, cropCanvas(picture, box, name), make("p", CLOSEST_NOTE, "note"));
+  return column;
 }
 
 function lookColumn({ scale, box, probabilities }, photo, picture) {
   const column = make("div");
   const heading = make("h3");
-  const name = LOOK_HEADINGS[scale - 1] ?? `Look ${scale}`;
-  const markClass = MARK_CLASSES[scale - 1] ?? "";
+  const name = LOOK_HEADINGS[scale] ?? `Look ${scale}`;
+  const markClass = MARK_CLASSES[scale] ?? "";
 
   // The zooms that are outlined in the view: a mark in the box's colour, and the part itself.
   if (markClass) heading.append(make("span", "", `mark ${markClass}`));

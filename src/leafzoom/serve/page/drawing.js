@@ -19,7 +19,21 @@ const TEXT_HEIGHT = 84;
 const TILE_LINE_WIDTH = 4;
 const FONT = "system-ui, sans-serif";
 
-export const LOOK_NAMES = ["the whole leaf", "the first zoom", "the second zoom", "the third zoom"];
+export const LOOK_NAMES = {
+  1: "the whole leaf",
+  2: "the first zoom",
+  3: "the second zoom",
+  4: "the third zoom",
+  closest: "the closest look",
+};
+
+// What was looked at: each scale by its number, then the closest look where there is one.
+export function looksOf(prediction) {
+  const looks = prediction.scales.map(({ scale, box }) => ({ name: scale, box }));
+  const closest = prediction.evidence?.closest_box;
+  if (closest) looks.push({ name: "closest", box: closest });
+  return looks;
+}
 
 // Outline the zooms' boxes, each with a pale halo. toCanvas maps (x, y) of the photo to the canvas.
 export function outlineZooms(pen, boxes, toCanvas, lineWidth) {
@@ -61,7 +75,8 @@ export function cropCanvas(picture, [x0, y0, x1, y1], name) {
 
 // The photo with its boxes and the zooms beside it, as a PNG without the camera's data.
 export async function annotatedPicture(picture, prediction, title) {
-  const boxes = prediction.scales.map((scale) => scale.box);
+  const looks = looksOf(prediction);
+  const boxes = looks.map((look) => look.box);
   const scale = Math.min(MAX_TILE_HEIGHT / picture.height, MAX_TILE_WIDTH / picture.width);
   const tileWidth = scaledSide(picture.width, scale);
   const tileHeight = scaledSide(picture.height, scale);
@@ -75,7 +90,7 @@ export async function annotatedPicture(picture, prediction, title) {
   boxes.forEach(([x0, y0, x1, y1], index) => {
     const left = MARGIN + index * columnWidth;
     pen.drawImage(picture, x0, y0, x1 - x0, y1 - y0, left, TILE_TOP, tileWidth, tileHeight);
-    pen.fillText(LOOK_NAMES[index] ?? "", left, tileHeight + CAPTION_OFFSET);
+    pen.fillText(LOOK_NAMES[looks[index].name] ?? "", left, tileHeight + CAPTION_OFFSET);
 
     if (index === 0) {
       const toTile = (x, y) => [

@@ -1,6 +1,7 @@
 // The photo with the zooms' boxes, and the way from the whole leaf into them.
 
-import { LOOK_NAMES, outlineZooms } from "./drawing.js";
+import { LOOK_NAMES, looksOf, outlineZooms } from "./drawing.js";
+import { drawEvidence, labelPictures } from "./evidence.js";
 
 const PLAY_MS = 1500; // from one look to the next
 const PAUSE_MS = 700; // at each look
@@ -37,7 +38,10 @@ export class Viewer {
   // that the viewer closes. prediction: of the photo. reducedMotion: jump from look to look.
   constructor({ canvas, slider, playButton, caption, picture, prediction, reducedMotion }) {
     Object.assign(this, { canvas, slider, playButton, caption, picture, reducedMotion });
-    this.boxes = prediction.scales.map((scale) => scale.box);
+    this.looks = looksOf(prediction);
+    this.boxes = this.looks.map((look) => look.box);
+    this.evidence = prediction.evidence;
+    this.evidencePictures = null;
     this.animation = 0;
 
     this.slider.max = String(this.boxes.length - 1);
@@ -134,6 +138,12 @@ export class Viewer {
     this.animation = requestAnimationFrame(drawFrame);
   }
 
+  // Show what speaks for a label; with null, the photo alone.
+  showEvidence(label) {
+    this.evidencePictures = label === null ? null : labelPictures(this.evidence, label);
+    this.draw();
+  }
+
   draw() {
     const { canvas, picture, boxes, position } = this;
     if (!picture) return;
@@ -148,10 +158,19 @@ export class Viewer {
       ((x - x0) * canvas.width) / (x1 - x0),
       ((y - y0) * canvas.height) / (y1 - y0),
     ];
+    const index = Math.round(position);
+    if (this.evidencePictures) {
+      // The closest look has no map of its own: the last scale's goes on.
+      const number = Math.min(index, this.evidencePictures.length - 1);
+      const [left, top] = toCanvas(boxes[number][0], boxes[number][1]);
+      const [right, bottom] = toCanvas(boxes[number][2], boxes[number][3]);
+      drawEvidence(pen, this.evidencePictures[number], [left, top, right - left, bottom - top]);
+    }
+
     const lineWidth = Math.max(MIN_LINE_WIDTH, canvas.width / LINES_PER_WIDTH);
     outlineZooms(pen, boxes, toCanvas, lineWidth);
 
-    const name = LOOK_NAMES[Math.round(position)] ?? "";
+    const name = LOOK_NAMES[this.looks[index].name] ?? "";
     this.caption.textContent = name;
     this.slider.setAttribute("aria-valuetext", name);
   }
