@@ -187,6 +187,33 @@ def test_impossible_thresholds_are_refused(
     assert message in result.stderr
 
 
+def test_maps_are_in_json_and_in_the_picture(trained: Path, leaf: Path, tmp_path: Path) -> None:
+    (plain,) = predict_json(leaf, "--model", trained, "--out", tmp_path / "plain")
+    (result,) = predict_json(leaf, "--model", trained, "--maps", "--out", tmp_path / "maps")
+    evidence = result.pop("evidence")
+    assert result == plain
+    assert set(evidence["bias"]) == LABELS
+    assert len(evidence["maps"]) == 3
+
+    (small,) = (tmp_path / "plain").glob("*.png")
+    (large,) = (tmp_path / "maps").glob("*.png")
+    with Image.open(small) as before, Image.open(large) as after:
+        assert after.height > before.height
+
+
+def test_source_sizes(trained: Path, leaf: Path) -> None:
+    (auto,) = predict_json(leaf, "--model", trained)
+    (own,) = predict_json(leaf, "--model", trained, "--source-size", "96")
+    (other,) = predict_json(leaf, "--model", trained, "--source-size", "160")
+    assert auto == own
+    assert other["probabilities"] != own["probabilities"]
+
+    result = run_command("predict", leaf, "--model", trained, "--source-size", "2000")
+    assert "takes sources of 96 to 1024 pixels, not 2000" in failure_line(result, 2)
+    result = run_command("predict", leaf, "--model", trained, "--source-size", "large")
+    assert "auto or a number of pixels, not 'large'" in failure_line(result, 2)
+
+
 def test_early_exit(early_exit_run: Path, leaf: Path) -> None:
     (prediction,) = predict_json(leaf, "--model", early_exit_run, "--early-exit")
 

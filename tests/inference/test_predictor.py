@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image
 import leafzoom
 from leafzoom.dataset.cache import Cache, build_cache
 from leafzoom.dataset.table import read_table
-from leafzoom.errors import DataError, PhotoError, UsageError
+from leafzoom.errors import DataError, ModelError, PhotoError, UsageError
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import NetworkArrays, OnnxNetwork
 from leafzoom.inference.prediction import FailedPhoto, Prediction
@@ -374,3 +375,61 @@ def test_a_diagnosis_is_saved_in_the_format_of_its_name(
         assert picture.size == diagnosis.plot().size
     with pytest.raises(UsageError, match=r"saved as \.png or \.jpg, not as a\.gif"):
         diagnosis.save(tmp_path / "a.gif")
+
+
+# Sources of several sizes, and evidence.
+
+
+def test_photos_of_several_sizes_are_diagnosed_in_their_order(trained: Path, leaf: Path) -> None:
+    network = OnnxNetwork(trained / "model.onnx")
+    network.manifest = replace(network.manifest, max_source_size=256)
+    predictor = Predictor(network)
+    image = Image.open(leaf)
+    photos = [image, image.resize((400, 300)), image.resize((150, 200)), image]
+
+    batch = list(predictor.predict_many(photos))
+    alone = [predictor.predict(photo) for photo in photos]
+
+    for one, other in zip(batch, alone, strict=True):
+        assert isinstance(one, Prediction)
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+    sides = [len(read_source(photo, predictor.source_sizes).pixels) for photo in photos]
+    assert sides == [96, 256, 192, 96]
+
+
+def test_a_size_is_for_all_photos(trained: Path, leaf: Path) -> None:
+    network = OnnxNetwork(trained / "model.onnx")
+    assert Predictor(network, source_size=200).predict(leaf).scales[0].box == (0, 0, 96, 96)
+    with pytest.raises(UsageError, match="takes sources of 96 to 1024 pixels, not 95"):
+        Predictor(network, source_size=95)
+
+
+def test_evidence_sums_to_the_answers_logits(model: Predictor, leaf: Path) -> None:
+    prediction = model.predict(leaf, maps=True)
+    evidence = prediction.evidence
+    assert evidence is not None
+    for label, probability in prediction.probabilities.items():
+        logit = np.log(probability / (1 - probability))
+        assert evidence.logit(label) == pytest.approx(logit, abs=1e-3)
+
+    # It goes into JSON and back, and nothing else changes.
+    content = prediction.to_dict()
+    assert Prediction.from_dict(content).to_dict() == content
+    assert content["evidence"]["closest_box"] == list(evidence.closest_box or ())
+    assert model.predict(leaf).evidence is None
+    assert model.predict(leaf) == prediction
+
+
+def test_a_picture_with_maps_has_a_row_for_each_likely_label(model: Predictor, leaf: Path) -> None:
+    plain = model.predict(leaf).plot()
+    prediction = model.predict(leaf, maps=True)
+    picture = prediction.plot()
+    rows = 1 + len(prediction.likely)
+    assert picture.height == rows * plain.height
+    assert picture.width > plain.width  # the closest look
+
+
+def test_maps_of_an_older_model_are_refused(leaf: Path) -> None:
+    older = Path(__file__).parents[1] / "golden" / "model-format-1.onnx"
+    with pytest.raises(ModelError, match=r"no evidence maps.*export it again"):
+        leafzoom.load(older).predict(leaf, maps=True)

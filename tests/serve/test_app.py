@@ -93,6 +93,24 @@ def test_a_request_may_ask_for_a_coverage(
     assert service.get("/api/v1/model").json()["coverage"] is None
 
 
+def test_a_request_may_ask_for_maps(
+    service: ServiceProcess, trained: Path, photo_bytes: bytes
+) -> None:
+    (plain,) = post_photo(service, photo_bytes, "maps=false").json()
+    assert "evidence" not in plain
+    assert service.get("/api/v1/model").json()["maps"] is True
+
+    (result,) = post_photo(service, photo_bytes, "maps=true").json()
+    prediction = Predictor(open_network(str(trained))).predict(photo_bytes, maps=True)
+    assert prediction.evidence is not None
+    assert result.pop("evidence") == prediction.evidence.to_dict()
+    assert result == plain
+
+    answer = post_photo(service, photo_bytes, "maps=perhaps")
+    assert answer.status_code == 422
+    assert "maps is true or false" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("coverage", ["0.2", "1", "nan", "x", ""])
 def test_impossible_coverages_are_refused(
     service: ServiceProcess, photo_bytes: bytes, coverage: str

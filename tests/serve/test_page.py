@@ -172,9 +172,9 @@ def test_a_photo_and_its_diagnosis(page: Page, leaves: Path) -> None:
     assert card.locator(".verdict").inner_text()
     assert "leaf-00001.jpg" in card.locator(".explain").inner_text()
 
-    # All looks together and each of the three; the two zooms as pictures.
+    # All looks together and each of the three; the two zooms and the closest look as pictures.
     assert card.locator(".bars").count() == 4
-    assert card.locator("canvas.cut").count() == 2
+    assert card.locator("canvas.cut").count() == 3
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -195,7 +195,11 @@ def test_boxes_lie_where_they_belong_on_a_turned_photo(
     width, height = boxes[0][2:]
     assert (width, height) == ((400, 600) if orientation in (6, 8) else (600, 400))
 
+    # No box of a closest look lies over those of the zooms.
+    page.route("**/api/v1/model", without_maps)
+    page.reload(wait_until="networkidle")
     choose(page, path)
+    assert page.locator(".toggle").count() == 0
     pixels = view_pixels(page)
     assert pixels.shape[1] / pixels.shape[0] == pytest.approx(width / height, rel=0.01)
     for box, colour in ((boxes[1], BLUE), (boxes[2], ORANGE)):
@@ -213,6 +217,34 @@ def test_boxes_lie_where_they_belong_on_a_turned_photo(
     correlation = np.corrcoef(grey(view, view.size).ravel(), expected.ravel())[0, 1]
     assert correlation > 0.95
     assert page.locator(".caption").inner_text() == "the second zoom"
+
+
+def without_maps(route: Route) -> None:
+    """The service's answer about its model, as of a model without evidence maps."""
+    answer = route.fetch()
+    route.fulfill(response=answer, json={**answer.json(), "maps": False})
+
+
+@on_desktop
+def test_what_speaks_for_a_label_is_shown_and_hidden(page: Page, leaves: Path) -> None:
+    choose(page, leaf(leaves))
+    page.locator(".slider").focus()
+    page.keyboard.press("Home")
+    plain = view_pixels(page)
+
+    toggles = page.locator(".toggle")
+    assert toggles.count() == 3
+    toggles.nth(1).click()
+    shown = view_pixels(page)
+    assert shown.mean() < 0.95 * plain.mean()  # darker where nothing speaks for the label
+    assert toggles.nth(1).get_attribute("aria-pressed") == "true"
+
+    # One label at a time; the same button hides it.
+    toggles.nth(2).click()
+    assert toggles.nth(1).get_attribute("aria-pressed") == "false"
+    assert toggles.nth(2).get_attribute("aria-pressed") == "true"
+    toggles.nth(2).click()
+    assert np.array_equal(view_pixels(page), plain)
 
 
 def test_several_photos_are_pooled_and_a_broken_one_is_named(
@@ -302,10 +334,10 @@ def test_problems_are_shown(page: Page, leaves: Path, tmp_path: Path) -> None:
     def too_slow(route: Route) -> None:
         route.fulfill(status=503, json={"detail": "it took too long"})
 
-    page.route("**/api/v1/predictions", too_slow)
+    page.route("**/api/v1/predictions*", too_slow)
     choose(page, leaf(leaves))
     assert "it took too long" in status(page)
-    page.unroute("**/api/v1/predictions")
+    page.unroute("**/api/v1/predictions*")
 
 
 @on_desktop
@@ -320,7 +352,7 @@ def test_a_busy_service_is_asked_again(page: Page, leaves: Path) -> None:
         else:
             route.continue_()
 
-    page.route("**/api/v1/predictions", busy_once)
+    page.route("**/api/v1/predictions*", busy_once)
     choose(page, leaf(leaves))
     page.wait_for_selector("article")
     assert requests == 2
@@ -366,8 +398,8 @@ def test_by_keyboard(page: Page, leaves: Path) -> None:
     caption = page.locator(".caption")
     slider.focus()
     page.keyboard.press("End")
-    assert slider.input_value() == "2"
-    assert slider.get_attribute("aria-valuetext") == "the second zoom"
+    assert slider.input_value() == "3"
+    assert slider.get_attribute("aria-valuetext") == "the closest look"
 
     # Four arrows are one look.
     page.keyboard.press("Home")
@@ -379,7 +411,7 @@ def test_by_keyboard(page: Page, leaves: Path) -> None:
     assert caption.inner_text() == "the whole leaf"
     page.locator(".play").focus()
     page.keyboard.press("Enter")
-    wait_until(page, "document.querySelector('.slider').value === '2'")
+    wait_until(page, "document.querySelector('.slider').value === '3'")
 
 
 @on_desktop

@@ -2,7 +2,7 @@
 // left of its box; positive ones speak for the label.
 
 const TINT = [200, 30, 160]; // magenta: neither leaves nor rust have it
-const GREATEST_TINT = 0.6;
+const GREATEST_TINT = 0.45;
 const SHADE = 0.45; // how much darker the photo is where nothing speaks for the label
 
 // The picture of one scale's map, a pixel a number. greatest: the number with the strongest tint.
