@@ -21,7 +21,11 @@ with needs_extra("train", "leafzoom demo"):
     from leafzoom.dataset.table import read_table
     from leafzoom.evaluation.evaluate import Evaluation, evaluate
     from leafzoom.evaluation.report import write_report_files
-    from leafzoom.evaluation.result_files import DatasetDescription, ModelDescription
+    from leafzoom.evaluation.result_files import (
+        DatasetDescription,
+        FurtherMeasurements,
+        ModelDescription,
+    )
     from leafzoom.evaluation.zoom_value import ZoomValue, measure_zoom_value
     from leafzoom.inference.export import export_onnx
     from leafzoom.inference.network import OnnxNetwork
@@ -148,7 +152,7 @@ def _evaluate(
         cache.table,
         dataset=dataset,
         model=model,
-        zoom_value=zoom,
+        further=FurtherMeasurements(zoom_value=zoom),
     )
     return evaluation, zoom
 

@@ -48,8 +48,9 @@ def test_the_keys_of_metrics_json(report: Path) -> None:
 
     assert set(metrics) == {
         "dataset", "model", "heads", "heads_fitted", "verdicts", "intervals", "differences",
-        "zoom_value",
+        "zoom_value", "lesions",
     }  # fmt: skip
+    assert set(metrics["lesions"]["looks"]) == {"scale2", "scale3", "closest"}
     assert list(metrics["heads"]) == list(metrics["heads_fitted"]) == list(HEADS)
 
     fused = metrics["heads"]["fusion123"]

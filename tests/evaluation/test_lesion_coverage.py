@@ -87,6 +87,9 @@ def test_the_tables_have_a_row_for_each_look_and_kind(
     assert coverage is not None
 
     tables = lesion_tables(coverage)
-    assert len(tables.rows) == 3 * 4
+    assert len(tables.rows) == 3 * 5
+    assert [len(item.images) for item in tables.examples] == [4] * len(coverage.examples)
+    assert coverage.examples
+    assert "examples" not in coverage.to_dict()
     assert tables.figure.startswith("<svg")
     assert measure_lesion_coverage(predictor, table, {}) is None

@@ -13,8 +13,13 @@ from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.lesions import read_lesions
 from leafzoom.evaluation.evaluate import Evaluation
 from leafzoom.evaluation.report import write_report_files
-from leafzoom.evaluation.result_files import DatasetDescription, ModelDescription
+from leafzoom.evaluation.result_files import (
+    DatasetDescription,
+    FurtherMeasurements,
+    ModelDescription,
+)
 from leafzoom.evaluation.zoom_value import measure_zoom_value
+from leafzoom.inference.predictor import Predictor
 from leafzoom.inference.torch_network import TorchNetwork
 
 DATASET = DatasetDescription(
@@ -46,7 +51,8 @@ def report_folder(
         cache.table,
         dataset=DATASET,
         model=replace(MODEL, film=film),
-        zoom_value=zoom_value,
+        further=FurtherMeasurements(zoom_value=zoom_value),
+        predictor=Predictor(network),
     )
     return folder
 

@@ -121,6 +121,7 @@ def evaluate(
         from leafzoom.evaluation.lesion_coverage import measure_lesion_coverage
         from leafzoom.evaluation.other_pictures import measure_other_pictures
         from leafzoom.evaluation.report import write_report_files
+        from leafzoom.evaluation.result_files import FurtherMeasurements
         from leafzoom.evaluation.zoom_value import measure_zoom_value
         from leafzoom.inference.loading import open_network, zooming_network
         from leafzoom.inference.predictor import Predictor
@@ -169,9 +170,8 @@ def evaluate(
         cache.table,
         dataset=part.describe(cache),
         model=_describe_model(model, manifest),
-        zoom_value=zoom_value,
-        lesions=coverage,
-        others=others,
+        further=FurtherMeasurements(zoom_value=zoom_value, lesions=coverage, others=others),
+        predictor=predictor,
     )
 
     # The warning comes last, where it is seen.

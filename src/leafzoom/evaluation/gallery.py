@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from leafzoom.dataset.table import Table
-from leafzoom.drawing import zoom_tiles
+from leafzoom.drawing import crop_box, zoom_tiles
 from leafzoom.errors import PhotoError
 from leafzoom.evaluation.evaluate import Evaluation
 from leafzoom.evaluation.other_pictures import OtherPictures
+from leafzoom.inference.predictor import Predictor
 from leafzoom.labels import LabelSet, answer_confidence, combination_probabilities
 from leafzoom.photo import read_photo
 
 __all__ = [
+    "EvidenceRow",
     "GalleryGroup",
     "GalleryItem",
     "MisdiagnosisItem",
     "choose_photographs",
+    "data_uri",
     "gallery_groups",
     "gallery_item",
     "misdiagnosis_items",
@@ -66,8 +69,9 @@ class GalleryItem:
     """One photograph of the gallery.
 
     `confidence`: of the predicted labels. `images`: data URIs, the photograph with its boxes, then
-    every zoom. `scale_labels`: for each scale the labels with a probability of a third or more (at
-    least one), the most probable first.
+    every zoom. `evidence`: rows of data URIs, a label of the answer each: what speaks for it in the
+    same views; empty without evidence. `scale_labels`: for each scale the labels with a probability
+    of a third or more (at least one), the most probable first.
     """
 
     image_name: str
@@ -76,6 +80,15 @@ class GalleryItem:
     confidence: float
     images: tuple[str, ...]
     scale_labels: tuple[tuple[Probability, ...], ...]
+    evidence: tuple[EvidenceRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class EvidenceRow:
+    """What speaks for a label: data URIs of each scale's view."""
+
+    label: str
+    images: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -101,12 +114,15 @@ class MisdiagnosisItem:
     confidence: float
 
 
-def gallery_groups(evaluation: Evaluation, table: Table) -> list[GalleryGroup]:
+def gallery_groups(
+    evaluation: Evaluation, table: Table, predictor: Predictor | None = None
+) -> list[GalleryGroup]:
     """Choose photographs by the answers of the report's head, and draw them.
 
     Args:
         evaluation: of photographs of the table.
         table: with the photographs' files. Those that cannot be read any more are left out.
+        predictor: of the same model; where it has evidence, that is drawn too.
     """
     head = evaluation.head
     manifest = evaluation.manifest
@@ -134,8 +150,12 @@ def gallery_groups(evaluation: Evaluation, table: Table) -> list[GalleryGroup]:
     groups = []
     for name, rows in rows_by_group.items():
         items = [_evaluated_item(evaluation, row, float(confidence[row]), files) for row in rows]
-        readable = tuple(item for item in items if item is not None)
-        groups.append(GalleryGroup(_TITLES[name], _NOTES[name], readable))
+        readable = [item for item in items if item is not None]
+        if predictor is not None and predictor.network.has_evidence:
+            readable = [
+                _with_evidence(item, files[item.image_name], predictor) for item in readable
+            ]
+        groups.append(GalleryGroup(_TITLES[name], _NOTES[name], tuple(readable)))
     return groups
 
 
@@ -154,7 +174,7 @@ def misdiagnosis_items(others: Sequence[OtherPictures]) -> list[MisdiagnosisItem
                 MisdiagnosisItem(
                     kind=other.kind,
                     image_name=PurePath(str(picture.photo)).name,
-                    image=_data_uri(image),
+                    image=data_uri(image),
                     labels=picture.labels,
                     confidence=picture.confidence,
                 )
@@ -238,7 +258,7 @@ def gallery_item(
         target_labels=target_labels,
         predicted_labels=predicted_labels,
         confidence=confidence,
-        images=tuple(_data_uri(tile) for tile in tiles),
+        images=tuple(data_uri(tile) for tile in tiles),
         scale_labels=tuple(_listed_labels(by_label) for by_label in probabilities),
     )
 
@@ -260,6 +280,21 @@ def _evaluated_item(
         boxes=[boxes[row] for boxes in evaluation.boxes],
         probabilities=_scale_probabilities(evaluation, row),
     )
+
+
+def _with_evidence(item: GalleryItem, file: Path, predictor: Predictor) -> GalleryItem:
+    """An item with what speaks for the labels of its answer."""
+    prediction = predictor.predict(file, maps=True)
+    image = read_photo(file)
+    views = [crop_box(image, scale.box, _TILE_HEIGHT_PX) for scale in prediction.scales]
+
+    evidence = prediction.evidence
+    assert evidence is not None
+    rows = []
+    for label in item.predicted_labels:
+        tinted = [evidence.overlay(view, label, scale) for scale, view in enumerate(views, start=1)]
+        rows.append(EvidenceRow(label, tuple(data_uri(tile) for tile in tinted)))
+    return replace(item, evidence=tuple(rows))
 
 
 def _scale_probabilities(evaluation: Evaluation, row: int) -> list[dict[str, float]]:
@@ -303,7 +338,8 @@ def _listed_labels(probabilities: Mapping[str, float]) -> tuple[Probability, ...
     return (*ranked[:1], *others)
 
 
-def _data_uri(image: Image.Image) -> str:
+def data_uri(image: Image.Image) -> str:
+    """A picture as the address of an `img` element."""
     content = io.BytesIO()
     image.save(content, "JPEG", quality=_JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")

@@ -3,14 +3,14 @@
 Of each zoom's box, and of the closest look's: the share of the lesions that are wholly inside, the
 share of the photographs with such a lesion, and the share whose box has its centre on a lesion (the
 pointing game, Zhang et al. 2016). Beside the learned boxes stand boxes of the same size at the
-centre of the photo, at random places, and around the maximum of the first scale's evidence for the
-answer (a class activation map).
+centre of the photo, at random places, and around the maximum of the evidence for the answer: of the
+first scale's (`activation`, a class activation map) and of the last scale's (`evidence`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,14 @@ from PIL import Image
 from leafzoom.dataset.lesions import Lesions
 from leafzoom.dataset.table import Table
 from leafzoom.evaluation.bootstrap import percentile_interval, resample_means
-from leafzoom.inference.evidence import Evidence
 from leafzoom.inference.prediction import Prediction
 from leafzoom.inference.predictor import Predictor
 
-__all__ = ["BoxCoverage", "LesionCoverage", "measure_lesion_coverage"]
+__all__ = ["BoxCoverage", "LesionCoverage", "LesionExample", "measure_lesion_coverage"]
 
 _RANDOM_DRAWS = 50  # of a random box, for each photograph
 _SEED = 0
+_EXAMPLES = 8
 _MAP_SIDE = 56  # to which evidence is enlarged before its maximum is taken
 _MAX_LESION_SHARE = 0.1  # of the photo: larger boxes are of whole leaves
 
@@ -53,13 +53,22 @@ class BoxCoverage:
 
 
 @dataclass(frozen=True)
+class LesionExample:
+    """A photograph with known lesions: the prediction, with evidence and photo, and the boxes."""
+
+    prediction: Prediction
+    lesions: Boxes
+
+
+@dataclass(frozen=True)
 class LesionCoverage:
     """Where the network looks on photographs with known lesions.
 
     `looks`: {look: {kind of box: what it holds}}; a look is `scale2`, `scale3`, … or `closest`, a
-    kind `learned`, `centre`, `random` or `activation`. `by_label`: {label: {look: …}} of the
-    learned boxes, on the lesions of that label. `photographs`, `lesions`: how many. `left_out`: how
-    many boxes were larger than a tenth of the photo: whole leaves.
+    kind `learned`, `centre`, `random`, `activation` or `evidence`. `by_label`: {label: {look: …}}
+    of the learned boxes, on the lesions of that label. `photographs`, `lesions`: how many.
+    `left_out`: how many boxes were larger than a tenth of the photo: whole leaves. `examples`:
+    photographs for the report, drawn at random.
     """
 
     looks: dict[str, dict[str, BoxCoverage]]
@@ -67,24 +76,28 @@ class LesionCoverage:
     photographs: int
     lesions: int
     left_out: int
+    examples: tuple[LesionExample, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The entry `lesions` of `metrics.json`."""
-        return asdict(self)
+        content = asdict(replace(self, examples=()))
+        del content["examples"]
+        return content
 
 
 @dataclass(frozen=True)
 class _LookedAt:
     """One photograph: its lesions and the boxes of each look, as shares of its sides.
 
-    `lesions`: [m, 4]. `labels`: of the lesions. `boxes`: {look: [4]}. `activation`: x and y of the
-    maximum of the first scale's evidence.
+    `lesions`: [m, 4]. `labels`: of the lesions. `boxes`: {look: [4]}. `activation`, `evidence`: x
+    and y of the maxima of the first and of the last scale's evidence.
     """
 
     lesions: Boxes
     labels: tuple[str, ...]
     boxes: dict[str, Boxes]
     activation: NDArray[np.float64]
+    evidence: NDArray[np.float64]
 
 
 def measure_lesion_coverage(
@@ -106,6 +119,7 @@ def measure_lesion_coverage(
     """
     rows = [row for row in table.rows if row.image_name in lesions]
     looked_at = []
+    found = []
     left_out = 0
     for row in rows:
         prediction = predictor.predict(row.path, maps=True)
@@ -114,9 +128,11 @@ def measure_lesion_coverage(
         left_out += len(known.boxes) - len(photograph.lesions)
         if len(photograph.lesions):
             looked_at.append(photograph)
+            found.append(LesionExample(prediction, known.boxes))
     if not looked_at:
         return None
 
+    drawn = np.random.default_rng(_SEED).permutation(len(found))[:_EXAMPLES]
     labels = sorted({label for one in looked_at for label in one.labels if label})
     return LesionCoverage(
         looks={look: _kinds_of_boxes(looked_at, look) for look in looked_at[0].boxes},
@@ -124,6 +140,7 @@ def measure_lesion_coverage(
         photographs=len(looked_at),
         lesions=sum(len(one.lesions) for one in looked_at),
         left_out=left_out,
+        examples=tuple(found[number] for number in drawn),
     )
 
 
@@ -141,12 +158,17 @@ def _look_at(prediction: Prediction, known: Lesions) -> _LookedAt:
     lesions = known.boxes / sides
     is_small = (lesions[:, 2:] - lesions[:, :2]).prod(axis=1) <= _MAX_LESION_SHARE
     labels = tuple(np.array(known.labels, dtype=object)[is_small])
-    return _LookedAt(lesions[is_small], labels, boxes, _activation_maximum(evidence, prediction))
+    maxima = []
+    for maps, scale in zip(evidence.maps, prediction.scales, strict=True):
+        x0, y0, x1, y1 = np.array(scale.box) / sides
+        maxima.append(np.array([x0, y0]) + _maximum(maps, prediction) * [x1 - x0, y1 - y0])
+    return _LookedAt(lesions[is_small], labels, boxes, maxima[0], maxima[-1])
 
 
-def _activation_maximum(evidence: Evidence, prediction: Prediction) -> NDArray[np.float64]:
-    """Where the first scale's evidence for the answer is greatest, as shares of the sides."""
-    maps = evidence.maps[0]
+def _maximum(
+    maps: Mapping[str, NDArray[np.float32]], prediction: Prediction
+) -> NDArray[np.float64]:
+    """Where a scale's evidence for the answer is greatest, x and y as shares of its box."""
     answer = sum(maps[label] * share for label, share in prediction.probabilities.items())
     enlarged = Image.fromarray(np.asarray(answer, np.float32)).resize(
         (_MAP_SIDE, _MAP_SIDE), Image.Resampling.BICUBIC
@@ -162,22 +184,24 @@ def _with_label(looked_at: Sequence[_LookedAt], label: str) -> list[_LookedAt]:
         has_label = np.array([own == label for own in one.labels])
         if has_label.any():
             labels = (label,) * int(has_label.sum())
-            chosen.append(_LookedAt(one.lesions[has_label], labels, one.boxes, one.activation))
+            chosen.append(replace(one, lesions=one.lesions[has_label], labels=labels))
     return chosen
 
 
 def _learned(looked_at: Sequence[_LookedAt]) -> dict[str, BoxCoverage]:
     """What the learned boxes of each look hold."""
-    return {
-        look: _coverage(looked_at, [one.boxes[look][None] for one in looked_at])
-        for look in looked_at[0].boxes
-    }
+    coverage = {}
+    for look in looked_at[0].boxes:
+        boxes = [one.boxes[look][None] for one in looked_at]
+        coverage[look] = _coverage(looked_at, boxes)
+    return coverage
 
 
 def _kinds_of_boxes(looked_at: Sequence[_LookedAt], look: str) -> dict[str, BoxCoverage]:
     """What the boxes of one look hold: learned, and others of the same size."""
     random = np.random.default_rng(_SEED)
-    boxes: dict[str, list[Boxes]] = {"learned": [], "centre": [], "random": [], "activation": []}
+    kinds = ("learned", "centre", "random", "activation", "evidence")
+    boxes: dict[str, list[Boxes]] = {kind: [] for kind in kinds}
     for one in looked_at:
         box = one.boxes[look]
         size = box[2:] - box[:2]
@@ -186,6 +210,7 @@ def _kinds_of_boxes(looked_at: Sequence[_LookedAt], look: str) -> dict[str, BoxC
         places = size / 2 + random.random((_RANDOM_DRAWS, 2)) * (1 - size)
         boxes["random"].append(_boxes_at(places, size))
         boxes["activation"].append(_boxes_at(one.activation[None], size))
+        boxes["evidence"].append(_boxes_at(one.evidence[None], size))
     return {kind: _coverage(looked_at, kind_boxes) for kind, kind_boxes in boxes.items()}
 
 

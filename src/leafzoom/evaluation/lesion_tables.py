@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
+from leafzoom.drawing import draw_box, zoom_tiles
 from leafzoom.evaluation import figures
 from leafzoom.evaluation.bootstrap import Interval
-from leafzoom.evaluation.lesion_coverage import BoxCoverage, LesionCoverage
+from leafzoom.evaluation.gallery import data_uri
+from leafzoom.evaluation.lesion_coverage import BoxCoverage, LesionCoverage, LesionExample
+from leafzoom.photo import read_photo
 
-__all__ = ["LesionTables", "lesion_tables"]
+__all__ = ["ExampleItem", "LesionTables", "lesion_tables"]
 
-_KIND_NAMES = {"activation": "around the activation's maximum"}
+_KIND_NAMES = {
+    "activation": "around the first look's maximum",
+    "evidence": "around the last look's maximum",
+}
+_TILE_HEIGHT_PX = 200
+_LINE_PX = 3
+_LESION_COLOUR = "#ffffff"
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,16 @@ class LesionTables:
     rows: tuple[tuple[str, ...], ...]
     label_rows: tuple[tuple[str, ...], ...]
     figure: str
+    examples: tuple[ExampleItem, ...]
+
+
+@dataclass(frozen=True)
+class ExampleItem:
+    """A photograph: data URIs of it with its lesions and boxes, then of every look."""
+
+    image_name: str
+    answer: str
+    images: tuple[str, ...]
 
 
 def lesion_tables(coverage: LesionCoverage) -> LesionTables:
@@ -43,7 +63,25 @@ def lesion_tables(coverage: LesionCoverage) -> LesionTables:
         rows=tuple(rows),
         label_rows=tuple(label_rows),
         figure=_figure(coverage),
+        examples=tuple(_example_item(example) for example in coverage.examples),
     )
+
+
+def _example_item(example: LesionExample) -> ExampleItem:
+    """A photograph with its known lesions and the boxes, then every look."""
+    prediction = example.prediction
+    assert prediction.original is not None
+    assert prediction.evidence is not None
+    image = read_photo(prediction.original)
+    for box in example.lesions.tolist():
+        draw_box(image, box, _LESION_COLOUR, max(1, image.height // _TILE_HEIGHT_PX))
+
+    boxes = [scale.box for scale in prediction.scales[1:]]
+    if prediction.evidence.closest_box is not None:
+        boxes.append(prediction.evidence.closest_box)
+    tiles = zoom_tiles(image, boxes, height=_TILE_HEIGHT_PX, line_px=_LINE_PX)
+    name = PurePath(prediction.photo).name
+    return ExampleItem(name, prediction.summary, tuple(data_uri(tile) for tile in tiles))
 
 
 def _figure(coverage: LesionCoverage) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -14,11 +13,10 @@ from leafzoom.evaluation import figures, tables
 from leafzoom.evaluation.evaluate import Evaluation
 from leafzoom.evaluation.gallery import gallery_groups, misdiagnosis_items
 from leafzoom.evaluation.group_scores import group_scores
-from leafzoom.evaluation.lesion_coverage import LesionCoverage
 from leafzoom.evaluation.lesion_tables import lesion_tables
-from leafzoom.evaluation.other_pictures import OtherPictures
 from leafzoom.evaluation.result_files import (
     DatasetDescription,
+    FurtherMeasurements,
     Measurements,
     ModelDescription,
     write_metrics,
@@ -26,6 +24,7 @@ from leafzoom.evaluation.result_files import (
 )
 from leafzoom.evaluation.uncertainty import estimate_uncertainty
 from leafzoom.evaluation.zoom_value import ZoomValue
+from leafzoom.inference.predictor import Predictor
 from leafzoom.labels import answer_confidence
 from leafzoom.storage import make_folder, write_text
 
@@ -39,14 +38,13 @@ def write_report_files(
     *,
     dataset: DatasetDescription,
     model: ModelDescription,
-    zoom_value: ZoomValue | None = None,
-    lesions: LesionCoverage | None = None,
-    others: Sequence[OtherPictures] = (),
+    further: FurtherMeasurements | None = None,
+    predictor: Predictor | None = None,
 ) -> None:
     """Write `metrics.json`, `predictions.csv` and `index.html` of an evaluation.
 
     Estimates the scores' uncertainty by a bootstrap and decodes the photographs of the gallery;
-    runs no network.
+    runs the network on these alone, for what speaks for their answers.
 
     Args:
         folder: made if it does not exist.
@@ -54,9 +52,8 @@ def write_report_files(
         table: with the photographs' files.
         dataset: the description of the photographs.
         model: the description of the model.
-        zoom_value: see `measure_zoom_value`; left out of the files without it.
-        lesions: see `measure_lesion_coverage`; left out of the files without it.
-        others: see `measure_other_pictures`; left out of the files without them.
+        further: what else was measured; the files leave out what was not.
+        predictor: of the same model; with one that has evidence the gallery shows it.
 
     Raises:
         LeafzoomError: the folder cannot be written.
@@ -64,9 +61,7 @@ def write_report_files(
     make_folder(folder)
     measurements = Measurements(
         uncertainty=estimate_uncertainty(evaluation),
-        zoom_value=zoom_value,
-        lesions=lesions,
-        others=others,
+        further=further or FurtherMeasurements(),
         groups=group_scores(evaluation, table),
     )
 
@@ -79,6 +74,7 @@ def write_report_files(
         table,
         dataset=dataset,
         model=model,
+        predictor=predictor,
     )
 
 
@@ -90,6 +86,7 @@ def _write_page(
     *,
     dataset: DatasetDescription,
     model: ModelDescription,
+    predictor: Predictor | None,
 ) -> None:
     """Write `index.html`; see `write_report_files`.
 
@@ -97,7 +94,8 @@ def _write_page(
         LeafzoomError: the page cannot be written.
     """
     uncertainty = measurements.uncertainty
-    zoom_value = measurements.zoom_value
+    further = measurements.further
+    zoom_value = further.zoom_value
     manifest = evaluation.manifest
     head = evaluation.head
     answers = evaluation.answers_fitted[head]
@@ -123,11 +121,11 @@ def _write_page(
         heads=tables.head_rows(evaluation, uncertainty),
         differences=tables.difference_rows(evaluation, uncertainty),
         verdicts=tables.verdict_rows(evaluation),
-        others=tables.other_picture_rows(measurements.others),
+        others=tables.other_picture_rows(further.others),
         groups=tables.group_table(groups) if groups else None,
         label_tables=tables.label_tables(evaluation, uncertainty),
         zoom=tables.zoom_tables(zoom_value) if zoom_value else None,
-        lesions=lesion_tables(measurements.lesions) if measurements.lesions else None,
+        lesions=lesion_tables(further.lesions) if further.lesions else None,
         # Figures.
         zoom_figure=_zoom_figure(zoom_value) if zoom_value else None,
         precision_recall=figures.precision_recall(
@@ -136,8 +134,8 @@ def _write_page(
         confusion=figures.confusion(evaluation.targets, answers, manifest.labels),
         calibration=figures.calibration(calibration),
         calibration_error=f"{calibration.mean_gap:.3f}",
-        gallery=gallery_groups(evaluation, table),
-        misdiagnoses=misdiagnosis_items(measurements.others),
+        gallery=gallery_groups(evaluation, table, predictor),
+        misdiagnoses=misdiagnosis_items(further.others),
         film=_base64(model.film) if model.film and model.film.is_file() else None,
     )
     write_text(path, page)

@@ -19,6 +19,7 @@ from leafzoom.storage import write_json, write_text
 
 __all__ = [
     "DatasetDescription",
+    "FurtherMeasurements",
     "Measurements",
     "ModelDescription",
     "write_metrics",
@@ -83,19 +84,28 @@ class ModelDescription:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurements:
-    """What is measured beside the scores.
+class FurtherMeasurements:
+    """What is measured by running the network once more.
 
-    `uncertainty`: of the scores. `zoom_value`, `lesions`: None where they were not measured.
-    `others`: the verdicts on pictures without leaves, by kind. `groups`: None where the table has
-    no groups.
+    `zoom_value`, `lesions`: None where they were not measured. `others`: the verdicts on pictures
+    without leaves, by kind.
     """
 
-    uncertainty: Uncertainty
     zoom_value: ZoomValue | None = None
     lesions: LesionCoverage | None = None
     others: Sequence[OtherPictures] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """What is measured beside the scores.
+
+    `uncertainty`: of the scores. `groups`: None where the table has no groups.
+    """
+
+    uncertainty: Uncertainty
     groups: GroupScores | None = None
+    further: FurtherMeasurements = FurtherMeasurements()
 
 
 def write_metrics(
@@ -122,12 +132,14 @@ def write_metrics(
         "verdicts": verdicts,
         **measurements.uncertainty.to_dict(),
     }
-    if measurements.zoom_value is not None:
-        content["zoom_value"] = measurements.zoom_value.to_dict()
-    if measurements.lesions is not None:
-        content["lesions"] = measurements.lesions.to_dict()
-    if measurements.others:
-        content["other_pictures"] = {other.kind: other.to_dict() for other in measurements.others}
+    if measurements.further.zoom_value is not None:
+        content["zoom_value"] = measurements.further.zoom_value.to_dict()
+    if measurements.further.lesions is not None:
+        content["lesions"] = measurements.further.lesions.to_dict()
+    if measurements.further.others:
+        content["other_pictures"] = {
+            other.kind: other.to_dict() for other in measurements.further.others
+        }
     if measurements.groups is not None:
         content["groups"] = measurements.groups.to_dict()
     write_json(path, content)
