@@ -3,10 +3,10 @@
     python -m experiments.closer DATA LESIONS640 LESIONS416 [--model MODEL]
 
 LESIONS640 and LESIONS416 are folders of sharper copies of photographs of DATA, with the same names
-and labels, and with boxes of lesions. The model's answers to them are scored with sources of several
-sides, beside its answers to the copies in DATA; what its boxes hold is measured with the smallest
-and the largest side. `unseen` are the photographs that the shipped model was not trained on:
-`inner-validation`, which has chosen its thresholds. Writes results/experiments/closer.json and
+and labels, and with boxes of lesions. The model's answers to them are scored with sources of
+several sides, beside its answers to the copies in DATA; what its boxes hold is measured with the
+smallest and the largest side. `unseen` are the photographs that the shipped model was not trained
+on: `inner-validation`, which has chosen its thresholds. Writes results/experiments/closer.json and
 docs/experiments/closer.svg.
 """
 
@@ -102,7 +102,14 @@ def measure_closer(model: str, data: Path, folders: Mapping[str, Path]) -> dict[
             "lesions": _lesions(network, folder, cache, _SIDES[name]),
         }
         print(f"{name}: {sets[name]['all']}", flush=True)
-    return {"name": _NAME, "commit": commit(), "machine": machine(), "model": model, "sets": sets}
+    return {
+        "name": _NAME,
+        "command": f"python -m experiments.closer DATA {' '.join(map(str.upper, folders))}",
+        "commit": commit(),
+        "machine": machine(),
+        "model": model,
+        "sets": sets,
+    }
 
 
 def _hits(network: Network, whole: Cache, sharp: Cache, sides: Sequence[int]) -> Hits:
@@ -173,7 +180,8 @@ def draw(result: Mapping[str, Any]) -> Path:
         _draw_accuracy(accuracy, name, entry)
     accuracy.set_xlabel("side of the source in pixels")
     accuracy.set_ylabel("exact match")
-    accuracy.legend(frameon=False, fontsize=8)
+    accuracy.set_ylim(0.85, 1.0)
+    accuracy.legend(frameon=False, fontsize=8, loc="lower right")
 
     looks = result["sets"]["lesions640"]["lesions"]["640"]["looks"]
     for axes, value, label in (

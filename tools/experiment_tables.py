@@ -8,13 +8,23 @@ from tools.markdown import (
     Lines,
     Result,
     command_of,
+    format_interval,
     format_p_value,
     format_points,
     heading,
     row,
 )
 
-__all__ = ["early_exit", "experiment", "few_photographs", "price", "zoom_value"]
+__all__ = [
+    "class_weights",
+    "early_exit",
+    "experiment",
+    "few_photographs",
+    "lesions_held",
+    "price",
+    "source_sizes",
+    "zoom_value",
+]
 
 _LESION_SHARES = ("centre_on", "centre_on_chance", "holds", "holds_chance")
 _FEW_PHOTOGRAPHS_ARMS = {
@@ -126,6 +136,88 @@ def price(result: Result) -> Lines:
     footnote = (
         f"`{command_of(result)}`: batches of {result['batch']}, {result['rounds']} rounds, "
         f"{result['threads']} threads, PyTorch {torch_version}."
+    )
+    return [*lines, "", footnote]
+
+
+def source_sizes(result: Result) -> Lines:
+    """What larger sources are worth: a row a set of photographs and side."""
+    lines = heading(
+        ("photographs", "source", "exact match (95 %)", "less the sharp one at 256 px, in points")
+    )
+    for name, entry in result["sets"].items():
+        counts = {"all": entry["photographs"], "unseen_rows": entry["unseen"]}
+        for part, count in counts.items():
+            title = f"`{name}`, {count}" + (" not trained on" if part == "unseen_rows" else "")
+            for side, values in entry[part].items():
+                lines.append(row([title, *_source_size_cells(side, values)]))
+    return [*lines, "", f"`{command_of(result)}`. `predict`'s answers, all scales fused."]
+
+
+def _source_size_cells(side: str, values: dict[str, Any]) -> Lines:
+    """The cells of one side of the source."""
+    (key,) = [key for key in values if key.startswith("less ")]
+    difference = values[key]
+    source = f"sharp, {side} px" if side.isdigit() else f"{side}, 256 px"
+    return [
+        source,
+        f"{values['exact_match']:.4f} {format_interval(values['interval'])}",
+        format_points(difference["difference"], difference["interval"], digits=1),
+    ]
+
+
+def lesions_held(result: Result) -> Lines:
+    """What boxes hold of lesions with the largest source: a row a look and kind of box."""
+    lines = heading(
+        ("set", "look", "box", "area", "photographs with a lesion inside", "centre on one")
+    )
+    for name, entry in result["sets"].items():
+        side = list(entry["lesions"])[-1]
+        measured = entry["lesions"][side]
+        for look, kinds in measured["looks"].items():
+            for kind, held in kinds.items():
+                lines.append(row([f"`{name}`, {side} px", look, kind, *_held_cells(held)]))
+        for label, looks in measured["by_label"].items():
+            title = f"learned, {label.replace('_', ' ')}"
+            cells = _held_cells(looks["closest"])
+            lines.append(row([f"`{name}`, {side} px", "closest", title, *cells]))
+    return lines
+
+
+def _held_cells(held: dict[str, Any]) -> Lines:
+    """The cells of one kind of box."""
+    return [
+        f"{held['area']:.1%}",
+        f"{held['any_inside']:.3f} {format_interval(held['any_inside_interval'])}",
+        f"{held['centre_hits']:.3f} {format_interval(held['centre_hits_interval'])}",
+    ]
+
+
+def class_weights(result: Result) -> Lines:
+    """What class weights change: a row a kind and decision."""
+    labels = list(next(iter(result["kinds"].values()))["heads"]["f1 by label"])
+    columns = ["weights", "decision", "exact match", "micro F1", "macro F1", "mAP"]
+    lines = heading([*columns, *(f"F1 {label.replace('_', ' ')}" for label in labels)])
+    decisions = {"heads": "threshold 0.5", "heads_fitted": "fitted"}
+    for kind, rows in result["kinds"].items():
+        for key, title in decisions.items():
+            mean = rows[key]["mean"]
+            scores = [
+                f"{mean[name]:.3f}" for name in ("exact_match", "micro_f1", "macro_f1", "map")
+            ]
+            by_label = [f"{value:.3f}" for value in rows[key]["f1 by label"].values()]
+            lines.append(row([kind, title, *scores, *by_label]))
+
+    differences = []
+    for kind, entries in result["differences from none"].items():
+        for name, difference in entries.items():
+            points = format_points(difference["difference"], difference["interval"], digits=1)
+            title = name.replace("heads_fitted", "fitted").replace("heads", "at 0.5")
+            differences.append(f"{kind}, {title.replace('_', ' ')}: {points}")
+    count = result["judged"]["photographs"]
+    footnote = (
+        f"Means of seeds {', '.join(map(str, result['seeds']))}, on {count:,} photographs. Less "
+        f"`none`, in points (95 %): {'; '.join(differences)}."
     )
     return [*lines, "", footnote]
 

@@ -24,6 +24,9 @@ or, with NAME below results/experiments,
     few_photographs
                   what trainings on few photographs reach
     price         what a diagnosis costs
+    source_sizes  what larger sources are worth
+    lesions_held  what boxes hold of lesions
+    class_weights what class weights change
 """
 
 from __future__ import annotations
@@ -47,6 +50,9 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "zoom_value": experiment_tables.zoom_value,
     "early_exit": experiment_tables.early_exit,
     "few_photographs": experiment_tables.few_photographs,
+    "source_sizes": experiment_tables.source_sizes,
+    "lesions_held": experiment_tables.lesions_held,
+    "class_weights": experiment_tables.class_weights,
     "price": experiment_tables.price,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {

@@ -57,6 +57,16 @@ def test_a_box_a_little_over_the_edge_is_cut(tmp_path: Path, leaves: Path, cache
     assert lesions.boxes.tolist() == [[0, 20, 40, 96]]
 
 
+def test_boxes_without_area_are_left_out(tmp_path: Path, leaves: Path, cache: Cache) -> None:
+    path = tmp_path / "mine.csv"
+    rows = "leaf-00001.jpg,10,20,10,60\nleaf-00001.jpg,1,2,3,4\n"
+    path.write_text("image,x0,y0,x1,y1\n" + rows)
+    warnings: list[str] = []
+    (lesions,) = read_labelled_lesions(leaves, cache, path, warn=warnings.append).values()
+    assert lesions.boxes.tolist() == [[1, 2, 3, 4]]
+    assert warnings == [f"leafzoom: a box without area left out: {path}, row 2"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -137,7 +137,7 @@ def evaluate(
     # The photographs, their known lesions, and the part that is scored.
     cache = labelled_cache(data, csv_file, cache_folder, manifest.source_size, reading)
     cache.table.require_clean()
-    lesions = read_labelled_lesions(data, cache, lesions_file)
+    lesions = read_labelled_lesions(data, cache, lesions_file, warn=echo_to_stderr)
     predictor = Predictor(network, source_size=source_size)
     part = _evaluated_part(model, manifest, cache, split_name)
 

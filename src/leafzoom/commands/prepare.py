@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from leafzoom.commands.options import PATH, data_options, labelled_cache
+from leafzoom.commands.options import PATH, data_options, echo_to_stderr, labelled_cache
 from leafzoom.errors import DataError, needs_extra
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def prepare(
 
     # The report is written first: it lists the rows that have to be mended.
     _require_usable(cache.table)
-    lesions = read_lesions(data, cache)
+    lesions = read_lesions(data, cache, warn=echo_to_stderr)
     if lesions:
         boxes = sum(map(len, lesions.values()))
         click.echo(f"{boxes} known lesions on {len(lesions)} photographs")

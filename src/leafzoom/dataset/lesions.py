@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,14 +34,20 @@ class Lesions:
     labels: tuple[str, ...]
 
 
-def read_lesions(folder: Path, cache: Cache) -> dict[str, NDArray[np.float64]]:
+def read_lesions(
+    folder: Path, cache: Cache, *, warn: Callable[[str], object] = str
+) -> dict[str, NDArray[np.float64]]:
     """The boxes [m, 4] of `read_labelled_lesions`, by image name."""
-    lesions = read_labelled_lesions(folder, cache)
+    lesions = read_labelled_lesions(folder, cache, warn=warn)
     return {image_name: known.boxes for image_name, known in lesions.items()}
 
 
 def read_labelled_lesions(
-    folder: Path, cache: Cache, file: Path | None = None
+    folder: Path,
+    cache: Cache,
+    file: Path | None = None,
+    *,
+    warn: Callable[[str], object] = str,
 ) -> dict[str, Lesions]:
     """Known lesions' boxes: of a file, or of `lesions.csv` or `boxes.csv` in the data folder.
 
@@ -51,6 +57,7 @@ def read_labelled_lesions(
         folder: of the data.
         cache: whose photographs the boxes are of, by the names of its table.
         file: a CSV, COCO's JSON or a folder of YOLO's text files (see `read_lesion_rows`).
+        warn: called with a line about boxes without area, which are left out.
 
     Returns:
         By image name; empty where there is no such file. Boxes of photographs that are in the
@@ -70,14 +77,22 @@ def read_labelled_lesions(
     sizes = _photo_sizes(cache)
     boxes: dict[str, list[list[float]]] = {}
     labels: dict[str, list[str]] = {}
+    empty_rows = []
     for row in read_lesion_rows(path):
         image_name = names.in_table(row.image_name)
 
         # The table may be of a part of the folder.
         if image_name is not None:
             box = _box(replace(row, image_name=image_name), sizes)
+            if box is None:
+                empty_rows.append(row.where)
+                continue
             boxes.setdefault(image_name, []).append(box)
             labels.setdefault(image_name, []).append(row.label)
+
+    if empty_rows:
+        count = "a box" if len(empty_rows) == 1 else f"{len(empty_rows)} boxes"
+        warn(f"leafzoom: {count} without area left out: {empty_rows[0]}")
     return {
         image_name: Lesions(np.array(rows, np.float64), tuple(labels[image_name]))
         for image_name, rows in boxes.items()
@@ -122,8 +137,8 @@ def _photo_sizes(cache: Cache) -> dict[str, tuple[float, float]]:
     return {image_name: (float(width), float(height)) for image_name, (width, height) in sizes}
 
 
-def _box(record: LesionRow, sizes: Mapping[str, tuple[float, float]]) -> list[float]:
-    """The box of a row, checked to lie on its photograph."""
+def _box(record: LesionRow, sizes: Mapping[str, tuple[float, float]]) -> list[float] | None:
+    """The box of a row, checked to lie on its photograph; None if it has no area."""
     if record.image_name not in sizes:
         raise DataError(
             f"{record.where}: no photograph {quoted(record.image_name)} in the table of labels: "
@@ -139,6 +154,8 @@ def _box(record: LesionRow, sizes: Mapping[str, tuple[float, float]]) -> list[fl
     corners = f"{x0:g}, {y0:g}, {x1:g}, {y1:g}"
     if not _is_box(x0, y0, x1, y1):
         raise DataError(f"{record.where}: {corners} is no box: x0 < x1 and y0 < y1")
+    if x0 == x1 or y0 == y1:
+        return None
 
     width, height = sizes[record.image_name]
     _check_annotated_size(record, width, height)
@@ -171,5 +188,5 @@ def _check_annotated_size(record: LesionRow, width: float, height: float) -> Non
 
 
 def _is_box(x0: float, y0: float, x1: float, y1: float) -> bool:
-    """Whether corners are finite and in order."""
-    return all(map(math.isfinite, (x0, y0, x1, y1))) and x0 < x1 and y0 < y1
+    """Whether corners are finite and in order, perhaps on each other."""
+    return all(map(math.isfinite, (x0, y0, x1, y1))) and x0 <= x1 and y0 <= y1
