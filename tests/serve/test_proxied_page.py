@@ -72,7 +72,7 @@ def test_from_the_token_to_the_zooms(page: Page, address: str, leaves: Path) -> 
     page.wait_for_selector("article")
     page.locator(".slider").focus()
     page.keyboard.press("End")
-    assert page.locator(".caption").inner_text() == "the second zoom"
+    assert page.locator(".caption").inner_text() == "the closest look"
     assert page.locator(".scales canvas").count() == 2
     keep_picture(page, "proxied.png")
 

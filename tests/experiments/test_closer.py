@@ -1,0 +1,38 @@
+"""Source sizes and lesions held, measured on rendered leaves with the tiny network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments import closer, publishing
+from tools.experiment_tables import lesions_held, source_sizes
+
+
+def test_sizes_and_lesions_are_measured_and_drawn(
+    trained: Path, leaves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closer, "_SIDES", {"lesions640": (96, 640)})
+    result = closer.measure_closer(str(trained), leaves, {"lesions640": leaves})
+
+    entry = result["sets"]["lesions640"]
+    assert entry["photographs"] == 60
+    assert 0 < entry["unseen"] < 60
+    # The copy is the same photograph, so it gets the same answer.
+    rows = entry["all"]
+    assert list(rows) == ["competition's copy", "96", "640"]
+    assert rows["competition's copy"] == rows["96"]
+    assert rows["640"]["less 96"]["interval"][0] <= rows["640"]["less 96"]["difference"]
+
+    assert list(entry["lesions"]) == ["96", "640"]
+    looks = entry["lesions"]["640"]["looks"]
+    assert set(looks) == {"scale2", "scale3", "closest"}
+    assert looks["closest"]["learned"]["area"] == pytest.approx(0.06, rel=0.01)
+
+    # 3 rows of all photographs and of the unseen; 3 looks of 5 boxes.
+    assert len(source_sizes(result)) == 2 + 6 + 2
+    assert len(lesions_held(result)) == 2 + 15
+
+    monkeypatch.setattr(publishing, "figure_path", lambda name: tmp_path / f"{name}.svg")
+    assert closer.draw(result).read_text(encoding="utf-8").lstrip().startswith("<?xml")
