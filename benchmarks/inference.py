@@ -76,7 +76,7 @@ def _compare_exports(subject: Subject, folder: Path, rounds: int) -> dict[str, A
     folder.mkdir()
     # The same weights in three forms.
     model = OnnxNetwork(export_subject(subject, folder / "model.onnx"))
-    plain = open_session(export_plain(subject, folder / "plain.onnx"))
+    plain = open_session(export_plain(subject, folder / "plain.onnx").read_bytes())
     eager = TorchNetwork(subject.checkpoint(folder))
     view_size = subject.recipe.model.input_size
 
@@ -137,16 +137,14 @@ def shipped_against_eager(*, rounds: int) -> dict[str, Any]:
 
 
 def open_session(
-    path: Path, options: onnxruntime.SessionOptions | None = None
+    content: bytes, options: onnxruntime.SessionOptions | None = None
 ) -> onnxruntime.InferenceSession:
     """A session of ONNX Runtime on the CPU; by default with the options of `OnnxNetwork`."""
     if options is None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cores()
         options.log_severity_level = _LOG_FATAL_ONLY
-    return onnxruntime.InferenceSession(
-        path.read_bytes(), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def camera_photos(folder: Path | None) -> list[bytes]:

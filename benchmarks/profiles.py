@@ -16,6 +16,10 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.inference import open_session
 from benchmarks.networks import EFFICIENTNET_B0, Subject, random_sources
 from leafzoom.model_file.bundled import bundled_model
+from leafzoom.model_file.manifest import Manifest
+from leafzoom.model_file.onnx_reader import read_onnx
+from leafzoom.model_file.onnx_subgraph import output_names, with_outputs
+from leafzoom.model_file.outputs import OOD_SCORE_OUTPUT, box_outputs, probability_outputs
 from leafzoom.training.memory import keep_freed_memory
 
 __all__ = ["where_time_goes"]
@@ -61,8 +65,9 @@ def _profile_onnx(path: Path, batch_size: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = open_session(path, options)
-        sources = random_sources(batch_size, session.get_inputs()[0].shape[1])
+        content, manifest = read_onnx(path)
+        session = open_session(with_outputs(content, _usual_outputs(content, manifest)), options)
+        sources = random_sources(batch_size, manifest.source_size)
         for _ in range(_ONNX_ROUNDS):
             session.run(None, {"source": sources})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
@@ -73,6 +78,12 @@ def _profile_onnx(path: Path, batch_size: int) -> dict[str, float]:
         if event.get("cat") == "Node" and "op_name" in event.get("args", {}):
             times[event["args"]["op_name"]] += event["dur"]
     return _shares(times)
+
+
+def _usual_outputs(content: bytes, manifest: Manifest) -> list[str]:
+    """What `predict` asks for, without maps."""
+    names = [*probability_outputs(manifest.network_heads), *box_outputs(manifest.scales)]
+    return [*names, *output_names(content).intersection([OOD_SCORE_OUTPUT])]
 
 
 def _shares(times: Counter[str]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from leafzoom.drawing import PICTURE_MARK
 from leafzoom.errors import DataError, PhotoError
 from leafzoom.photo import read_source
 from leafzoom.photo_archive import ArchivedPhoto
-from leafzoom.photo_files import PhotoSearch, find_photos, is_folder, iter_photos
+from leafzoom.photo_files import PhotoSearch, find_photos, is_folder
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def test_folders_are_read_folder_by_folder_in_the_order_of_names(tmp_path: Path)
     touch(tmp_path, "c.JPG", "b.png", "notes.txt", "a/z.webp", "a/y.jpeg", "out/drawn.png")
     single = tmp_path / "notes.txt"
 
-    photos = list(iter_photos([single, tmp_path], but_not=tmp_path / "out"))
+    photos = list(PhotoSearch([single, tmp_path], but_not=tmp_path / "out"))
 
     expected = ["notes.txt", "b.png", "c.JPG", "a/y.jpeg", "a/z.webp"]
     assert [str(photo).removeprefix(f"{tmp_path}/") for photo in photos] == expected

@@ -21,7 +21,7 @@ from leafzoom.photo import SUFFIXES
 from leafzoom.photo_archive import ArchivedPhoto, PhotoArchive, is_archive
 from leafzoom.photo_file import is_url
 
-__all__ = ["FoundPhoto", "PhotoSearch", "find_photos", "is_folder", "iter_photos", "kind_by_folder"]
+__all__ = ["FoundPhoto", "PhotoSearch", "find_photos", "is_folder", "kind_by_folder"]
 
 FoundPhoto = Path | ArchivedPhoto | str
 """A file, a member of an archive, or an address, which reading refuses whole."""
@@ -157,17 +157,6 @@ def find_photos(paths: Iterable[Path | str]) -> list[FoundPhoto]:
         DataError: as `PhotoSearch`.
     """
     return list(PhotoSearch(paths))
-
-
-def iter_photos(
-    paths: Iterable[Path | str], *, but_not: Path | None = None
-) -> Iterator[FoundPhoto]:
-    """What `PhotoSearch` gives, once.
-
-    Raises:
-        DataError: as `PhotoSearch`.
-    """
-    return iter(PhotoSearch(paths, but_not=but_not))
 
 
 def kind_by_folder(photo: FoundPhoto, root: Path) -> str:

@@ -156,6 +156,8 @@ def test_a_training_takes_a_split_in_json(cache: Cache, split: Split, tmp_path: 
 
 def test_a_training_refuses_other_names(cache: Cache) -> None:
     message = "no split 'nothing': give a JSON file or one of all, inner-train, inner-validation"
+    with pytest.raises(UsageError, match=r"no split 'typo\.json', the file does not exist: give"):
+        read_split(Path("typo.json"))
     with pytest.raises(UsageError, match=message):
         training_split(cache, "nothing")
 

@@ -73,7 +73,7 @@ def test_from_the_token_to_the_zooms(page: Page, address: str, leaves: Path) -> 
     page.locator(".slider").focus()
     page.keyboard.press("End")
     assert page.locator(".caption").inner_text() == "the closest look"
-    assert page.locator(".scales canvas").count() == 2
+    assert page.locator(".scales canvas").count() == 3
     keep_picture(page, "proxied.png")
 
     description = page.request.get(page.locator("footer a").evaluate("link => link.href"))

@@ -301,6 +301,11 @@ def split_of_model(cache: Cache, stored: Split | None, trained_with: str | None)
     return None
 
 
+def _missing_file(path: Path) -> str:
+    """That there is no such file, where a word can only be a file's name."""
+    return ", the file does not exist" if path.suffix or len(path.parts) > 1 else ""
+
+
 def read_split(path: Path) -> Split:
     """A split in JSON, as a run stores it.
 
@@ -310,7 +315,8 @@ def read_split(path: Path) -> Split:
     """
     if not path.is_file():
         raise UsageError(
-            f"no split {str(path)!r}: give a JSON file or one of {', '.join(_PRESENT_PARTS)}"
+            f"no split {str(path)!r}{_missing_file(path)}: give a JSON file or one of "
+            f"{', '.join(_PRESENT_PARTS)}"
         )
 
     try:
@@ -423,7 +429,8 @@ def _image_names_of_file(path: Path) -> tuple[str, ...]:
         return split.test or split.validation
     if not path.is_file():
         raise UsageError(
-            f"no split {str(path)!r}: give a file or one of {', '.join(_PRESENT_PARTS)}"
+            f"no split {str(path)!r}{_missing_file(path)}: give a file or one of "
+            f"{', '.join(_PRESENT_PARTS)}"
         )
 
     try:
