@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from leafzoom.dataset.cache import Cache
@@ -17,6 +18,52 @@ COCO: dict[str, Any] = {
     "categories": [{"id": 2, "name": "rust"}],
     "annotations": [{"image_id": 7, "category_id": 2, "bbox": [10, 20, 30, 40]}],
 }
+
+
+def coco_with(**changes: object) -> str:
+    """COCO's JSON with another annotation."""
+    return json.dumps({**COCO, "annotations": [{**COCO["annotations"][0], **changes}]})
+
+
+def coco_with_image(**changes: object) -> str:
+    """COCO's JSON with another image."""
+    return json.dumps({**COCO, "images": [{**COCO["images"][0], **changes}]})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        coco_with_image(width=None, height=None),
+        json.dumps({**COCO, "categories": None}),
+    ],
+)
+def test_what_coco_may_leave_out(tmp_path: Path, leaves: Path, cache: Cache, content: str) -> None:
+    path = tmp_path / "l.json"
+    path.write_text(content)
+    (lesions,) = read_labelled_lesions(leaves, cache, path).values()
+    assert lesions.boxes[0] == pytest.approx([10, 20, 40, 60])
+
+
+def test_yolos_other_lines_and_files(tmp_path: Path, leaves: Path, cache: Cache) -> None:
+    (tmp_path / "Classes.txt").write_text("scab\nrust\n")
+    (tmp_path / "train.txt").write_text("images/leaf-00001.jpg\n")
+    (tmp_path / "folder.txt").mkdir()
+    lines = "1 0.5 0.5 0.5 0.25 0.9\n0 0.1 0.2 0.3 0.2 0.3 0.6\n"
+    (tmp_path / "leaf-00001.TXT").write_text(lines)
+    (lesions,) = read_labelled_lesions(leaves, cache, tmp_path).values()
+    assert lesions.labels == ("rust", "scab")
+    expected = np.array([[24, 36, 72, 60], [9.6, 19.2, 28.8, 57.6]])
+    np.testing.assert_allclose(lesions.boxes, expected, atol=1e-9)
+
+
+def test_boxes_outside_of_the_photo_are_left_out(
+    tmp_path: Path, leaves: Path, cache: Cache
+) -> None:
+    path = tmp_path / "mine.csv"
+    rows = "leaf-00001.jpg,-0.9,1,-0.1,3\nleaf-00001.jpg,96.2,1,96.9,3\nleaf-00001.jpg,1,2,3,4\n"
+    path.write_text("image,x0,y0,x1,y1\n" + rows)
+    (lesions,) = read_labelled_lesions(leaves, cache, path).values()
+    assert lesions.boxes.tolist() == [[1, 2, 3, 4]]
 
 
 def test_a_csv_may_have_labels(tmp_path: Path, leaves: Path, cache: Cache) -> None:
@@ -83,10 +130,17 @@ def test_boxes_without_area_are_left_out(tmp_path: Path, leaves: Path, cache: Ca
             json.dumps({**COCO, "images": [{**COCO["images"][0], "width": 192}]}),
             "drawn on 192 x 96 pixels, and leaf-00001.jpg has 96 x 96",
         ),
-        ("yolo/leaf-00001.txt", "0 0.5 0.5 0.1\n", "line 1: it needs a class and four numbers"),
+        ("yolo/leaf-00001.txt", "0 0.5 0.5 0.1\n", "line 1: it has 3 numbers after the class"),
         ("yolo/leaf-00001.txt", "0 0.9 0.5 0.5 0.1\n", "not inside .* shares of its sides"),
         ("yolo/leaf-00009.png.txt", "0 0.5 0.5 0.1 0.1\n", "no photograph"),
         ("yolo/classes.txt", "rust\n", "no .txt files of YOLO boxes"),
+        ("yolo/leaf-00001.txt", "rust 0.5 0.5 0.1 0.1\n", "line 1: it needs the number of a class"),
+        ("l.json", coco_with_image(width="wide"), "annotation 1: it needs"),
+        ("l.json", coco_with_image(width=10**400), "annotation 1: it needs"),
+        ("l.json", coco_with_image(file_name=None), "file_name of its image is no text"),
+        ("l.json", coco_with(bbox="1234"), "annotation 1: .* bbox"),
+        ("l.json", coco_with(bbox=[True, 2, 3, 4]), "annotation 1: .* bbox"),
+        ("l.json", coco_with(category_id=[1]), "annotation 1: it needs"),
     ],
 )
 def test_files_that_are_not_as_they_should_be(

@@ -80,7 +80,7 @@ def test_the_first_look_is_scale_1_of_all_looks(early_exit_run: Path) -> None:
     # Its session computes nothing but these outputs.
     (session,) = network._parts.values()
     names = [output.name for output in session.get_outputs()]
-    assert names == [*network._first_outputs, *network._first_evidence_outputs]
+    assert names == network._first_outputs
 
 
 def test_the_checkpoints_first_look_is_the_exports(early_exit_run: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,11 +23,14 @@ from leafzoom.errors import needs_extra
 if TYPE_CHECKING:
     from leafzoom.dataset.cache import Cache
     from leafzoom.dataset.columns import TableReading
+    from leafzoom.dataset.lesions import Lesions
     from leafzoom.dataset.table import Table
     from leafzoom.evaluation.evaluate import Evaluation
     from leafzoom.evaluation.lesion_coverage import LesionCoverage
     from leafzoom.evaluation.result_files import DatasetDescription, ModelDescription
+    from leafzoom.inference.predictor import Predictor
     from leafzoom.model_file.manifest import Manifest
+    from leafzoom.source_size import SourceSize
 
 __all__ = ["evaluate"]
 
@@ -118,12 +121,12 @@ def evaluate(
     with needs_extra("train", "leafzoom evaluate"):
         from leafzoom.dataset.lesions import read_labelled_lesions
         from leafzoom.evaluation.evaluate import evaluate as evaluate_network
-        from leafzoom.evaluation.lesion_coverage import measure_lesion_coverage
         from leafzoom.evaluation.other_pictures import measure_other_pictures
         from leafzoom.evaluation.report import write_report_files
         from leafzoom.evaluation.result_files import FurtherMeasurements
         from leafzoom.evaluation.zoom_value import measure_zoom_value
         from leafzoom.inference.loading import open_network, zooming_network
+        from leafzoom.inference.network import check_evidence
         from leafzoom.inference.predictor import Predictor
         from leafzoom.storage import make_folder
         from leafzoom.training.memory import keep_freed_memory
@@ -132,25 +135,25 @@ def evaluate(
     keep_freed_memory()
     network = open_network(model, prefer="torch")
     manifest = network.manifest
+    predictor = Predictor(network, source_size=source_size)
+    if lesions_file:
+        check_evidence(network)
     make_folder(out)
 
     # The photographs, their known lesions, and the part that is scored.
     cache = labelled_cache(data, csv_file, cache_folder, manifest.source_size, reading)
     cache.table.require_clean()
     lesions = read_labelled_lesions(data, cache, lesions_file, warn=echo_to_stderr)
-    predictor = Predictor(network, source_size=source_size)
     part = _evaluated_part(model, manifest, cache, split_name)
 
     others = (
         ()
         if others_folder is None
-        else measure_other_pictures(network, others_folder, echo_to_stderr)
+        else measure_other_pictures(predictor, others_folder, echo_to_stderr)
     )
     evaluation = evaluate_network(network, cache, part.image_names, heads, predictor.source_sizes)
-    coverage = None
-    if lesions and network.has_evidence:
-        evaluated = cache.table.take(part.image_names)
-        coverage = measure_lesion_coverage(predictor, evaluated, lesions)
+    evaluated = cache.table.take(part.image_names)
+    coverage = _lesion_coverage(predictor, evaluated, lesions, lesions_file)
 
     # An exported model without its weights cannot be given other boxes.
     zoom_value = None
@@ -168,7 +171,7 @@ def evaluate(
         out,
         evaluation,
         cache.table,
-        dataset=part.describe(cache),
+        dataset=part.describe(cache, predictor.source_sizes),
         model=_describe_model(model, manifest),
         further=FurtherMeasurements(zoom_value=zoom_value, lesions=coverage, others=others),
         predictor=predictor,
@@ -200,7 +203,7 @@ class _EvaluatedPart:
     selected_on: int | None
     shared_groups: int = 0
 
-    def describe(self, cache: Cache) -> DatasetDescription:
+    def describe(self, cache: Cache, sizes: SourceSize) -> DatasetDescription:
         """The part as the report and `metrics.json` describe it."""
         from leafzoom.evaluation.result_files import DatasetDescription
 
@@ -211,6 +214,7 @@ class _EvaluatedPart:
             trained_on=self.trained_on,
             selected_on=self.selected_on,
             table_digest=cache.table.digest(),
+            source_sizes=(sizes.least, sizes.greatest),
         )
 
     def warn_of_overlap(self) -> None:
@@ -287,6 +291,25 @@ def _shared_groups(cache: Cache, image_names: Sequence[str], trained: Sequence[s
     return len(groups & others)
 
 
+def _lesion_coverage(
+    predictor: Predictor,
+    table: Table,
+    lesions: Mapping[str, Lesions],
+    lesions_file: Path | None,
+) -> LesionCoverage | None:
+    """What the boxes hold of known lesions; None without any, and said where a file was named."""
+    from leafzoom.evaluation.lesion_coverage import measure_lesion_coverage
+
+    coverage = None
+    if lesions and predictor.network.has_evidence:
+        coverage = measure_lesion_coverage(predictor, table, lesions)
+    if lesions_file and coverage is None:
+        echo_to_stderr(
+            f"leafzoom: {lesions_file} has no lesion on these photographs, whole leaves apart"
+        )
+    return coverage
+
+
 def _describe_model(model: str, manifest: Manifest) -> ModelDescription:
     """The model as the report and `metrics.json` describe it."""
     from leafzoom.evaluation.result_files import ModelDescription
@@ -329,7 +352,8 @@ def _echo_lesions(coverage: LesionCoverage | None) -> None:
     """Print a line a look: what its boxes hold of the known lesions."""
     if coverage is None:
         return
-    click.echo(f"{coverage.lesions} lesions on {coverage.photographs} photographs:")
+    left_out = f" ({coverage.left_out} whole leaves left out)" if coverage.left_out else ""
+    click.echo(f"{coverage.lesions} lesions on {coverage.photographs} photographs{left_out}:")
     for look, kinds in coverage.looks.items():
         learned = kinds["learned"]
         random = kinds["random"]

@@ -77,6 +77,10 @@ class _PhotoPathType(click.Path):
         return text
 
 
+_MAX_SIZE_DIGITS = 6
+_MAX_QUOTE = 40  # characters of a wrong value in a message
+
+
 class _SourceSizeType(click.types.StringParamType):
     """A side in pixels, or `auto`: None."""
 
@@ -88,11 +92,13 @@ class _SourceSizeType(click.types.StringParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The side; None for `auto`."""
-        if isinstance(value, int) or value == "auto":
-            return None if value == "auto" else value
-        if not str(value).isdecimal():
-            self.fail(f"auto or a number of pixels, not {value!r}", param, ctx)
-        return int(value)
+        text = str(value).strip().casefold()
+        if text == "auto":
+            return None
+        if not text.isdecimal() or len(text) > _MAX_SIZE_DIGITS:
+            quote = str(value)[:_MAX_QUOTE]
+            self.fail(f"auto or a number of pixels, not {quote!r}", param, ctx)
+        return int(text)
 
 
 SOURCE_SIZE = _SourceSizeType()

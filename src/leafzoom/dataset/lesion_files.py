@@ -15,6 +15,7 @@ __all__ = ["LesionRow", "read_lesion_rows"]
 
 _BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 _CLASS_NAMES = "classes.txt"
+_YOLO_LISTS = ("train.txt", "val.txt", "test.txt", "obj.names.txt")  # of photos, not of boxes
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def read_lesion_rows(path: Path) -> Iterator[LesionRow]:
     - CSV: the columns image, x0, y0, x1, y1, and perhaps label, in pixels.
     - COCO: `images`, `annotations` with `bbox` [x, y, width, height], and `categories`.
     - YOLO: a text file a photo, a line a box: class, x and y of the centre, width, height, as
-      shares of the photo's sides; `classes.txt` beside them names the classes, a line each.
+      shares of the photo's sides; `classes.txt` beside them names the classes, a line each. A
+      fifth number is a confidence; six and more are a polygon, whose bounds are the box.
 
     Raises:
         DataError: it cannot be read, or lacks what it needs.
@@ -78,9 +80,10 @@ def _coco_rows(path: Path) -> Iterator[LesionRow]:
     try:
         content = json.loads(_read_text(path))
         images = {image["id"]: image for image in content["images"]}
-        labels = {entry["id"]: str(entry["name"]) for entry in content.get("categories", ())}
+        categories = content.get("categories") or ()
+        labels = {entry["id"]: str(entry.get("name") or "") for entry in categories}
         annotations = list(content["annotations"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} is no COCO file: it needs images with id and file_name, and annotations with "
             f"image_id and bbox ({type(error).__name__}: {error})"
@@ -98,26 +101,50 @@ def _coco_row(
     """One annotation of COCO's JSON."""
     try:
         image = images[annotation["image_id"]]
-        x, y, width, height = (float(value) for value in annotation["bbox"])
-        name = str(image["file_name"])
-    except (TypeError, KeyError, ValueError) as error:
+        x, y, width, height = (_number(value) for value in annotation["bbox"])
+        name = image["file_name"]
+        size = _annotated_size(image)
+        label = labels.get(annotation.get("category_id"), "")
+    except (TypeError, KeyError, ValueError, OverflowError, AttributeError) as error:
         raise DataError(
-            f"{where}: it needs the image_id of one of the images, and a bbox [x, y, width, height]"
+            f"{where}: it needs the image_id of one of the images, a bbox of four numbers [x, y, "
+            "width, height], and its image a file_name (and, if any, width and height as numbers)"
         ) from error
+    if not isinstance(name, str):
+        raise DataError(f"{where}: the file_name of its image is no text")
 
-    size = None
-    if "width" in image and "height" in image:
-        size = (float(image["width"]), float(image["height"]))
     cells = tuple(repr(value) for value in (x, y, x + width, y + height))
-    label = labels.get(annotation.get("category_id"), "")
     return LesionRow(where, name, cells, label, photo_size=size)
+
+
+def _annotated_size(image: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Width and height of the photo that was annotated; None where COCO's file has none."""
+    if image.get("width") is None or image.get("height") is None:
+        return None
+    return _number(image["width"]), _number(image["height"])
+
+
+def _number(value: object) -> float:
+    """A number of JSON.
+
+    Raises:
+        ValueError, OverflowError: it is none, or one that no float holds.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
 
 
 def _yolo_rows(folder: Path) -> Iterator[LesionRow]:
     """The lines of YOLO's text files."""
-    names_file = folder / _CLASS_NAMES
-    names = _read_text(names_file).split("\n") if names_file.is_file() else []
-    files = sorted(path for path in folder.glob("*.txt") if path.name != _CLASS_NAMES)
+    texts = sorted(path for path in folder.iterdir() if path.suffix.casefold() == ".txt")
+    names: list[str] = []
+    files = []
+    for path in texts:
+        if path.name.casefold() == _CLASS_NAMES:
+            names = [line.strip() for line in _read_text(path).splitlines()]
+        elif path.is_file() and path.name.casefold() not in _YOLO_LISTS:
+            files.append(path)
     if not files:
         raise DataError(f"{folder} has no .txt files of YOLO boxes")
 
@@ -130,17 +157,33 @@ def _yolo_rows(folder: Path) -> Iterator[LesionRow]:
 def _yolo_row(where: str, stem: str, words: list[str], names: list[str]) -> LesionRow:
     """One line of a YOLO file; the photo has the file's name, with another suffix."""
     try:
-        number, *values = words
-        x, y, width, height = (float(value) for value in values)
-        class_number = int(number)
+        class_number = int(words[0])
+        values = [float(word) for word in words[1:]]
     except ValueError as error:
         raise DataError(
-            f"{where}: it needs a class and four numbers: x, y, width, height"
+            f"{where}: it needs the number of a class, then numbers: x, y, width, height"
         ) from error
 
-    cells = tuple(repr(v) for v in (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
-    label = names[class_number].strip() if 0 <= class_number < len(names) else str(class_number)
+    label = str(class_number)
+    if names:
+        if not 0 <= class_number < len(names):
+            raise DataError(f"{where}: class {class_number} is not in {_CLASS_NAMES}")
+        label = names[class_number]
+    cells = tuple(repr(value) for value in _yolo_box(where, values))
     return LesionRow(where, stem, cells, label, is_share=True)
+
+
+def _yolo_box(where: str, values: list[float]) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 of a line's numbers: a box, perhaps with a confidence, or a polygon."""
+    if len(values) in (4, 5):
+        x, y, width, height = values[:4]
+        return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    if len(values) < 6 or len(values) % 2:
+        raise DataError(
+            f"{where}: it has {len(values)} numbers after the class; a box has four: x, y, width, "
+            "height, a polygon three points or more"
+        )
+    return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
 
 
 def _read_text(path: Path) -> str:

@@ -138,7 +138,7 @@ def _photo_sizes(cache: Cache) -> dict[str, tuple[float, float]]:
 
 
 def _box(record: LesionRow, sizes: Mapping[str, tuple[float, float]]) -> list[float] | None:
-    """The box of a row, checked to lie on its photograph; None if it has no area."""
+    """The box of a row, checked to lie on its photograph; None if it has no area there."""
     if record.image_name not in sizes:
         raise DataError(
             f"{record.where}: no photograph {quoted(record.image_name)} in the table of labels: "
@@ -154,9 +154,6 @@ def _box(record: LesionRow, sizes: Mapping[str, tuple[float, float]]) -> list[fl
     corners = f"{x0:g}, {y0:g}, {x1:g}, {y1:g}"
     if not _is_box(x0, y0, x1, y1):
         raise DataError(f"{record.where}: {corners} is no box: x0 < x1 and y0 < y1")
-    if x0 == x1 or y0 == y1:
-        return None
-
     width, height = sizes[record.image_name]
     _check_annotated_size(record, width, height)
     side_x, side_y = (1.0, 1.0) if record.is_share else (width, height)
@@ -167,12 +164,10 @@ def _box(record: LesionRow, sizes: Mapping[str, tuple[float, float]]) -> list[fl
             f"{record.where}: {corners} is not inside {record.image_name}, which has "
             f"{width:g} x {height:g} pixels (upright): give the boxes {unit}"
         )
-    return [
-        max(x0, 0.0) * width / side_x,
-        max(y0, 0.0) * height / side_y,
-        min(x1, side_x) * width / side_x,
-        min(y1, side_y) * height / side_y,
-    ]
+    # What reaches over the edge is cut; nothing may be left.
+    left, right = (min(max(x, 0.0), side_x) * width / side_x for x in (x0, x1))
+    top, bottom = (min(max(y, 0.0), side_y) * height / side_y for y in (y0, y1))
+    return [left, top, right, bottom] if left < right and top < bottom else None
 
 
 def _check_annotated_size(record: LesionRow, width: float, height: float) -> None:

@@ -122,7 +122,7 @@ def gallery_groups(
     Args:
         evaluation: of photographs of the table.
         table: with the photographs' files. Those that cannot be read any more are left out.
-        predictor: of the same model; where it has evidence, that is drawn too.
+        predictor: of the same model; where it has evidence for this head, that is drawn too.
     """
     head = evaluation.head
     manifest = evaluation.manifest
@@ -147,11 +147,14 @@ def gallery_groups(
         manifest.labels,
     )
     files = {row.image_name: row.path for row in table.rows}
+    has_evidence = (
+        predictor is not None and predictor.network.has_evidence and head == manifest.head
+    )
     groups = []
     for name, rows in rows_by_group.items():
         items = [_evaluated_item(evaluation, row, float(confidence[row]), files) for row in rows]
         readable = [item for item in items if item is not None]
-        if predictor is not None and predictor.network.has_evidence:
+        if predictor is not None and has_evidence:
             readable = [
                 _with_evidence(item, files[item.image_name], predictor) for item in readable
             ]

@@ -7,19 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from leafzoom.errors import PhotoError, UsageError
-from leafzoom.inference.network import Network
-from leafzoom.inference.verdict import SelectivePrediction, selective_predictions
-from leafzoom.photo import read_source
+from leafzoom.errors import UsageError
+from leafzoom.inference.prediction import FailedPhoto
+from leafzoom.inference.predictor import Predictor
 from leafzoom.photo_archive import ArchivedPhoto, is_archive
 from leafzoom.photo_files import PhotoSearch, is_folder, kind_by_folder
 
 __all__ = ["Misdiagnosis", "OtherPictures", "measure_other_pictures"]
-
-_BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -62,12 +58,12 @@ class OtherPictures:
 
 
 def measure_other_pictures(
-    network: Network, folder: Path, echo: Callable[[str], None]
+    predictor: Predictor, folder: Path, echo: Callable[[str], None]
 ) -> tuple[OtherPictures, ...]:
-    """Run a network over the pictures below a folder; each folder directly in it is a kind.
+    """Run a model over the pictures below a folder; each folder directly in it is a kind.
 
     Args:
-        network: with the model's manifest.
+        predictor: of the model.
         folder: or a ZIP archive; pictures directly in it are of the kind that its own name says.
         echo: prints what the search passes over.
 
@@ -90,53 +86,32 @@ def measure_other_pictures(
     count = sum(len(files) for files in files_by_kind.values())
     with tqdm(total=count, desc="other pictures", unit="picture", disable=None) as progress:
         return tuple(
-            _measure_kind(network, kind, files, progress)
+            _measure_kind(predictor, kind, files, progress)
             for kind, files in sorted(files_by_kind.items())
         )
 
 
 def _measure_kind(
-    network: Network, kind: str, files: Sequence[Path | ArchivedPhoto], progress: tqdm[Any]
+    predictor: Predictor, kind: str, files: Sequence[Path | ArchivedPhoto], progress: tqdm[Any]
 ) -> OtherPictures:
-    """The verdicts on the pictures of one kind, batch by batch."""
-    read: list[Path | ArchivedPhoto] = []
-    predictions: list[SelectivePrediction] = []
-    for start in range(0, len(files), _BATCH_SIZE):
-        batch = files[start : start + _BATCH_SIZE]
-        sources = []
-        for photo in batch:
-            try:
-                sources.append(read_source(photo, network.manifest.source_size).pixels)
-            except PhotoError:
-                continue
-            read.append(photo)
+    """The verdicts on the pictures of one kind."""
+    verdicts: list[str] = []
+    misdiagnoses = []
+    results = predictor.predict_many(files)
+    for file, result in zip(files, results, strict=True):
+        progress.update()
+        if isinstance(result, FailedPhoto):
+            continue
+        verdicts.append(result.verdict)
+        if result.verdict == "diagnosis":
+            misdiagnoses.append(Misdiagnosis(file, result.likely, result.confidence))
 
-        if sources:
-            predictions += selective_predictions(network(np.stack(sources)), network.manifest)
-        progress.update(len(batch))
-
-    verdicts = [prediction.verdict for prediction in predictions]
     return OtherPictures(
         kind=kind,
-        pictures=len(read),
+        pictures=len(verdicts),
         not_a_leaf=verdicts.count("not_a_leaf"),
         unsure=verdicts.count("unsure"),
         diagnosed=verdicts.count("diagnosis"),
-        unreadable=len(files) - len(read),
-        misdiagnoses=_misdiagnoses(network, read, predictions),
+        unreadable=len(files) - len(verdicts),
+        misdiagnoses=tuple(sorted(misdiagnoses, key=lambda picture: -picture.confidence)),
     )
-
-
-def _misdiagnoses(
-    network: Network,
-    files: Sequence[Path | ArchivedPhoto],
-    predictions: Sequence[SelectivePrediction],
-) -> tuple[Misdiagnosis, ...]:
-    """The pictures with a diagnosis, the surest first."""
-    labels = network.manifest.labels
-    found = [
-        Misdiagnosis(photo, tuple(labels.decode(prediction.label_vector)), prediction.confidence)
-        for photo, prediction in zip(files, predictions, strict=True)
-        if prediction.verdict == "diagnosis"
-    ]
-    return tuple(sorted(found, key=lambda picture: -picture.confidence))

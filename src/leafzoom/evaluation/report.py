@@ -115,6 +115,7 @@ def _write_page(
         model=model,
         head=head,
         scales=manifest.scales,
+        source_size=manifest.source_size,
         licence=manifest.licence,
         # Tables.
         cards=tables.cards(evaluation, uncertainty),

@@ -34,7 +34,8 @@ class DatasetDescription:
     `csv`: the table's name. `split`: the part that was read. `photographs`: how many. `trained_on`,
     `selected_on`: how many of them the model was trained on, or was selected and fitted on; None if
     its split is not known. `table_digest`: of all the table. `seed`: of rendered leaves, which are
-    described by it instead of these three.
+    described by it instead of these three. `source_sizes`: the least and the greatest side in
+    pixels of the sources that were cut from the photographs.
     """
 
     csv: str
@@ -44,6 +45,7 @@ class DatasetDescription:
     selected_on: int | None = None
     table_digest: str | None = None
     seed: int | None = None
+    source_sizes: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The entry `dataset` of `metrics.json`."""
@@ -55,6 +57,7 @@ class DatasetDescription:
             "trained_on": self.trained_on,
             "selected_on": self.selected_on,
             "table_digest": self.table_digest,
+            "source_sizes": None if self.source_sizes is None else list(self.source_sizes),
         }
 
 

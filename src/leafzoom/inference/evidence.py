@@ -16,7 +16,7 @@ __all__ = ["Evidence"]
 
 Box = tuple[float, float, float, float]
 
-_DECIMALS = 4
+_DECIMALS = 5
 _TINT = (200, 30, 160)  # magenta: neither leaves nor rust have it
 _GREATEST_TINT = 0.5  # share of the tint where the evidence is greatest
 _LEAST_BRIGHTNESS = 0.4  # of the photo where there is none
@@ -78,7 +78,7 @@ class Evidence:
         return Image.fromarray(tinted.round().astype(np.uint8))
 
     def to_dict(self) -> dict[str, Any]:
-        """The evidence as a JSON object, rounded to four decimals."""
+        """The evidence as a JSON object, rounded to five decimals: its sums hold to about 0.001."""
         maps = []
         for label_maps in self.maps:
             rounded = {

@@ -150,20 +150,23 @@ def parity(first: Network, second: Network, sources: NDArray[np.uint8]) -> Parit
 
 def _exported_graph(network: TorchNetwork, sources: NDArray[np.uint8]) -> onnx.ModelProto:
     """A network's graph as PyTorch exports it, for any number and side of sources [N, S, S, 3]."""
-    # One graph for any number of sources of any side.
+    # One graph for any number of sources of any side that the network takes.
     manifest = network.manifest
     deployed = DeployedNetwork(network.network).to(memory_format=torch.contiguous_format)
     example = np.resize(sources, (_EXAMPLE_BATCH_SIZE, *sources.shape[1:]))
     sides = possible_source_sizes(manifest.source_size, manifest.input_size)
     batch_size = torch.export.Dim("photographs", min=1, max=_MAX_BATCH_SIZE)
-    side = torch.export.Dim("side", min=sides[0], max=sides[-1])
+    dynamic_axes = {0: batch_size}
+    if len(sides) > 1:
+        side = torch.export.Dim("side", min=sides[0], max=sides[-1])
+        dynamic_axes |= {1: side, 2: side}
     with _quiet():
         program = torch.onnx.export(
             deployed,
             (torch.from_numpy(example),),
             input_names=[SOURCE_INPUT],
             output_names=deployed.output_names(),
-            dynamic_shapes={"source": {0: batch_size, 1: side, 2: side}},
+            dynamic_shapes={"source": dynamic_axes},
             opset_version=_OPSET,
             dynamo=True,
             external_data=False,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from leafzoom.inference.evidence import Evidence
 from leafzoom.inference.prediction import FailedPhoto, Prediction, words_of
 from leafzoom.inference.prediction_sets import PossibleAnswers
 
@@ -143,5 +144,26 @@ def _write_prediction(prediction: Prediction, out: TextIO) -> None:
 
     # Scale 1 looks at the whole photo.
     for scale in scales[1:]:
-        x0, y0, x1, y1 = scale.box
-        out.write(f"  scale {scale.scale} looked at x {x0:.0f}-{x1:.0f}, y {y0:.0f}-{y1:.0f}\n")
+        out.write(f"  scale {scale.scale} looked at {_place(scale.box)}\n")
+    if prediction.evidence is not None:
+        _write_evidence(prediction, prediction.evidence, out)
+
+
+def _write_evidence(prediction: Prediction, evidence: Evidence, out: TextIO) -> None:
+    """The closest look, and what each look adds to the score of each likely label."""
+    if evidence.closest_box is not None:
+        out.write(f"  the closest look is at {_place(evidence.closest_box)}\n")
+    for label in prediction.likely:
+        shares = [
+            f"{evidence.share(label, scale.scale):+.1f} from scale {scale.scale}"
+            for scale in prediction.scales
+        ]
+        name = label.replace("_", " ")
+        text = ", ".join([*shares, f"{evidence.bias[label]:+.1f} from no place"])
+        out.write(f"  {name}, log-odds {evidence.logit(label):+.1f}: {text}\n")
+
+
+def _place(box: Sequence[float]) -> str:
+    """A box in whole pixels of the photo."""
+    x0, y0, x1, y1 = box
+    return f"x {x0:.0f}-{x1:.0f}, y {y0:.0f}-{y1:.0f}"

@@ -67,6 +67,9 @@ class EvidenceArrays:
                 f"evidence has to be [N, L, h, w] with a bias [N, L], not {found} with "
                 f"{self.bias.shape}"
             )
+        boxes = self.closest_boxes
+        if boxes is not None and boxes.shape != (len(self.bias), 4):
+            raise ModelError(f"boxes of the closest look have to be [N, 4], not {boxes.shape}")
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,13 @@ class NetworkArrays:
         lengths = {len(array) for array in (*self.probabilities.values(), *self.boxes)}
         if score is not None:
             lengths.add(len(score))
+        if self.evidence is not None:
+            lengths.add(len(self.evidence.bias))
+            if len(self.evidence.maps) != len(self.boxes):
+                raise ModelError(
+                    f"evidence has maps of {len(self.evidence.maps)} scales, and there are boxes "
+                    f"of {len(self.boxes)}"
+                )
         if len(lengths) > 1:
             counts = ", ".join(str(length) for length in sorted(lengths))
             raise ModelError(f"a network's outputs are for different numbers of sources: {counts}")
@@ -260,9 +270,10 @@ class OnnxNetwork:
         if not self._has_first_look:
             return None
         self._check_sources(sources)
-        outputs = [*self._first_outputs, *self._first_evidence_outputs]
+        outputs = self._first_outputs
         if evidence:
             check_evidence(self)
+            outputs = [*outputs, *self._first_evidence_outputs]
         results = self._run(self._part_session(outputs), outputs, sources)
 
         evidence_arrays = None

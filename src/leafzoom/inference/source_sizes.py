@@ -27,8 +27,13 @@ def source_sizes_of(network: Network, source_size: int | None = None) -> SourceS
         return SourceSize(manifest.source_size, max(greatest, manifest.source_size))
 
     if source_size not in possible:
-        sizes = f"{possible[0]}" if len(possible) == 1 else f"{possible[0]} to {possible[-1]}"
+        if len(possible) == 1:
+            raise UsageError(
+                f"the model {manifest.name} takes sources of {possible[0]} pixels alone, not "
+                f"{source_size}: models that this leafzoom exports take others too"
+            )
         raise UsageError(
-            f"the model {manifest.name} takes sources of {sizes} pixels, not {source_size}"
+            f"the model {manifest.name} takes sources of {possible[0]} to {possible[-1]} pixels, "
+            f"not {source_size}"
         )
     return SourceSize(source_size, source_size)

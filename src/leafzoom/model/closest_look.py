@@ -1,8 +1,9 @@
-"""The closest look: a box of 6 % of the picture around the place that speaks most for the answer.
+"""The closest look: a box of 6 % of the picture near the place that speaks most for the answer.
 
 Two steps, without training. The last scale's evidence, weighted by the labels' probabilities, has
 its maximum somewhere in its view; the last scale's backbone looks once more at a small box there,
-and the box moves to where its last map is strongest. The answer does not depend on it.
+and the box moves to where the backbone responds most, whatever the label. The answer does not
+depend on it.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ _OPTIONAL_ENTRIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 """How entries that older files lack are read."""
 
 _USUAL_SOURCE_SIZES = (256, 1024)  # the least and the greatest side
+_LEAST_VARIABLE_SIZE = 64
 _MAX_SIZE_PX = 8192
 _MAX_SCALES = 9
 _MAX_QUOTE = 40  # characters of a wrong value in a message
@@ -52,14 +53,14 @@ class Manifest:
     """A model file's metadata.
 
     `source_size`: side in pixels of the sources that it was trained with. `input_size`: of views.
-    `max_source_size`: the greatest side of a source that it was measured with, which larger photos
-    get; in older files the same as `source_size`. `decisions`: {head: Decision}. `head`: the one
-    whose answer `predict` gives; by default the last decision's, as in files without this entry,
-    and "" without decisions. `recipe`: every value. `data`: what it was trained on (photographs by
-    part, digest). `metrics`: {part: {head: {name: value}}}. `early_exit`: from which confidence on
-    scale 1's answer can replace that of all scales; None if this was not fitted. `conformal`: what
-    sets of possible answers are made of; `reference`: what answers to the validation part look
-    like; both of `head`, and None in older files.
+    `max_source_size`: the greatest side of a source, which larger photos get
+    (`prediction.max_source_size`); in older files the same as `source_size`. `decisions`:
+    {head: Decision}. `head`: the one whose answer `predict` gives; by default the last decision's,
+    as in files without this entry, and "" without decisions. `recipe`: every value. `data`: what it
+    was trained on (photographs by part, digest). `metrics`: {part: {head: {name: value}}}.
+    `early_exit`: from which confidence on scale 1's answer can replace that of all scales; None if
+    this was not fitted. `conformal`: what sets of possible answers are made of; `reference`: what
+    answers to the validation part look like; both of `head`, and None in older files.
 
     Raises:
         ModelError: a value of the wrong type or range; a head whose thresholds or interactions do
@@ -211,6 +212,8 @@ class Manifest:
 def possible_source_sizes(source_size: int, input_size: int) -> range:
     """The sides of sources that a network takes which was trained with one side.
 
+    A network of very small sources takes that side alone.
+
     Args:
         source_size: that it was trained with, in pixels.
         input_size: V, of views.
@@ -219,6 +222,8 @@ def possible_source_sizes(source_size: int, input_size: int) -> range:
     >>> sizes[0], sizes[-1]
     (256, 1024)
     """
+    if source_size < _LEAST_VARIABLE_SIZE:
+        return range(source_size, source_size + 1)
     least, greatest = _USUAL_SOURCE_SIZES
     first = min(source_size, max(least, input_size))
     return range(first, max(source_size, greatest) + 1)

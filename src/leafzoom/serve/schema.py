@@ -41,7 +41,7 @@ _EVIDENCE: _Schema = {
             "type": "array",
             "items": {"type": "object", "additionalProperties": _LABEL_MAP},
             "description": "of each scale, {label: rows of its box}: with the bias, all numbers of "
-            "a label sum to its logit",
+            "a label sum to its logit, but for rounding",
         },
         "closest_box": {**_BOX, "type": ["array", "null"]},
     },

@@ -70,10 +70,11 @@ class Service:
         """Start the batches, and be ready after the prediction of a grey picture."""
         self.batcher.start()
 
-        # The first prediction shows that the model runs, and warms it up.
+        # The first prediction shows that the model runs, and warms it up. The page asks for maps.
         size = self.predictor.network.manifest.source_size
         pixels = np.full((size, size, 3), _GREY, np.uint8)
-        self_test = DecodedPhoto("self-test", Source(pixels, (size, size)))
+        maps = self.predictor.network.has_evidence
+        self_test = DecodedPhoto("self-test", Source(pixels, (size, size)), maps=maps)
         await asyncio.wrap_future(self.batcher.submit(self_test))
         self.ready = True
 

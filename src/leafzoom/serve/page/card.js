@@ -18,7 +18,7 @@ const LOOK_HEADINGS = {
   closest: "The closest look",
 };
 const MARK_CLASSES = { 2: "second", 3: "third", closest: "closest" };
-const CLOSEST_NOTE = "Around the place that speaks most for the answer.";
+const CLOSEST_NOTE = "Near the place that speaks most for the answer, where the network responds most.";
 
 const NOT_A_LEAF =
   "This does not look like the apple leaves that leafzoom knows. Try a sharper photo of one " +
