@@ -16,7 +16,6 @@ from tools.markdown import (
 )
 
 __all__ = [
-    "class_weights",
     "early_exit",
     "experiment",
     "few_photographs",
@@ -191,35 +190,6 @@ def _held_cells(held: dict[str, Any]) -> Lines:
         f"{held['any_inside']:.3f} {format_interval(held['any_inside_interval'])}",
         f"{held['centre_hits']:.3f} {format_interval(held['centre_hits_interval'])}",
     ]
-
-
-def class_weights(result: Result) -> Lines:
-    """What class weights change: a row a kind and decision."""
-    labels = list(next(iter(result["kinds"].values()))["heads"]["f1 by label"])
-    columns = ["weights", "decision", "exact match", "micro F1", "macro F1", "mAP"]
-    lines = heading([*columns, *(f"F1 {label.replace('_', ' ')}" for label in labels)])
-    decisions = {"heads": "threshold 0.5", "heads_fitted": "fitted"}
-    for kind, rows in result["kinds"].items():
-        for key, title in decisions.items():
-            mean = rows[key]["mean"]
-            scores = [
-                f"{mean[name]:.3f}" for name in ("exact_match", "micro_f1", "macro_f1", "map")
-            ]
-            by_label = [f"{value:.3f}" for value in rows[key]["f1 by label"].values()]
-            lines.append(row([kind, title, *scores, *by_label]))
-
-    differences = []
-    for kind, entries in result["differences from none"].items():
-        for name, difference in entries.items():
-            points = format_points(difference["difference"], difference["interval"], digits=1)
-            title = name.replace("heads_fitted", "fitted").replace("heads", "at 0.5")
-            differences.append(f"{kind}, {title.replace('_', ' ')}: {points}")
-    count = result["judged"]["photographs"]
-    footnote = (
-        f"Means of seeds {', '.join(map(str, result['seeds']))}, on {count:,} photographs. Less "
-        f"`none`, in points (95 %): {'; '.join(differences)}."
-    )
-    return [*lines, "", footnote]
 
 
 def few_photographs(result: Result) -> Lines:

@@ -26,7 +26,6 @@ or, with NAME below results/experiments,
     price         what a diagnosis costs
     source_sizes  what larger sources are worth
     lesions_held  what boxes hold of lesions
-    class_weights what class weights change
 """
 
 from __future__ import annotations
@@ -52,7 +51,6 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "few_photographs": experiment_tables.few_photographs,
     "source_sizes": experiment_tables.source_sizes,
     "lesions_held": experiment_tables.lesions_held,
-    "class_weights": experiment_tables.class_weights,
     "price": experiment_tables.price,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {

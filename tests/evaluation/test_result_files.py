@@ -7,7 +7,12 @@ from leafzoom.evaluation.result_files import DatasetDescription, ModelDescriptio
 
 def test_a_table_is_described_by_its_digest_and_overlap() -> None:
     dataset = DatasetDescription(
-        csv="train.csv", split="all", photographs=60, trained_on=48, table_digest="abc"
+        csv="train.csv",
+        split="all",
+        photographs=60,
+        trained_on=48,
+        table_digest="abc",
+        source_sizes=(256, 640),
     )
     assert dataset.to_dict() == {
         "csv": "train.csv",
@@ -16,6 +21,7 @@ def test_a_table_is_described_by_its_digest_and_overlap() -> None:
         "trained_on": 48,
         "selected_on": None,
         "table_digest": "abc",
+        "source_sizes": [256, 640],
     }
 
 
