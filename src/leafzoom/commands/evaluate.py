@@ -297,7 +297,7 @@ def _lesion_coverage(
     lesions: Mapping[str, Lesions],
     lesions_file: Path | None,
 ) -> LesionCoverage | None:
-    """What the boxes hold of known lesions; None without any, and said where a file was named."""
+    """What the boxes hold of known lesions; None without any, with a line if a file was named."""
     from leafzoom.evaluation.lesion_coverage import measure_lesion_coverage
 
     coverage = None
