@@ -13,10 +13,10 @@ import click
 from leafzoom.commands.options import (
     NAME_OR_FILE,
     PATH,
-    SOURCE_SIZE,
     data_options,
     echo_to_stderr,
     labelled_cache,
+    source_size_option,
 )
 from leafzoom.errors import needs_extra
 
@@ -79,13 +79,7 @@ _PARTS_HELP = (
     metavar="FILE",
     help="Boxes of lesions, if not DIR/lesions.csv or boxes.csv: CSV, COCO, or YOLO's folder.",
 )
-@click.option(
-    "--source-size",
-    type=SOURCE_SIZE,
-    default="auto",
-    show_default=True,
-    help="Side in pixels of what the network gets of a photo; auto: as its pixels carry.",
-)
+@source_size_option
 @click.option(
     "--others",
     "others_folder",

@@ -22,12 +22,12 @@ __all__ = [
     "NAME_OR_FILE",
     "PATH",
     "PHOTO_PATH",
-    "SOURCE_SIZE",
     "data_folder",
     "data_options",
     "echo_to_stderr",
     "labelled_cache",
     "model_option",
+    "source_size_option",
 ]
 
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx")
@@ -101,9 +101,6 @@ class _SourceSizeType(click.types.StringParamType):
         return int(text)
 
 
-SOURCE_SIZE = _SourceSizeType()
-"""How large the square is that the network gets of a photo."""
-
 PATH = _PathType(path_type=Path)
 """A path on the command line."""
 
@@ -112,6 +109,15 @@ NAME_OR_FILE = _NameOrFileType()
 
 PHOTO_PATH = _PhotoPathType()
 """A photo, a folder, a pattern or an archive on the command line."""
+
+source_size_option = click.option(
+    "--source-size",
+    type=_SourceSizeType(),
+    default="auto",
+    show_default=True,
+    help="Side in pixels of what the network gets of a photo; auto: as its pixels carry.",
+)
+"""How large the square is that the network gets of a photo."""
 
 _DATA_OPTIONS = (
     click.option(

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from leafzoom.commands.options import PATH, PHOTO_PATH, SOURCE_SIZE, model_option
+from leafzoom.commands.options import PATH, PHOTO_PATH, model_option, source_size_option
 from leafzoom.errors import UsageError
 from leafzoom.fonts import missing_characters
 from leafzoom.inference.formats import write_records
@@ -73,13 +73,7 @@ __all__ = ["predict"]
     is_flag=True,
     help="Show what speaks for each likely label, and where, in pictures and JSON.",
 )
-@click.option(
-    "--source-size",
-    type=SOURCE_SIZE,
-    default="auto",
-    show_default=True,
-    help="Side in pixels of what the network gets of a photo; auto: as its pixels carry.",
-)
+@source_size_option
 @click.option(
     "--out",
     type=PATH,
