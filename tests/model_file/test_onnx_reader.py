@@ -63,6 +63,21 @@ def test_a_tag_that_other_readers_take_for_another_is_refused(
     assert "impossible number" in refusal(path)
 
 
+@pytest.mark.parametrize("place", ["output", "value_info"])
+def test_a_damaged_name_inside_the_graph_is_refused(
+    trained: Path, tmp_path: Path, place: str
+) -> None:
+    """`read_onnx` looks only into tensors; the names are read to cut the graph."""
+    content = unsealed(trained / "model.onnx")
+    graph = onnx.load_model_from_string(content).graph
+    named = getattr(graph, place)[0].SerializeToString()
+    unknown_kind_of_field = bytes([named[0] | 0x03])
+
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content.replace(named, unknown_kind_of_field + named[1:]))
+    assert "is damaged (an unknown kind of field, 3)" in refusal(path)
+
+
 def test_every_cut_is_refused(trained: Path, tmp_path: Path) -> None:
     content = unsealed(trained / "model.onnx")
     path = tmp_path / "m.onnx"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 SCRIPT = Path(__file__).parent / "on_small_disks.py"
 
@@ -31,7 +33,10 @@ def test_full_and_read_only_disks(
     skip_without_mounts(tmp_path)
     script = [sys.executable, SCRIPT, tmp_path, exported.parent]
     command = ["unshare", "--map-root-user", "--mount", *script]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    # Weights are the same to the last bit only with as many threads as the finished run had.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert process.returncode == 0, process.stdout + process.stderr
 
     counts = json.loads(process.stdout.splitlines()[-1])

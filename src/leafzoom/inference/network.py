@@ -200,7 +200,10 @@ class OnnxNetwork:
         content, self.manifest = read_onnx(path)
         self._path = path
         self._threads = threads or _core_count()
-        available = output_names(content)
+        try:
+            available = output_names(content)
+        except ValueError as error:
+            raise self._damaged(error) from error
 
         # All heads and boxes, and the score where the model has one.
         self._check_heads()
@@ -216,7 +219,7 @@ class OnnxNetwork:
         self._evidence_outputs = evidence_outputs(self.manifest.scales)
         first_evidence = [FIRST_EVIDENCE_OUTPUT, FIRST_EVIDENCE_BIAS_OUTPUT]
         self.has_evidence = available.issuperset([*self._evidence_outputs, *first_evidence])
-        usual = with_outputs(content, self._outputs) if self.has_evidence else content
+        usual = self._part(content, self._outputs) if self.has_evidence else content
         self._session = self._open_session(usual)
         self.source_sizes = self._source_sizes()
         self._check_shapes()
@@ -318,8 +321,19 @@ class OnnxNetwork:
                 content, _ = read_onnx(self._path)
                 if _file_state(self._path) != self._file_state:
                     raise ModelError(f"{self._path} has changed since it was opened: start again")
-                self._parts[key] = self._open_session(with_outputs(content, key))
+                self._parts[key] = self._open_session(self._part(content, key))
             return self._parts[key]
+
+    def _part(self, content: bytes, outputs: Sequence[str]) -> bytes:
+        """The part of the model that computes some outputs."""
+        try:
+            return with_outputs(content, outputs)
+        except ValueError as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: ValueError) -> ModelError:
+        """The error of a file that is not in protobuf's format."""
+        return ModelError(f"{self._path} is no ONNX model or is damaged ({error}): copy it again")
 
     def _open_session(self, content: bytes) -> onnxruntime.InferenceSession:
         """A session of ONNX Runtime for a model's bytes."""

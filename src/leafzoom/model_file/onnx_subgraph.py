@@ -31,6 +31,9 @@ def output_names(content: bytes) -> set[str]:
 
     Args:
         content: of a model that `read_onnx` has checked.
+
+    Raises:
+        ValueError: not protobuf's wire format.
     """
     names: set[str] = set()
     for number, graph in messages(memoryview(content)):
@@ -48,6 +51,9 @@ def with_outputs(content: bytes, names: Sequence[str]) -> bytes:
     Args:
         content: of a model that `read_onnx` has checked.
         names: of the outputs that stay.
+
+    Raises:
+        ValueError: not protobuf's wire format. `read_onnx` looks only into tensors and metadata.
     """
     pieces: list[bytes | memoryview] = []
     for field in fields(memoryview(content)):
