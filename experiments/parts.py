@@ -1,7 +1,7 @@
 """Write the split that every experiment uses: python -m experiments.parts DATA OUT.json
 
 `inner-test` is not read. Of `inner-train`, label combinations in proportion, near-duplicates in
-one part:
+one part; with --without FOLDER, photographs of the names in that folder's table are in no part:
 
 shared      6,000 photographs: the shared checkpoint is fine-tuned on them (in OUT-shared.json, as
 `train`)
@@ -13,6 +13,7 @@ select      `inner-validation`: fusions, decisions and epochs are chosen on it
 from __future__ import annotations
 
 import argparse
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +49,12 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--without", type=Path, action="append", default=[], metavar="FOLDER")
     arguments = parser.parse_args()
 
     # One split trains the arms, the other the checkpoint that they start from.
-    parts = _divide(arguments.data)
+    left_out = {name for folder in arguments.without for name in read_table(folder).image_names}
+    parts = _divide(arguments.data, left_out)
     shared_file = arguments.out.with_name(f"{arguments.out.stem}-shared.json")
     make_folder(arguments.out.parent)
     for path, train in ((arguments.out, parts.train), (shared_file, parts.shared)):
@@ -63,8 +66,8 @@ def main() -> None:
         )
 
 
-def _divide(data: Path) -> _Parts:
-    """Divide `inner-train` of a data folder."""
+def _divide(data: Path, left_out: Set[str]) -> _Parts:
+    """Divide `inner-train` of a data folder; photographs left out take their duplicates along."""
     table = read_table(data)
     cache = cached_sources(data, table, _SOURCE_SIZE_PX)
     inner = training_split(cache, "inner-train")
@@ -74,14 +77,17 @@ def _divide(data: Path) -> _Parts:
     group_of = dict(zip(cache.table.image_names, groups, strict=True))
 
     # Each part takes its photographs, and leaves out near-duplicates of the parts before.
-    train = subset(cache.table.take(inner.train), _TRAIN_COUNT, seed=_SEED)
+    left_out_groups = {group_of[name] for name in left_out}
+    available = tuple(name for name in inner.train if group_of[name] not in left_out_groups)
+    validation = tuple(name for name in inner.validation if group_of[name] not in left_out_groups)
+    train = subset(cache.table.take(available), _TRAIN_COUNT, seed=_SEED)
     used_groups = {group_of[name] for name in train}
-    rest = tuple(name for name in inner.train if group_of[name] not in used_groups)
+    rest = tuple(name for name in available if group_of[name] not in used_groups)
 
     shared = subset(cache.table.take(rest), _SHARED_COUNT, seed=_SEED)
     used_groups |= {group_of[name] for name in shared}
     test = tuple(name for name in rest if group_of[name] not in used_groups)
-    return _Parts(shared, train, inner.validation, test)
+    return _Parts(shared, train, validation, test)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ def plain(source_size: int, **changes: float) -> Augmentation:
     )
 
 
-@pytest.mark.parametrize("change", ["white_balance", "gamma", "grey", "blur", "zoom_out"])
+@pytest.mark.parametrize(
+    "change", ["white_balance", "gamma", "grey", "blur", "sharpness", "zoom_out"]
+)
 def test_each_change_happens_with_its_probability_and_keeps_the_range(
     cache: Cache, change: str
 ) -> None:

@@ -17,6 +17,7 @@ __all__ = ["Augmentation"]
 _GAMMA = (0.7, 1.4)
 _BLUR_SIGMA_PX = (0.3, 2.0)
 _BLUR_KERNEL_PX = (9, 9)
+_SHARPNESS = (0.0, 3.0)
 _ZOOMED_OUT_SIZE = (0.5, 1.0)
 
 
@@ -37,6 +38,7 @@ class Augmentation:
         gamma: probability of another exposure.
         grey: probability of a grey photograph.
         blur: probability of a Gaussian blur.
+        sharpness: probability of softer or sharper edges (0: smoothed, 1: as they are).
         zoom_out: probability that the photograph shrinks, with its mirror images around it.
     """
 
@@ -56,6 +58,7 @@ class Augmentation:
         gamma: float = 0.0,
         grey: float = 0.0,
         blur: float = 0.0,
+        sharpness: float = 0.0,
         zoom_out: float = 0.0,
     ) -> None:
         steps: list[nn.Module] = []
@@ -69,7 +72,7 @@ class Augmentation:
         if brightness or contrast or saturation or hue:
             jitter = kornia_augmentation.ColorJiggle(brightness, contrast, saturation, hue, p=1.0)
             steps.append(jitter)
-        steps += _camera_changes(white_balance, gamma, grey, blur)
+        steps += _camera_changes(white_balance, gamma, grey, blur, sharpness)
 
         self._sequence: nn.Module | None = None
         if steps:
@@ -123,7 +126,7 @@ def _zooms(
 
 
 def _camera_changes(
-    white_balance: float, gamma: float, grey: float, blur: float
+    white_balance: float, gamma: float, grey: float, blur: float, sharpness: float
 ) -> list[nn.Module]:
     """What other cameras and other light change."""
     steps: list[nn.Module] = []
@@ -137,4 +140,6 @@ def _camera_changes(
     if blur:
         gauss = kornia_augmentation.RandomGaussianBlur(_BLUR_KERNEL_PX, _BLUR_SIGMA_PX, p=blur)
         steps.append(gauss)
+    if sharpness:
+        steps.append(kornia_augmentation.RandomSharpness(_SHARPNESS, p=sharpness))
     return steps

@@ -113,6 +113,13 @@ class AugmentationRecipe:
         Fraction,
         Field(description="Probability of a Gaussian blur with a deviation of 0.3 to 2 px."),
     ] = 0.0
+    sharpness: Annotated[
+        Fraction,
+        Field(
+            description="Probability of softer or sharper edges: factors of 0 (smoothed) to 3 "
+            "(1: as they are)."
+        ),
+    ] = 0.0
     zoom_out: Annotated[
         Fraction,
         Field(
