@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -162,11 +163,16 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def _measure(part: Part) -> dict[str, Any]:
-    """A part's figures, with the commit and the seconds that they took."""
+    """A part's figures, with leafzoom's version, the commit and the seconds that they took."""
     started = time.perf_counter()
     figures = part()
     seconds = round(time.perf_counter() - started, 1)
-    return {**figures, "commit": commit("src", "benchmarks"), "measured_in_seconds": seconds}
+    return {
+        **figures,
+        "leafzoom": metadata.version("leafzoom"),
+        "commit": commit("src", "benchmarks"),
+        "measured_in_seconds": seconds,
+    }
 
 
 def _measure_in_processes(names: Sequence[str], arguments: argparse.Namespace) -> None:

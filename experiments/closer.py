@@ -32,11 +32,13 @@ from leafzoom.evaluation.lesion_coverage import LesionCoverage, measure_lesion_c
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import Network
 from leafzoom.inference.predictor import Predictor
+from leafzoom.model_file.paths import model_path
 from leafzoom.source_size import SourceSize
 from tools.evaluation_data import open_data
+from tools.model_digest import model_digest
 from tools.provenance import commit, machine
 
-__all__ = ["main", "measure_closer"]
+__all__ = ["exact_answers", "main", "measure_closer"]
 
 _NAME = "closer"
 _SIDES = {"lesions640": (256, 384, 512, 640), "lesions416": (256, 384)}
@@ -106,6 +108,7 @@ def measure_closer(model: str, data: Path, folders: Mapping[str, Path]) -> dict[
         "name": _NAME,
         "command": f"python -m experiments.closer DATA {' '.join(map(str.upper, folders))}",
         "commit": commit(),
+        "model_digest": model_digest(model_path(model)),
         "machine": machine(),
         "model": model,
         "sets": sets,
@@ -115,13 +118,13 @@ def measure_closer(model: str, data: Path, folders: Mapping[str, Path]) -> dict[
 def _hits(network: Network, whole: Cache, sharp: Cache, sides: Sequence[int]) -> Hits:
     """Whether the fused answers are exact, on the competition's copies and on the sharp ones."""
     names = sharp.table.image_names
-    hits = {_COPY: _exact(network, whole, names)}
+    hits = {_COPY: exact_answers(network, whole, names)}
     for side in sides:
-        hits[str(side)] = _exact(network, sharp, names, SourceSize(side, side))
+        hits[str(side)] = exact_answers(network, sharp, names, SourceSize(side, side))
     return hits
 
 
-def _exact(
+def exact_answers(
     network: Network, cache: Cache, names: tuple[str, ...], sizes: SourceSize | None = None
 ) -> NDArray[np.float64]:
     """Whether the answers of `predict` are exact, [N]."""

@@ -30,6 +30,7 @@ from leafzoom.labels import LabelSet
 from leafzoom.model_file.calibration import ConformalCalibration
 from leafzoom.storage import write_json
 from tools.evaluation_data import open_data, read_labelled_folder, read_part
+from tools.model_digest import model_digest
 from tools.provenance import ROOT, commit
 from tools.refit import ValidationAnswers, validation_answers
 
@@ -96,6 +97,7 @@ def main() -> None:
         "note": f"calibrated on {calibration.photographs} photographs of inner-validation",
         "command": f"python -m experiments.coverage {arguments.model.name} DATA {options}".strip(),
         "commit": commit(),
+        "model_digest": model_digest(arguments.model),
         "scores": [asdict(trial) for trial in _compare(validation, labels)],
         "parts": parts,
     }

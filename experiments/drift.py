@@ -28,6 +28,7 @@ from leafzoom.labels import LabelSet
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.storage import write_json
 from tools.evaluation_data import LabelledPart, open_data, read_labelled_folder, read_part
+from tools.model_digest import model_digest
 from tools.provenance import ROOT, commit
 
 __all__ = ["main"]
@@ -86,6 +87,7 @@ def main() -> None:
         f"that is right; changed ones are every eighth of {part_name}",
         "command": f"python -m experiments.drift {arguments.model.name} DATA{options}",
         "commit": commit(),
+        "model_digest": model_digest(arguments.model),
         "kinds": [_judge(kind, manifest) for kind in kinds],
     }
     path = ROOT / "results" / f"{arguments.name}.json"

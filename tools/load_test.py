@@ -25,11 +25,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from leafzoom.model_file.paths import model_path
+from tools.model_digest import model_digest
 from tools.provenance import ROOT, commit, machine
 
 __all__ = ["Load", "Request", "ServiceFigures", "main", "parser", "percentiles"]
@@ -97,6 +100,8 @@ def main() -> None:
         "name": "load",
         "command": f"python -m tools.load_test PHOTO --seconds {seconds:g}",
         "commit": commit(),
+        "leafzoom": metadata.version("leafzoom"),
+        "model_digest": model_digest(model_path("bundled")),
         "machine": machine(),
         "photo_bytes": len(content),
         **summary([bare_before, bare_after], figures),

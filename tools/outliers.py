@@ -43,6 +43,7 @@ from leafzoom.model_file.manifest import PICTURES_KEY
 from leafzoom.storage import write_json
 from tools.cutouts import varied_leaves
 from tools.evaluation_data import in_grey, open_data, read_part
+from tools.model_digest import model_digest
 from tools.provenance import ROOT, commit
 from tools.verdicts import read_pictures
 
@@ -98,13 +99,13 @@ def main() -> None:
         own_features = read_features(sources)
         figures[kind] = asdict(_verdicts(old_network, fit.detector, sources, own_features))
 
-    # The figures, and the model with its new detector.
-    _write_result(arguments, checkpoint, fit, figures, len(varied))
+    # The model with its new detector, and the figures.
     network.outlier_detector = fit.detector
     manifest = checkpoint.manifest
     metrics = {**manifest.metrics, PICTURES_KEY: figures}
     described = replace(checkpoint, manifest=replace(manifest, metrics=metrics))
     _export(described, network, cache, arguments.out)
+    _write_result(arguments, checkpoint, fit, figures, len(varied))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -258,6 +259,7 @@ def _write_result(
         "by the detector that ships",
         "command": f"python -m tools.outliers DATA {' '.join(folders)} --out MODEL.onnx",
         "commit": commit(),
+        "model_digest": model_digest(arguments.out),
         "strength": fit.strength,
         "refused_leaves_out_of_fold": fit.refused_leaves,
         "varied_leaves": varied,

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def main() -> None:
         "note": note,
         "commands": [f"leafzoom demo --seed {seed}" for seed in seeds],
         "commit": commit_at_start,
+        "leafzoom": metadata.version("leafzoom"),
         "machine": machine(),
         "runs": runs,
     }

@@ -141,6 +141,7 @@ def main() -> None:
         "name": "reliability",
         "command": f"python -m tools.reliability --kills {kills['kills']} --seed {kills['seed']}",
         "commit": commit_at_start,
+        "leafzoom": metadata.version("leafzoom"),
         "machine": machine(),
         "versions": {"python": platform.python_version(), **versions},
         "kill and resume": kills,

@@ -30,6 +30,7 @@ from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint
 from leafzoom.model_file.onnx_writer import write_manifest
 from leafzoom.storage import make_folder, write_json
 from tools.evaluation_data import open_data
+from tools.model_digest import model_digest
 from tools.out_of_fold import compare_with_earlier, score_out_of_fold
 from tools.provenance import ROOT, commit
 
@@ -70,6 +71,7 @@ def main() -> None:
         "note": _note(run, metrics, out_of_fold=trained_on_everything),
         "commands": [*arguments.commands, f"python -m tools.ship {arguments.run.name} DATA"],
         "commit": commit(),
+        "model_digest": model_digest(_MODEL),
         "seconds": {stage: round(seconds, 1) for stage, seconds in run["seconds"].items()},
         "memory": run.get("memory"),
         "machine": run["machine"],

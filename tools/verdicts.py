@@ -28,8 +28,10 @@ from leafzoom.errors import PhotoError
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import Network
 from leafzoom.inference.verdict import SelectivePrediction, selective_predictions
+from leafzoom.model_file.paths import model_path
 from leafzoom.photo import SUFFIXES, read_source
 from tools.evaluation_data import LabelledPart, in_grey, open_data, read_labelled_folder, read_part
+from tools.model_digest import model_digest
 from tools.provenance import ROOT, commit
 from tools.scenes import render_scenes
 
@@ -81,6 +83,7 @@ def main() -> None:
         "eighth; other pictures without near-duplicates",
         "command": f"python -m tools.verdicts DATA --split {arguments.split} {options}",
         "commit": commit(),
+        "model_digest": model_digest(model_path(arguments.model)),
         "leaves": of_leaves,
         "other": of_others,
     }

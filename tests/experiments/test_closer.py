@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from experiments import closer, publishing
+from experiments import closer, detail, publishing
+from leafzoom.dataset.split import read_split
 from tools.experiment_tables import lesions_held, source_sizes
 
 
@@ -36,3 +38,27 @@ def test_sizes_and_lesions_are_measured_and_drawn(
 
     monkeypatch.setattr(publishing, "figure_path", lambda name: tmp_path / f"{name}.svg")
     assert closer.draw(result).read_text(encoding="utf-8").lstrip().startswith("<?xml")
+
+
+def test_runs_are_measured_only_on_photographs_that_they_have_not_seen(
+    trained: Path, leaves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An arm's rows are means over its seeds; a run that has seen a photograph is refused."""
+    with pytest.raises(ValueError, match="was trained on photographs of"):
+        detail.measure_arm([trained], leaves, [leaves])
+
+    # The test part alone, twice: the second set adds no photograph.
+    test_part = read_split(trained / "split.json").test
+    sharp = tmp_path / "sharp"
+    shutil.copytree(leaves, sharp)
+    header, *rows = (sharp / "train.csv").read_text().splitlines()
+    kept = [row for row in rows if row.partition(",")[0] in test_part]
+    (sharp / "train.csv").write_text("\n".join([header, *kept]))
+    monkeypatch.setattr(detail, "_LARGEST_SIDES", (640, 384))
+
+    arm = detail.measure_arm([trained, trained], leaves, [sharp, sharp])
+    assert arm["photographs"] == len(test_part)
+    assert arm["seeds"] == 2
+    assert arm["by_seed"][0] == arm["by_seed"][1] == arm["exact_match"]
+    # The copy is the same photograph, so it gets the same answer.
+    assert arm["exact_match"]["competition's copy"] == arm["exact_match"]["256"]
