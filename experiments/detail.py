@@ -87,7 +87,9 @@ def measure_arm(runs: Sequence[Path], data: Path, folders: Sequence[Path]) -> di
         ValueError: a run has seen one of the photographs.
     """
     by_seed = [_seed_hits(run, data, folders) for run in runs]
-    hits = {key: np.mean([seed[key] for seed in by_seed], axis=0) for key in by_seed[0]}
+    hits = {}
+    for key in by_seed[0]:
+        hits[key] = np.stack([seed[key] for seed in by_seed]).mean(axis=0)
 
     resampled = resample_means(hits)
     difference = paired_difference(
@@ -96,13 +98,11 @@ def measure_arm(runs: Sequence[Path], data: Path, folders: Sequence[Path]) -> di
     return {
         "seeds": len(runs),
         "photographs": len(hits[_SMALL]),
-        "exact_match": {key: float(values.mean()) for key, values in hits.items()},
+        "exact_match": _means(hits),
         "intervals": {
             key: percentile_interval(values).to_list() for key, values in resampled.items()
         },
-        "by_seed": [
-            {key: float(values.mean()) for key, values in seed.items()} for seed in by_seed
-        ],
+        "by_seed": [_means(seed) for seed in by_seed],
         "largest less 256": difference.to_dict(),
     }
 
@@ -125,7 +125,15 @@ def _seed_hits(run: Path, data: Path, folders: Sequence[Path]) -> Hits:
         if names:
             parts.append(dict(_hits(network, whole, sharp, names, side)))
         done.update(names)
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    hits: Hits = {}
+    for key in parts[0]:
+        hits[key] = np.concatenate([part[key] for part in parts])
+    return hits
+
+
+def _means(hits: Hits) -> dict[str, float]:
+    """The exact match of each copy."""
+    return {key: float(values.mean()) for key, values in hits.items()}
 
 
 def _hits(
