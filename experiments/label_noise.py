@@ -1,0 +1,292 @@
+"""How high can anyone get? The labels' own noise, and the exact match that it leaves.
+
+    python -m experiments.label_noise DATA [--model MODEL]... [--keep FOLDER] [--page FILE]
+
+Three estimates. Near-duplicates of the whole table, each labelled twice; confident learning; and
+answers in which two models agree. The last two are of `inner-validation`, by models that were not
+trained on it. Reads `inner-test` for its near-duplicates alone. Writes
+results/experiments/label-noise.json and docs/experiments/label-noise.svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations as subsets
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.confident_learning import confident_learning
+from experiments.label_noise_plot import draw
+from experiments.noise_estimates import (
+    agreement_noise,
+    clopper_pearson,
+    duplicate_noise,
+    hidden_agreeing_pairs,
+    share_estimate,
+)
+from experiments.publishing import write_result
+from experiments.suspects import write_page
+from experiments.unseen_answers import LabelledAnswers, answers_of_logits, unseen_logits
+from leafzoom.dataset.audit import NearDuplicate, near_duplicates_of
+from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.split import training_split
+from leafzoom.dataset.table import Table
+from leafzoom.labels import LabelSet
+from tools.evaluation_data import open_data
+from tools.provenance import ROOT, commit, machine
+
+__all__ = ["duplicates_entry", "estimate_noise", "main"]
+
+_NAME = "label-noise"
+_SOURCE_SIZE = 256
+_SUSPECTS_ON_PAGE = 40
+_MODELS = (
+    "weights/lite0-224-fine-tuned.safetensors",
+    "weights/lite2-224-fine-tuned.safetensors",
+    "bundled",
+)
+_CONFIDENT = 0.8  # of each of the models
+_CONFIDENCES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+_COMPLEX = "complex"
+
+
+def main() -> None:
+    """Measure, write the result, draw it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument(
+        "--model",
+        action="append",
+        help="Checkpoint or `bundled`, not trained on `inner-validation`; two at least. "
+        "By default Lite0, Lite2 and the shipped model.",
+    )
+    parser.add_argument("--keep", type=Path, help="Folder where the models' logits are kept.")
+    parser.add_argument("--page", type=Path, help="HTML file of the most suspect photographs.")
+    arguments = parser.parse_args()
+    models = arguments.model or [_path_of(model) for model in _MODELS]
+    if len(models) < 2:
+        parser.error("two models at least: agreement is between them")
+
+    cache = open_data(arguments.data, _SOURCE_SIZE)
+    rows = _validation_rows(cache)
+    measured = _measure_models(models, cache, rows, arguments.keep)
+    if arguments.page:
+        write_page(arguments.page, cache, rows, measured, _SUSPECTS_ON_PAGE)
+
+    duplicates = duplicates_entry(cache.table, near_duplicates_of(cache))
+    estimates = estimate_noise(measured)
+    result = {
+        "name": _NAME,
+        "command": "python -m experiments.label_noise DATA",
+        "commit": commit("experiments", "src", "tools"),
+        "machine": machine(),
+        "duplicates": duplicates | _hidden_pairs(duplicates, estimates["agreement"]),
+        **estimates,
+    }
+    print(write_result(_NAME, result))
+    print(draw(result, _NAME))
+
+
+def duplicates_entry(table: Table, pairs: Sequence[NearDuplicate]) -> dict[str, Any]:
+    """The near-duplicates of a table: how many have other labels, which, and the noise by them."""
+    kinds: Counter[str] = Counter()
+    for pair in pairs:
+        if pair.conflicting(table):
+            first = set(table.rows[pair.first].labels)
+            second = set(table.rows[pair.second].labels)
+            kinds[_kind_of_difference(first, second)] += 1
+
+    differing = sum(kinds.values())
+    return {
+        "photographs": len(table),
+        "in_pairs": len({row for pair in pairs for row in (pair.first, pair.second)}),
+        "pairs": len(pairs),
+        "differing": differing,
+        "kinds": dict(kinds),
+        "least_wrong": clopper_pearson(differing, len(table)).value,
+        **duplicate_noise(differing, len(pairs)).to_dict(),
+    }
+
+
+def estimate_noise(measured: LabelledAnswers) -> dict[str, Any]:
+    """All that models say about the noise, and the range of the ceiling."""
+    given = measured.given
+    models = {}
+    issues = {}
+    for name, answers in measured.answers.items():
+        issues[name] = confident_learning(
+            measured.targets, answers.marginals, measured.labels.names
+        )
+        models[name] = {
+            "exact_match": share_estimate(answers.answers == given).to_dict(),
+            "mean_confidence": float(answers.confidence.mean()),
+            "issues": issues[name].to_dict(),
+        }
+
+    agreement = {}
+    for first, second in subsets(measured.answers, 2):
+        noise = agreement_noise(
+            measured.answers[first].answers, measured.answers[second].answers, given
+        )
+        agreement[f"{first}, {second}"] = noise.to_dict()
+
+    flagged_by_all = np.all([found.flags for found in issues.values()], axis=0)
+    return {
+        "photographs": len(given),
+        "models": models,
+        "flagged_by_all": share_estimate(flagged_by_all).to_dict(),
+        "agreement": agreement,
+        "confident_contradiction": _contradiction(measured, _CONFIDENT),
+        "by_confidence": [_contradiction(measured, least) for least in _CONFIDENCES],
+        "by_combination": _by_combination(measured, flagged_by_all),
+        "ceiling": _ceiling(models, agreement, flagged_by_all),
+    }
+
+
+def _path_of(model: str) -> str:
+    """A model of the repository, from wherever the program is called."""
+    return model if model == "bundled" else str(ROOT / model)
+
+
+def _validation_rows(cache: Cache) -> NDArray[np.int64]:
+    """The cache's rows of `inner-validation`, in its order."""
+    names = set(training_split(cache, "inner-train").validation)
+    in_part = [image_name in names for image_name in cache.table.image_names]
+    return np.flatnonzero(in_part)
+
+
+def _measure_models(
+    models: Sequence[str], cache: Cache, rows: NDArray[np.int64], keep: Path | None
+) -> LabelledAnswers:
+    """What models answer to photographs of a cache that they were not trained on."""
+    labels = cache.table.label_set()
+    targets = cache.table.targets(labels)[rows]
+    answers = {}
+    for model in models:
+        logits = unseen_logits(model, cache, rows, keep)
+        answers[Path(model).stem] = answers_of_logits(logits, targets, labels)
+    return LabelledAnswers(targets, labels, answers)
+
+
+def _kind_of_difference(first: set[str], second: set[str]) -> str:
+    """How the labels of two photographs of the same picture differ."""
+    if first ^ second == {_COMPLEX}:
+        return "complex added"
+    if _COMPLEX in first ^ second:
+        return "complex or others"
+    if first < second or second < first:
+        return "a disease added"
+    return "other diseases"
+
+
+def _hidden_pairs(duplicates: Mapping[str, Any], agreement: Mapping[str, Any]) -> dict[str, Any]:
+    """How many agreeing pairs must be missing, if the noise is that of the other photographs.
+
+    Taken from the pair of models whose estimate is the greatest, so that the share is the least.
+    """
+    noise = max(pair["contradicted"]["value"] for pair in agreement.values())
+    agreeing = duplicates["pairs"] - duplicates["differing"]
+    if not noise or not duplicates["differing"]:
+        return {"agreeing_pairs_missing": None}
+    missing = hidden_agreeing_pairs(duplicates["differing"], agreeing, noise)
+    return {"agreeing_pairs_missing": missing, "at_noise": noise}
+
+
+def _contradiction(measured: LabelledAnswers, least: float) -> dict[str, Any]:
+    """How often the labels differ from what all models answer with at least some confidence."""
+    agreed = _agreed(measured) & (measured.posteriors.max(axis=2).min(axis=0) >= least)
+    contradicted = agreed & (_first_answers(measured) != measured.given)
+    entry = {
+        "confidence": least,
+        "photographs": int(agreed.sum()),
+        "contradicted": int(contradicted.sum()),
+        "of_all": share_estimate(contradicted).to_dict(),
+    }
+    if agreed.any():
+        share = clopper_pearson(int(contradicted.sum()), int(agreed.sum()))
+        entry["of_agreed"] = share.to_dict()
+    return entry
+
+
+def _by_combination(
+    measured: LabelledAnswers, flagged_by_all: NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    """Where the noise is: a row a given combination, the most frequent first."""
+    given = measured.given
+    answers = _first_answers(measured)
+    contradicted = _agreed(measured) & (answers != given)
+    titles = [_title(measured.labels, row) for row in measured.labels.combinations]
+
+    rows = []
+    for index, title in enumerate(titles):
+        inside = given == index
+        if not inside.any():
+            continue
+        instead = Counter(titles[answer] for answer in answers[inside & contradicted])
+        share = clopper_pearson(int((inside & contradicted).sum()), int(inside.sum()))
+        rows.append(
+            {
+                "combination": title,
+                "photographs": int(inside.sum()),
+                "flagged_by_all": int((inside & flagged_by_all).sum()),
+                "contradicted": int((inside & contradicted).sum()),
+                "contradicted_share": share.to_dict(),
+                "instead": dict(instead.most_common()),
+            }
+        )
+    return sorted(rows, key=lambda row: -int(row["photographs"]))
+
+
+def _ceiling(
+    models: Mapping[str, Any], agreement: Mapping[str, Any], flagged_by_all: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """The range of the ceiling: from all bounds of the estimates by models, and what is reached.
+
+    Its low end is 1 less the greatest bound of the noise, but not below what a model reaches; its
+    high end 1 less the least bound.
+    """
+    estimates = [model["issues"]["share"] for model in models.values()]
+    estimates.append(share_estimate(flagged_by_all).to_dict())
+    for pair in agreement.values():
+        estimates += [pair["contradicted"], pair["triplet"]]
+    greatest = max(estimate["interval"][1] for estimate in estimates)
+    least = min(estimate["interval"][0] for estimate in estimates)
+
+    best = max(models, key=lambda name: float(models[name]["exact_match"]["value"]))
+    reached = models[best]["exact_match"]
+    low = max(1 - greatest, reached["value"])
+    return {
+        "low": low,
+        "high": 1 - least,
+        "low_by_estimates": 1 - greatest,
+        "best_model": best,
+        "reached": reached,
+    }
+
+
+def _agreed(measured: LabelledAnswers) -> NDArray[np.bool_]:
+    """Where all models give the same answer, [n]."""
+    answers = np.stack([answer.answers for answer in measured.answers.values()])
+    return np.asarray((answers == answers[0]).all(axis=0))
+
+
+def _first_answers(measured: LabelledAnswers) -> NDArray[np.intp]:
+    """The answers [n] of the first model: those of all where they agree."""
+    return next(iter(measured.answers.values())).answers
+
+
+def _title(labels: LabelSet, combination: tuple[int, ...]) -> str:
+    """A combination in words."""
+    names = labels.decode(np.array(combination))
+    return " + ".join(names).replace("_", " ") or "none"
+
+
+if __name__ == "__main__":
+    main()
