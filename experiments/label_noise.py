@@ -1,10 +1,12 @@
 """How high can anyone get? The labels' own noise, and the exact match that it leaves.
 
-    python -m experiments.label_noise DATA [--model MODEL]... [--keep FOLDER] [--page FILE]
+    python -m experiments.label_noise DATA [--boxes FOLDER]... [--model MODEL]... [--keep FOLDER]
+        [--page FILE]
 
 Three estimates. Near-duplicates of the whole table, each labelled twice; confident learning; and
 answers in which two models agree. The last two are of `inner-validation`, by models that were not
-trained on it. Reads `inner-test` for its near-duplicates alone. Writes
+trained on it. Beside them stand other people's labels of the same photographs: those of the
+lesions in FOLDER. Reads the labels of `inner-test` for these and for near-duplicates alone. Writes
 results/experiments/label-noise.json and docs/experiments/label-noise.svg.
 """
 
@@ -34,13 +36,14 @@ from experiments.suspects import write_page
 from experiments.unseen_answers import LabelledAnswers, answers_of_logits, unseen_logits
 from leafzoom.dataset.audit import NearDuplicate, near_duplicates_of
 from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.lesions import read_labelled_lesions
 from leafzoom.dataset.split import training_split
 from leafzoom.dataset.table import Table
 from leafzoom.labels import LabelSet
 from tools.evaluation_data import open_data
 from tools.provenance import ROOT, commit, machine
 
-__all__ = ["duplicates_entry", "estimate_noise", "main"]
+__all__ = ["boxes_entry", "duplicates_entry", "estimate_noise", "main"]
 
 _NAME = "label-noise"
 _SOURCE_SIZE = 256
@@ -53,6 +56,7 @@ _MODELS = (
 _CONFIDENT = 0.8  # of each of the models
 _CONFIDENCES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _COMPLEX = "complex"
+_WITHOUT_LESIONS = {_COMPLEX, "healthy"}
 
 
 def main() -> None:
@@ -66,6 +70,13 @@ def main() -> None:
         action="append",
         help="Checkpoint or `bundled`, not trained on `inner-validation`; two at least. "
         "By default Lite0, Lite2 and the shipped model.",
+    )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        action="append",
+        default=[],
+        help="Folder of photographs of DATA with labelled boxes of lesions; may be repeated.",
     )
     parser.add_argument("--keep", type=Path, help="Folder where the models' logits are kept.")
     parser.add_argument("--page", type=Path, help="HTML file of the most suspect photographs.")
@@ -82,12 +93,18 @@ def main() -> None:
 
     duplicates = duplicates_entry(cache.table, near_duplicates_of(cache))
     estimates = estimate_noise(measured)
+    boxes = {
+        folder.name: boxes_entry(open_data(folder, _SOURCE_SIZE), folder)
+        for folder in arguments.boxes
+    }
+    box_options = [f"--boxes {name.upper()}" for name in boxes]
     result = {
         "name": _NAME,
-        "command": "python -m experiments.label_noise DATA",
+        "command": " ".join(["python -m experiments.label_noise DATA", *box_options]),
         "commit": commit("experiments", "src", "tools"),
         "machine": machine(),
         "duplicates": duplicates | _hidden_pairs(duplicates, estimates["agreement"]),
+        "boxes": boxes,
         **estimates,
     }
     print(write_result(_NAME, result))
@@ -108,10 +125,37 @@ def duplicates_entry(table: Table, pairs: Sequence[NearDuplicate]) -> dict[str, 
         "photographs": len(table),
         "in_pairs": len({row for pair in pairs for row in (pair.first, pair.second)}),
         "pairs": len(pairs),
-        "differing": differing,
+        "differing_pairs": differing,
         "kinds": dict(kinds),
         "least_wrong": clopper_pearson(differing, len(table)).value,
         **duplicate_noise(differing, len(pairs)).to_dict(),
+    }
+
+
+def boxes_entry(cache: Cache, folder: Path) -> dict[str, Any]:
+    """How often the labels of photographs and those of their lesions' boxes name other diseases.
+
+    `extra`: photographs with a box of a label that they do not have. `lacking`: those without a
+    box of a label that they have; `complex` and `healthy` have no lesions of their own. Where both
+    annotators err, `never_alike` is the rate of one of them.
+    """
+    labels = {row.image_name: set(row.labels) for row in cache.table.rows}
+    extra: set[str] = set()
+    lacking: set[str] = set()
+    lesions = read_labelled_lesions(folder, cache)
+    for image_name, known in lesions.items():
+        given = labels[image_name] - _WITHOUT_LESIONS
+        drawn = set(known.labels)
+        if drawn - given:
+            extra.add(image_name)
+        if given - drawn:
+            lacking.add(image_name)
+
+    return {
+        "photographs": len(lesions),
+        "extra": len(extra),
+        "lacking": len(lacking),
+        **duplicate_noise(len(extra | lacking), len(lesions)).to_dict(),
     }
 
 
@@ -138,7 +182,7 @@ def estimate_noise(measured: LabelledAnswers) -> dict[str, Any]:
         agreement[f"{first}, {second}"] = noise.to_dict()
 
     flagged_by_all = np.all([found.flags for found in issues.values()], axis=0)
-    return {
+    estimates = {
         "photographs": len(given),
         "models": models,
         "flagged_by_all": share_estimate(flagged_by_all).to_dict(),
@@ -146,8 +190,8 @@ def estimate_noise(measured: LabelledAnswers) -> dict[str, Any]:
         "confident_contradiction": _contradiction(measured, _CONFIDENT),
         "by_confidence": [_contradiction(measured, least) for least in _CONFIDENCES],
         "by_combination": _by_combination(measured, flagged_by_all),
-        "ceiling": _ceiling(models, agreement, flagged_by_all),
     }
+    return estimates | {"ceiling": _ceiling(estimates)}
 
 
 def _path_of(model: str) -> str:
@@ -192,10 +236,10 @@ def _hidden_pairs(duplicates: Mapping[str, Any], agreement: Mapping[str, Any]) -
     Taken from the pair of models whose estimate is the greatest, so that the share is the least.
     """
     noise = max(pair["contradicted"]["value"] for pair in agreement.values())
-    agreeing = duplicates["pairs"] - duplicates["differing"]
-    if not noise or not duplicates["differing"]:
+    agreeing = duplicates["pairs"] - duplicates["differing_pairs"]
+    if not noise or not duplicates["differing_pairs"]:
         return {"agreeing_pairs_missing": None}
-    missing = hidden_agreeing_pairs(duplicates["differing"], agreeing, noise)
+    missing = hidden_agreeing_pairs(duplicates["differing_pairs"], agreeing, noise)
     return {"agreeing_pairs_missing": missing, "at_noise": noise}
 
 
@@ -244,26 +288,25 @@ def _by_combination(
     return sorted(rows, key=lambda row: -int(row["photographs"]))
 
 
-def _ceiling(
-    models: Mapping[str, Any], agreement: Mapping[str, Any], flagged_by_all: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """The range of the ceiling: from all bounds of the estimates by models, and what is reached.
+def _ceiling(estimates: Mapping[str, Any]) -> dict[str, Any]:
+    """The range of the ceiling, from the intervals of all estimates by models.
 
-    Its low end is 1 less the greatest bound of the noise, but not below what a model reaches; its
-    high end 1 less the least bound.
+    Its low end is 1 less the greatest bound of the noise, but not below what a model reaches. Its
+    high end is 1 less the least bound of the estimates that count few labels as wrong: those that
+    all models contradict, surely or by cleanlab's rule.
     """
-    estimates = [model["issues"]["share"] for model in models.values()]
-    estimates.append(share_estimate(flagged_by_all).to_dict())
-    for pair in agreement.values():
-        estimates += [pair["contradicted"], pair["triplet"]]
-    greatest = max(estimate["interval"][1] for estimate in estimates)
-    least = min(estimate["interval"][0] for estimate in estimates)
+    models = estimates["models"]
+    upper = [model["issues"]["share"] for model in models.values()]
+    for pair in estimates["agreement"].values():
+        upper += [pair["contradicted"], pair["triplet"]]
+    lower = [estimates["flagged_by_all"], estimates["confident_contradiction"]["of_all"]]
+    greatest = max(estimate["interval"][1] for estimate in upper)
+    least = min(estimate["interval"][0] for estimate in lower)
 
     best = max(models, key=lambda name: float(models[name]["exact_match"]["value"]))
     reached = models[best]["exact_match"]
-    low = max(1 - greatest, reached["value"])
     return {
-        "low": low,
+        "low": max(1 - greatest, reached["value"]),
         "high": 1 - least,
         "low_by_estimates": 1 - greatest,
         "best_model": best,

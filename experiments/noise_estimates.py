@@ -197,7 +197,7 @@ def _triplet(shares: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     first = shares["both_right"] + shares["only_first"]
     second = shares["both_right"] + shares["only_second"]
     between = shares["both_right"] + shares["both_wrong_alike"]
-    return np.maximum(1 - np.sqrt(first * second / between), 0.0)
+    return np.asarray(np.maximum(1 - np.sqrt(first * second / between), 0.0))
 
 
 def _estimate(value: NDArray[np.float64], resampled: NDArray[np.float64]) -> Estimate:
