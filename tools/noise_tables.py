@@ -25,7 +25,7 @@ def noise_estimates(result: Result) -> Lines:
     lines.append(_estimate_row("contradicted", of, contradiction["of_all"]))
 
     duplicates = result["duplicates"]
-    of = f"{duplicates['differing']} of {duplicates['pairs']} pairs differ"
+    of = f"{duplicates['differing_pairs']} of {duplicates['pairs']} pairs differ"
     lines.append(_estimate_row("near-duplicates", of, duplicates["never_alike"]))
     for name, boxes in result["boxes"].items():
         of = f"`{name}`: other diseases in {boxes['extra']} of {boxes['photographs']}"

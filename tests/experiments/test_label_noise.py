@@ -112,21 +112,29 @@ def test_pairs_with_other_labels_are_counted_by_kind() -> None:
 
 
 def test_boxes_of_other_diseases_are_counted(leaves: Path, tmp_path: Path) -> None:
-    """The boxes of rendered leaves are right; then the first one becomes another disease's."""
+    """One photograph gets a box of another disease, another one has no box of its own."""
     cache = open_data(leaves, 96)
-    entry = boxes_entry(cache, leaves)
-    assert entry["photographs"] > 0
-    assert (entry["extra"], entry["lacking"], entry["differing"]["value"]) == (0, 0, 0)
-
-    header, first, *lines = (leaves / "lesions.csv").read_text(encoding="utf-8").splitlines()
-    image, *_ = first.split(",")
-    label = first.split(",")[-1]
-    other = next(name for name in ("rust", "scab") if name != label)
-    changed = [first.removesuffix(label) + other, first, *lines]
-    (tmp_path / "lesions.csv").write_text("\n".join([header, *changed]) + "\n", encoding="utf-8")
-
+    healthy = {"healthy", "complex"}
+    rows = [row for row in cache.table.rows if row.labels and not healthy & set(row.labels)][:6]
+    lines = [f"{row.image_name},1,1,9,9,{label}" for row in rows for label in row.labels]
+    write_boxes(tmp_path, lines)
     entry = boxes_entry(cache, tmp_path)
-    assert (entry["extra"], entry["lacking"]) == (1, 0), image
+    assert (entry["photographs"], entry["extra"], entry["lacking"]) == (6, 0, 0)
+
+    write_boxes(tmp_path, [*lines, f"{rows[0].image_name},1,1,9,9,blight"])
+    entry = boxes_entry(cache, tmp_path)
+    assert (entry["extra"], entry["lacking"]) == (1, 0)
+    assert entry["differing"]["value"] == pytest.approx(1 / 6)
+
+    others = [line for line in lines if not line.startswith(rows[1].image_name)]
+    write_boxes(tmp_path, [*others, f"{rows[1].image_name},1,1,9,9,blight"])
+    entry = boxes_entry(cache, tmp_path)
+    assert (entry["extra"], entry["lacking"]) == (1, 1)
+
+
+def write_boxes(folder: Path, lines: list[str]) -> None:
+    text = "\n".join(["image,x0,y0,x1,y1,label", *lines])
+    (folder / "lesions.csv").write_text(text + "\n", encoding="utf-8")
 
 
 def test_suspicion_is_the_least_confidence_in_one_other_combination() -> None:
