@@ -28,7 +28,6 @@ from experiments.noise_estimates import (
     agreement_noise,
     clopper_pearson,
     duplicate_noise,
-    hidden_agreeing_pairs,
     share_estimate,
 )
 from experiments.publishing import write_result
@@ -91,7 +90,7 @@ def main() -> None:
     if arguments.page:
         write_page(arguments.page, cache, rows, measured, _SUSPECTS_ON_PAGE)
 
-    duplicates = duplicates_entry(cache.table, near_duplicates_of(cache))
+    duplicates = duplicates_entry(cache.table, near_duplicates_of(cache), cache.checksums)
     estimates = estimate_noise(measured)
     boxes = {
         folder.name: boxes_entry(open_data(folder, _SOURCE_SIZE), folder)
@@ -103,7 +102,7 @@ def main() -> None:
         "command": " ".join(["python -m experiments.label_noise DATA", *box_options]),
         "commit": commit("experiments", "src", "tools"),
         "machine": machine(),
-        "duplicates": duplicates | _hidden_pairs(duplicates, estimates["agreement"]),
+        "duplicates": duplicates,
         "boxes": boxes,
         **estimates,
     }
@@ -111,25 +110,46 @@ def main() -> None:
     print(draw(result, _NAME))
 
 
-def duplicates_entry(table: Table, pairs: Sequence[NearDuplicate]) -> dict[str, Any]:
-    """The near-duplicates of a table: how many have other labels, which, and the noise by them."""
-    kinds: Counter[str] = Counter()
+def duplicates_entry(
+    table: Table, pairs: Sequence[NearDuplicate], checksums: NDArray[np.uint32]
+) -> dict[str, Any]:
+    """The near-duplicates of a table: how many have other labels, which, and the noise by them.
+
+    Copies of one picture (`identical`) and other shots of a leaf (`other_shots`) count apart: a
+    data set from which copies were removed may have kept those with other labels.
+
+    Args:
+        table: N photographs.
+        pairs: of them.
+        checksums: of their sources, [N].
+    """
+    labels: Counter[str] = Counter()
     for pair in pairs:
         if pair.conflicting(table):
-            first = set(table.rows[pair.first].labels)
-            second = set(table.rows[pair.second].labels)
-            kinds[_kind_of_difference(first, second)] += 1
+            first = " + ".join(sorted(table.rows[pair.first].labels))
+            second = " + ".join(sorted(table.rows[pair.second].labels))
+            labels[" / ".join(sorted((first, second)))] += 1
 
-    differing = sum(kinds.values())
+    identical = [pair for pair in pairs if checksums[pair.first] == checksums[pair.second]]
+    other_shots = [pair for pair in pairs if checksums[pair.first] != checksums[pair.second]]
     return {
         "photographs": len(table),
         "in_pairs": len({row for pair in pairs for row in (pair.first, pair.second)}),
-        "pairs": len(pairs),
-        "differing_pairs": differing,
-        "kinds": dict(kinds),
-        "least_wrong": clopper_pearson(differing, len(table)).value,
-        **duplicate_noise(differing, len(pairs)).to_dict(),
+        "labels": dict(labels.most_common()),
+        "least_wrong": sum(labels.values()) / len(table),
+        "all": _pairs_entry(table, pairs),
+        "identical": _pairs_entry(table, identical),
+        "other_shots": _pairs_entry(table, other_shots),
     }
+
+
+def _pairs_entry(table: Table, pairs: Sequence[NearDuplicate]) -> dict[str, Any]:
+    """How many pairs differ, and the noise if they were like all photographs; {} without pairs."""
+    if not pairs:
+        return {}
+    differing = sum(pair.conflicting(table) for pair in pairs)
+    noise = duplicate_noise(differing, len(pairs))
+    return {"pairs": len(pairs), "differing_pairs": differing, **noise.to_dict()}
 
 
 def boxes_entry(cache: Cache, folder: Path) -> dict[str, Any]:
@@ -217,30 +237,6 @@ def _measure_models(
         logits = unseen_logits(model, cache, rows, keep)
         answers[Path(model).stem] = answers_of_logits(logits, targets, labels)
     return LabelledAnswers(targets, labels, answers)
-
-
-def _kind_of_difference(first: set[str], second: set[str]) -> str:
-    """How the labels of two photographs of the same picture differ."""
-    if first ^ second == {_COMPLEX}:
-        return "complex added"
-    if _COMPLEX in first ^ second:
-        return "complex or others"
-    if first < second or second < first:
-        return "a disease added"
-    return "other diseases"
-
-
-def _hidden_pairs(duplicates: Mapping[str, Any], agreement: Mapping[str, Any]) -> dict[str, Any]:
-    """How many agreeing pairs must be missing, if the noise is that of the other photographs.
-
-    Taken from the pair of models whose estimate is the greatest, so that the share is the least.
-    """
-    noise = max(pair["contradicted"]["value"] for pair in agreement.values())
-    agreeing = duplicates["pairs"] - duplicates["differing_pairs"]
-    if not noise or not duplicates["differing_pairs"]:
-        return {"agreeing_pairs_missing": None}
-    missing = hidden_agreeing_pairs(duplicates["differing_pairs"], agreeing, noise)
-    return {"agreeing_pairs_missing": missing, "at_noise": noise}
 
 
 def _contradiction(measured: LabelledAnswers, least: float) -> dict[str, Any]:

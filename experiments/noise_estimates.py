@@ -24,7 +24,6 @@ __all__ = [
     "agreement_noise",
     "clopper_pearson",
     "duplicate_noise",
-    "hidden_agreeing_pairs",
     "share_estimate",
 ]
 
@@ -95,21 +94,6 @@ def duplicate_noise(differing: int, pairs: int) -> DuplicateNoise:
     if share.value <= 0.5:
         always_alike = _transformed(share, lambda d: (1 - np.sqrt(1 - 2 * min(d, 0.5))) / 2)
     return DuplicateNoise(share, never_alike, always_alike)
-
-
-def hidden_agreeing_pairs(differing: int, agreeing: int, noise: float) -> float:
-    """The share of agreeing pairs that must be missing if the noise is that of all photographs.
-
-    Pairs then differ with probability 1 - (1 - e)², and every differing pair is still there.
-
-    Args:
-        differing: pairs that are there.
-        agreeing: pairs that are there.
-        noise: e, above 0.
-    """
-    agreement = (1 - noise) ** 2
-    expected = differing * agreement / (1 - agreement)
-    return max(0.0, 1 - agreeing / expected)
 
 
 @dataclass(frozen=True)

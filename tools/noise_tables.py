@@ -24,9 +24,11 @@ def noise_estimates(result: Result) -> Lines:
     of = f"all models at once, each {confidence:.0%} sure, of all photographs"
     lines.append(_estimate_row("contradicted", of, contradiction["of_all"]))
 
-    duplicates = result["duplicates"]
-    of = f"{duplicates['differing_pairs']} of {duplicates['pairs']} pairs differ"
-    lines.append(_estimate_row("near-duplicates", of, duplicates["never_alike"]))
+    for kind, title in (("identical", "copies of one file"), ("other_shots", "other shots")):
+        pairs = result["duplicates"][kind]
+        if pairs:
+            of = f"{title}: {pairs['differing_pairs']} of {pairs['pairs']} pairs differ"
+            lines.append(_estimate_row("near-duplicates", of, pairs["never_alike"]))
     for name, boxes in result["boxes"].items():
         of = f"`{name}`: other diseases in {boxes['extra']} of {boxes['photographs']}"
         lines.append(_estimate_row("boxes", of, boxes["never_alike"]))

@@ -28,6 +28,8 @@ COMBINATIONS = ((0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 0))
 LABELS = LabelSet(("complex", "rust", "scab"), COMBINATIONS)
 PHOTOGRAPHS = 1500
 NOISE = 0.1
+PAIRS = [NearDuplicate(0, 1, 0.99), NearDuplicate(2, 3, 0.98), NearDuplicate(4, 5, 0.97)]
+CHECKSUMS = np.array([1, 2, 3, 3, 4, 5], np.uint32)
 
 
 def simulate() -> LabelledAnswers:
@@ -81,14 +83,13 @@ def test_the_noise_and_its_place_are_found(measured: LabelledAnswers) -> None:
 def test_results_are_drawn_and_tabled(
     measured: LabelledAnswers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pairs = [NearDuplicate(0, 1, 0.99), NearDuplicate(2, 3, 0.98), NearDuplicate(4, 5, 0.97)]
     result = estimate_noise(measured) | {
         "boxes": {"lesions": {"photographs": 9, "extra": 1, **duplicate_noise(1, 9).to_dict()}},
-        "duplicates": duplicates_entry(small_table(), pairs),
+        "duplicates": duplicates_entry(small_table(), PAIRS, CHECKSUMS),
         "command": "python -m experiments.label_noise DATA",
     }
-    # 3 models, all at once, 2 estimates of 3 pairs, the sure ones, duplicates, boxes, the footnote.
-    assert len(noise_estimates(result)) == 2 + 3 + 1 + 6 + 1 + 1 + 1 + 2
+    # 3 models, all at once, 2 estimates of 3 pairs, the sure ones, 2 rows of duplicates, boxes.
+    assert len(noise_estimates(result)) == 2 + 3 + 1 + 6 + 1 + 2 + 1 + 2
     assert len(noise_by_combination(result)) == 2 + 4
 
     monkeypatch.setattr(publishing, "figure_path", lambda name: tmp_path / f"{name}.svg")
@@ -102,13 +103,17 @@ def small_table() -> Table:
     return Table(Path("train.csv"), tuple(rows), ())
 
 
-def test_pairs_with_other_labels_are_counted_by_kind() -> None:
-    pairs = [NearDuplicate(0, 1, 0.99), NearDuplicate(2, 3, 0.98), NearDuplicate(4, 5, 0.97)]
-    entry = duplicates_entry(small_table(), pairs)
-    assert (entry["pairs"], entry["differing_pairs"], entry["in_pairs"]) == (3, 2, 6)
-    assert entry["kinds"] == {"complex added": 1, "other diseases": 1}
+def test_pairs_with_other_labels_are_counted() -> None:
+    entry = duplicates_entry(small_table(), PAIRS, CHECKSUMS)
+    assert (entry["in_pairs"], entry["all"]["pairs"], entry["all"]["differing_pairs"]) == (6, 3, 2)
+    assert entry["labels"] == {"complex + rust / rust": 1, "rust / scab": 1}
     assert entry["least_wrong"] == pytest.approx(2 / 6)
-    assert entry["never_alike"]["value"] == pytest.approx(1 - (1 / 3) ** 0.5)
+    assert entry["all"]["never_alike"]["value"] == pytest.approx(1 - (1 / 3) ** 0.5)
+
+    # The second pair is one picture twice.
+    assert (entry["identical"]["pairs"], entry["identical"]["differing_pairs"]) == (1, 1)
+    assert (entry["other_shots"]["pairs"], entry["other_shots"]["differing_pairs"]) == (2, 1)
+    assert duplicates_entry(small_table(), PAIRS[:1], CHECKSUMS)["identical"] == {}
 
 
 def test_boxes_of_other_diseases_are_counted(leaves: Path, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from experiments.noise_estimates import (
     agreement_noise,
     clopper_pearson,
     duplicate_noise,
-    hidden_agreeing_pairs,
     share_estimate,
 )
 
@@ -76,15 +75,6 @@ def test_noise_of_pairs_of_two_classes_is_recovered() -> None:
 def test_more_than_half_of_the_pairs_cannot_differ_with_two_classes() -> None:
     assert duplicate_noise(19, 36).always_alike is None
     assert duplicate_noise(18, 36).always_alike is not None
-
-
-def test_pairs_that_were_taken_away_are_counted() -> None:
-    """Of 10,000 pairs, nine tenths of the agreeing ones are missing."""
-    agreement = (1 - NOISE) ** 2
-    differing = round(10_000 * (1 - agreement))
-    agreeing = round(10_000 * agreement * 0.1)
-    assert hidden_agreeing_pairs(differing, agreeing, NOISE) == pytest.approx(0.9, abs=1e-3)
-    assert hidden_agreeing_pairs(differing, 10 * agreeing, NOISE) == pytest.approx(0, abs=1e-3)
 
 
 def test_noise_by_two_models_is_recovered_and_covered() -> None:
