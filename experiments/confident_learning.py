@@ -49,8 +49,9 @@ def confident_learning(
 ) -> LabelIssues:
     """Find the label issues of photographs; the interval is of a bootstrap over them.
 
-    A model's confident errors count as issues, so the share is too high. It is the more so the
-    weaker the model is.
+    A model's confident errors count as issues, which makes the share too high, the more so the
+    weaker the model is. Where annotators do not agree on one of two combinations, no model is
+    confident, and half of these photographs' labels are wrong without an issue: too low.
 
     Args:
         targets: [n, L], as labelled.

@@ -289,13 +289,15 @@ def _ceiling(estimates: Mapping[str, Any]) -> dict[str, Any]:
 
     Its low end is 1 less the greatest bound of the noise, but not below what a model reaches. Its
     high end is 1 less the least bound of the estimates that count few labels as wrong: those that
-    all models contradict, surely or by cleanlab's rule.
+    all models contradict, surely or by cleanlab's rule. `low_value` and `high_value` are of the
+    estimates themselves, without those of sure answers.
     """
     models = estimates["models"]
     upper = [model["issues"]["share"] for model in models.values()]
     for pair in estimates["agreement"].values():
         upper += [pair["contradicted"], pair["triplet"]]
     lower = [estimates["flagged_by_all"], estimates["confident_contradiction"]["of_all"]]
+    values = [estimate["value"] for estimate in [*upper, estimates["flagged_by_all"]]]
     greatest = max(estimate["interval"][1] for estimate in upper)
     least = min(estimate["interval"][0] for estimate in lower)
 
@@ -305,6 +307,8 @@ def _ceiling(estimates: Mapping[str, Any]) -> dict[str, Any]:
         "low": max(1 - greatest, reached["value"]),
         "high": 1 - least,
         "low_by_estimates": 1 - greatest,
+        "low_value": 1 - max(values),
+        "high_value": 1 - min(values),
         "best_model": best,
         "reached": reached,
     }

@@ -86,6 +86,7 @@ def _footnote(result: Result) -> str:
     return (
         f"`{command_of(result)}`, {result['photographs']} photographs of `inner-validation`, "
         f"pairs among all {result['duplicates']['photographs']}. Reached there, out of fold: "
-        f"{', '.join(reached)}. Range of the ceiling: {100 * ceiling['low']:.1f} to "
-        f"{100 * ceiling['high']:.1f} %."
+        f"{', '.join(reached)}. The ceiling: {100 * ceiling['low_value']:.1f} to "
+        f"{100 * ceiling['high_value']:.1f} % by these values, {100 * ceiling['low']:.1f} to "
+        f"{100 * ceiling['high']:.1f} % by the bounds of their intervals and what is reached."
     )

@@ -62,6 +62,20 @@ def test_a_weak_models_errors_count_as_issues() -> None:
     assert found.share.interval[0] > 0.05
 
 
+def test_labels_by_the_toss_of_a_coin_are_no_issues() -> None:
+    """Why the share can be too low: of two combinations, annotators choose either."""
+    random = np.random.default_rng(0)
+    targets, marginals, _ = simulate(0.0, separation=4.5)
+    doubtful = random.random(PHOTOGRAPHS) < 0.2
+    is_scab = random.random(PHOTOGRAPHS) < 0.5
+    targets[doubtful] = np.where(is_scab[doubtful, None], COMBINATIONS[4], COMBINATIONS[1])
+    marginals[doubtful] = (COMBINATIONS[4] + COMBINATIONS[1]) / 2 + random.normal(
+        scale=0.02, size=(int(doubtful.sum()), len(LABELS))
+    )
+    found = confident_learning(targets, np.clip(marginals, 0, 1), LABELS)
+    assert found.flags.mean() < 0.05 < 0.2 / 2
+
+
 def test_issues_are_given_or_missing_labels() -> None:
     """Scab is taken away from 40 photographs that have it."""
     targets, marginals, _ = simulate(0.0, separation=4.5)
