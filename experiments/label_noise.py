@@ -209,6 +209,7 @@ def estimate_noise(measured: LabelledAnswers) -> dict[str, Any]:
         "agreement": agreement,
         "confident_contradiction": _contradiction(measured, _CONFIDENT),
         "by_confidence": [_contradiction(measured, least) for least in _CONFIDENCES],
+        "by_kind": _by_kind(measured),
         "by_combination": _by_combination(measured, flagged_by_all),
     }
     return estimates | {"ceiling": _ceiling(estimates)}
@@ -282,6 +283,27 @@ def _by_combination(
             }
         )
     return sorted(rows, key=lambda row: -int(row["photographs"]))
+
+
+def _by_kind(measured: LabelledAnswers) -> dict[str, dict[str, Any]]:
+    """Photographs with one label that is not `complex`, and all others: contradicted, and exact."""
+    given = measured.given
+    contradicted = _agreed(measured) & (_first_answers(measured) != given)
+    is_complex = np.array([name == _COMPLEX for name in measured.labels.names])
+    is_plain = (measured.targets.sum(axis=1) == 1) & ~measured.targets[:, is_complex].any(axis=1)
+
+    kinds = {}
+    for kind, inside in (("one label", is_plain), ("complex or several", ~is_plain)):
+        exact = {
+            name: int((answer.answers == given)[inside].sum())
+            for name, answer in measured.answers.items()
+        }
+        kinds[kind] = {
+            "photographs": int(inside.sum()),
+            "contradicted": int((contradicted & inside).sum()),
+            "exact": exact,
+        }
+    return kinds
 
 
 def _ceiling(estimates: Mapping[str, Any]) -> dict[str, Any]:

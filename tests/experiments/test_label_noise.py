@@ -71,6 +71,14 @@ def test_the_noise_and_its_place_are_found(measured: LabelledAnswers) -> None:
     assert next(iter(rows["complex"]["instead"])) == "rust"
     assert rows["scab"]["contradicted"] < 5
 
+    kinds = result["by_kind"]
+    alone = rows["rust"]["photographs"] + rows["scab"]["photographs"]
+    assert kinds["one label"]["photographs"] == alone
+    contradicted = [kinds[kind]["contradicted"] for kind in kinds]
+    assert contradicted[0] < 10 < 140 < contradicted[1]
+    exact = sum(kinds[kind]["exact"]["first"] for kind in kinds)
+    assert exact / PHOTOGRAPHS == result["models"]["first"]["exact_match"]["value"]
+
     ceiling = result["ceiling"]
     assert ceiling["low"] < 1 - NOISE < ceiling["high"]
     assert ceiling["low"] >= ceiling["reached"]["value"]
