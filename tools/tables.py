@@ -26,6 +26,8 @@ or, with NAME below results/experiments,
     price         what a diagnosis costs
     source_sizes  what larger sources are worth
     lesions_held  what boxes hold of lesions
+    noise_estimates, noise_by_combination
+                  how many labels are wrong, and which
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from tools import benchmark_tables, evaluation_tables, experiment_tables
+from tools import benchmark_tables, evaluation_tables, experiment_tables, noise_tables
 from tools.markdown import Lines, Result, with_present_part_names
 from tools.provenance import ROOT
 
@@ -52,6 +54,8 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "source_sizes": experiment_tables.source_sizes,
     "lesions_held": experiment_tables.lesions_held,
     "price": experiment_tables.price,
+    "noise_estimates": noise_tables.noise_estimates,
+    "noise_by_combination": noise_tables.noise_by_combination,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {
     "table": evaluation_tables.heads,

@@ -92,7 +92,7 @@ def test_the_papers_curves_are_of_all_its_arms() -> None:
         assert min(len(points) for points in metrics.values()) >= 4
 
 
-@pytest.mark.parametrize("name", ["confirm", "fair", "paper-curves"])
+@pytest.mark.parametrize("name", ["confirm", "fair", "label-noise", "paper-curves"])
 def test_other_plots_are_in_the_report(name: str) -> None:
     assert (ROOT / "docs" / "experiments" / f"{name}.svg").is_file()
     assert f"experiments/{name}.svg" in report_text()

@@ -101,6 +101,10 @@ def licence_of(distribution: str) -> str:
     if licence and licence != "UNKNOWN":
         return licence
 
+    # Some metadata have the whole text.
+    if text.startswith("Apache License") and "Version 2.0, January 2004" in text:
+        return "Apache-2.0"
+
     for classifier in fields.get_all("Classifier") or []:
         if classifier.startswith("License"):
             return LICENCES[classifier.removeprefix("License :: ")]
@@ -134,6 +138,7 @@ def test_every_import_is_of_a_declared_dependency() -> None:
 
     foreign = set(imported) - set(sys.stdlib_module_names) - {"leafzoom", "__future__"}
     assert {"torch", "PIL", "starlette", "google"} <= foreign
+    assert "cleanlab" not in foreign, "it serves experiments only"
 
     providers = metadata.packages_distributions()
     allowed = {normalised(name) for name in declared_dependencies()}

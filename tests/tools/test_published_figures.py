@@ -22,6 +22,7 @@ OF_THE_MODEL = {
     "shipped": "network",
     "coverage": "network",
     "experiments/closer": "network",
+    "experiments/label-noise": "network",
     "verdicts": "answers",
     "outliers": "answers",
     "drift": "answers",
