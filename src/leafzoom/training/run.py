@@ -176,9 +176,10 @@ class _Run:
             write_json(self.out / "recipe.json", self.facts.recipe)
             write_json(self.out / "split.json", self.split.to_dict())
             write_json(self.out / "run.json", {**self._record(), "status": "training"})
-        sizes = self.settings.source_sizes
-        teachers = tuple(with_sources(teacher, self.cache, sizes) for teacher in self.teachers)
-        context = replace(context, teachers=teachers)
+        if not context.frozen:
+            sizes = self.settings.source_sizes
+            teachers = tuple(with_sources(teacher, self.cache, sizes) for teacher in self.teachers)
+            context = replace(context, teachers=teachers)
         table = self.cache.table.take(self.split.train + self.split.validation + self.split.test)
         for line in part_lines(context, table, self.split):
             self.echo(line)
