@@ -111,8 +111,7 @@ def train(
       leafzoom train --data leaves --recipe default --out runs/first
       leafzoom train --data leaves --recipe demo --set seed=1 --out runs/second
       leafzoom train --data mine --recipe own-leaves --init bundled --out mine/run
-      leafzoom train --data leaves --recipe default --teacher runs/first --teacher bundled \\
-        --set alternation.soft_labels=0.4 --out runs/taught
+      leafzoom train --data mine --recipe own.toml --teacher bundled --out taught
     """
     with needs_extra("train", "leafzoom train"):
         from leafzoom.dataset.split import training_split
