@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -139,7 +138,7 @@ def pipeline(*, batch_size: int, rounds: int, subjects: Mapping[str, Settings]) 
 
             # As a training with this recipe augments.
             augmentation = Augmentation(
-                source_size=_SOURCE_SIZE, **asdict(subject.recipe.augmentation)
+                source_size=_SOURCE_SIZE, **subject.recipe.augmentation.photograph_changes()
             )
             candidates: dict[str, Callable[[], object]] = {
                 "four_batches": partial(_read_epoch, part, augmentation, batch_size),

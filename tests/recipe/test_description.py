@@ -61,6 +61,7 @@ def test_settings_can_be_set_as_they_are_shown(settings: dict[str, Setting]) -> 
         ("prediction.tta", "one of 1, 2, 4"),
         ("model.zoom_bounds", "list of 2 numbers"),
         ("data.labels", "list of texts"),
+        ("fine_tuning.input_sizes", "list of integers, 32 to 1024"),
         ("warm_up.size_target", "number or list of numbers"),
     ],
 )

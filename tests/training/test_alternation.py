@@ -16,6 +16,7 @@ from leafzoom.model.losses import classification_loss, label_weights
 from leafzoom.recipe import load_recipe
 from leafzoom.training.alternation import plan_alternation
 from leafzoom.training.apn_phase import ApnPhase, FinerLoss, RankingLoss
+from leafzoom.training.classifier_loss import ClassifierLoss
 from leafzoom.training.classifier_phase import ClassifierPhase
 from leafzoom.training.expected_loss import ExpectedLossPhase
 from leafzoom.training.run import train
@@ -65,7 +66,8 @@ def test_class_weights_are_in_every_classifiers_loss(objective: str) -> None:
     logged = []
     for chosen in (None, weights):
         racnn = small_racnn()
-        plan = plan_alternation(recipe, racnn, STEPS, torch.Tensor.backward, chosen)
+        loss = ClassifierLoss(chosen)
+        plan = plan_alternation(recipe, racnn, STEPS, torch.Tensor.backward, loss)
         plan.phases[0].begin()
         logged.append(plan.phases[0].step(images, targets))
 

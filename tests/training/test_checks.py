@@ -119,7 +119,7 @@ def test_a_teacher_has_to_know_the_labels_and_the_source_size(
 ) -> None:
     changes = [*TINY, "fine_tuning.epochs=0", "alternation.soft_labels=0.4"]
     soft = load_recipe("default", changes)
-    with pytest.raises(ModelError, match="name it with --init"):
+    with pytest.raises(ModelError, match="name it with --init or --teacher"):
         train(cache, split, soft, tmp_path / "none", echo=silent)
 
     backbone = str(trained / "backbone.safetensors")

@@ -19,9 +19,9 @@ from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
 from leafzoom.dataset.synthetic import render_leaves
 from leafzoom.inference.loading import open_network
-from leafzoom.model_file.checkpoint import load_checkpoint
+from leafzoom.model_file.checkpoint import load_checkpoint, tensors_digest
 from leafzoom.recipe import load_recipe
-from leafzoom.training.run import train
+from leafzoom.training.run import Settings, train
 from network_helpers import model_digest, silent
 
 OWN_LEAVES = [*TINY[:5], "alternation.batch_size=12"]
@@ -52,6 +52,23 @@ def test_the_scales_stay_as_they_start_but_for_their_linear_layers(
         }
         linear = {"network.classifier.weight", "network.classifier.bias"}
         assert changed == (linear if part.startswith("scale") else set())
+
+
+@pytest.mark.slow
+def test_a_teacher_has_no_effect_which_a_line_says(
+    few_run: Path, trained: Path, cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    init = str(trained / "model.safetensors")
+    recipe = load_recipe("own-leaves", [*OWN_LEAVES, "alternation.soft_labels=0.4"])
+    out = tmp_path / "run"
+    lines: list[str] = []
+    settings = Settings(teachers=(init,))
+    train(cache, split, recipe, out, init=init, settings=settings, echo=lines.append)
+
+    assert [line for line in lines if "alternation.soft_labels has no effect" in line]
+    untaught = load_checkpoint(few_run / "model.safetensors").tensors
+    tensors = load_checkpoint(out / "model.safetensors").tensors
+    assert tensors_digest(tensors) == tensors_digest(untaught)
 
 
 def test_every_photograph_is_learned_from_and_judged(few_run: Path, split: Split) -> None:

@@ -10,8 +10,11 @@ from conftest import TINY
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
 from leafzoom.errors import TrainingError
+from leafzoom.model_file.checkpoint import load_checkpoint, tensors_digest
 from leafzoom.recipe import Recipe, load_recipe
+from leafzoom.training import run, stage_loop
 from leafzoom.training.run import Settings, train
+from leafzoom.training.state import State, save_state
 from network_helpers import model_digest, silent, training_losses
 
 
@@ -103,3 +106,88 @@ def test_two_trainings_in_one_folder(
     message = "another training is at work"
     with FileLock(tmp_path / "lock"), pytest.raises(TrainingError, match=message):
         train(cache, split, tiny, tmp_path, echo=silent)
+
+
+# All that a recipe can add to what a photograph teaches.
+MORE = (
+    *TINY,
+    "fine_tuning.input_sizes=[32, 64]",
+    "fine_tuning.weight_average=0.9",
+    "augmentation.mix=0.5",
+    "alternation.rounds=1",
+    "alternation.classifier_epochs=1",
+    "alternation.label_smoothing=0.1",
+    "alternation.combination_loss=0.5",
+    "alternation.weight_average=0.9",
+)
+
+
+@pytest.fixture(scope="module")
+def more(cache: Cache, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of that recipe that was not stopped."""
+    out = tmp_path_factory.mktemp("more") / "run"
+    train(cache, split, load_recipe("default", MORE), out, echo=silent)
+    return out
+
+
+@pytest.mark.parametrize(
+    "states_before_stop",
+    [
+        pytest.param(2, marks=pytest.mark.slow),
+        pytest.param(6, marks=pytest.mark.slow),
+        13,
+        pytest.param(20, marks=pytest.mark.slow),
+    ],
+)
+def test_resume_in_the_middle_of_an_epoch_with_all_additions(
+    more: Path,
+    cache: Cache,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    states_before_stop: int,
+) -> None:
+    """A state is saved after every batch: of four an epoch, over five epochs."""
+    monkeypatch.setattr(stage_loop, "_SAVE_INTERVAL_S", -1.0)
+    out = tmp_path / "run"
+    states = 0
+
+    def save_and_stop(folder: Path, state: State) -> None:
+        nonlocal states
+        save_state(folder, state)
+        states += 1
+        if states == states_before_stop:
+            raise Stop
+
+    recipe = load_recipe("default", MORE)
+    with monkeypatch.context() as context:
+        context.setattr(run, "save_state", save_and_stop)
+        with pytest.raises(Stop):
+            train(cache, split, recipe, out, echo=silent)
+
+    train(cache, split, recipe, out, resume=True, echo=silent)
+    assert training_losses(out) == training_losses(more)
+    assert model_digest(out) == model_digest(more)
+
+
+def test_additions_that_are_off_change_nothing(
+    trained: Path, cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    """Given as their defaults, and with another way of mixing no batches."""
+    off = (
+        "fine_tuning.input_sizes=[64]",
+        "fine_tuning.weight_average=0",
+        "augmentation.mix=0",
+        "augmentation.mix_method=mixup",
+        "augmentation.mix_alpha=0.2",
+        "alternation.label_smoothing=0",
+        "alternation.combination_loss=0",
+        "alternation.weight_average=0",
+    )
+    out = tmp_path / "run"
+    train(cache, split, load_recipe("default", [*TINY, *off]), out, echo=silent)
+
+    assert training_losses(out) == training_losses(trained)
+    tensors = load_checkpoint(out / "model.safetensors").tensors
+    expected = load_checkpoint(trained / "model.safetensors").tensors
+    assert tensors_digest(tensors) == tensors_digest(expected)

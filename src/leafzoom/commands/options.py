@@ -17,6 +17,7 @@ from leafzoom.photo_file import is_url
 
 if TYPE_CHECKING:
     from leafzoom.dataset.cache import Cache
+    from leafzoom.dataset.table import Table
 
 __all__ = [
     "NAME_OR_FILE",
@@ -26,7 +27,9 @@ __all__ = [
     "data_options",
     "echo_to_stderr",
     "labelled_cache",
+    "labelled_table",
     "model_option",
+    "source_cache",
     "source_size_option",
 ]
 
@@ -238,15 +241,32 @@ def labelled_cache(
         DataError: the table or the cache cannot be used.
         MissingExtraError: the extra `train` is not installed.
     """
+    table = labelled_table(data, csv_file, reading)
+    return source_cache(table, data, cache_folder, source_size)
+
+
+def labelled_table(data: Path, csv_file: Path | None, reading: TableReading = AUTOMATIC) -> Table:
+    """The table of a folder of labelled photographs; see `labelled_cache`."""
     with needs_extra("train", "reading labelled photographs"):
-        from leafzoom.dataset.cache import build_cache, default_cache_folder
         from leafzoom.dataset.table import read_table
 
-    # The default folder depends on the size, so that caches of several sizes can coexist.
     table = read_table(data, csv_file, reading)
     echo_to_stderr(f"{table.csv}: {table.description}")
     for warning in table.warnings:
         echo_to_stderr(f"warning: {warning}")
+    return table
+
+
+def source_cache(table: Table, data: Path, cache_folder: Path | None, source_size: int) -> Cache:
+    """The cache of a table's photographs; built if it does not exist yet.
+
+    Raises:
+        DataError: it cannot be used.
+    """
+    with needs_extra("train", "reading labelled photographs"):
+        from leafzoom.dataset.cache import build_cache, default_cache_folder
+
+    # The default folder depends on the size, so that caches of several sizes can coexist.
     folder = cache_folder or default_cache_folder(data, table.csv, source_size)
     return build_cache(table, folder, source_size, echo=echo_to_stderr)
 

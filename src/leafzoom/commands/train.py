@@ -13,11 +13,13 @@ from leafzoom.commands.options import (
     PATH,
     data_options,
     echo_to_stderr,
-    labelled_cache,
+    labelled_table,
+    source_cache,
 )
 from leafzoom.errors import needs_extra
 
 if TYPE_CHECKING:
+    from leafzoom.dataset.cache import Cache
     from leafzoom.dataset.columns import TableReading
 
 __all__ = ["train"]
@@ -48,6 +50,14 @@ __all__ = ["train"]
     metavar="RUN|FILE",
     type=NAME_OR_FILE,
     help="Start from this checkpoint's backbone: a run, a file, or bundled.",
+)
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    metavar="RUN|FILE",
+    type=NAME_OR_FILE,
+    help="Network of alternation.soft_labels, if not --init's (may be repeated: their mean).",
 )
 @click.option(
     "--set",
@@ -86,6 +96,7 @@ def train(
     out: Path,
     split_name: str,
     init: str | None,
+    teachers: tuple[str, ...],
     changes: tuple[str, ...],
     negatives: Path | None,
     resume: bool,
@@ -100,6 +111,7 @@ def train(
       leafzoom train --data leaves --recipe default --out runs/first
       leafzoom train --data leaves --recipe demo --set seed=1 --out runs/second
       leafzoom train --data mine --recipe own-leaves --init bundled --out mine/run
+      leafzoom train --data mine --recipe own.toml --teacher bundled --out taught
     """
     with needs_extra("train", "leafzoom train"):
         from leafzoom.dataset.split import training_split
@@ -107,16 +119,24 @@ def train(
         from leafzoom.recipe import load_recipe
         from leafzoom.training.run import Settings
         from leafzoom.training.run import train as train_run
+        from leafzoom.training.teachers import load_teachers
 
     # A checkpoint that does not exist is an error before the photographs are decoded.
     if init:
         initial_checkpoint(init)
+    load_teachers(teachers)
 
     # The recipe sets the size of the decoded photographs.
     recipe = load_recipe(recipe_name, changes)
-    cache = labelled_cache(data, csv_file, cache_folder, recipe.data.source_size, reading)
+    table = labelled_table(data, csv_file, reading)
+    cache = source_cache(table, data, cache_folder, recipe.data.source_size)
     cache.table.require_clean()
     split = training_split(cache, split_name)
+
+    # A teacher may read another size; it has a cache of its own then.
+    def source_sizes(source_size: int) -> Cache:
+        folder = cache_folder and cache_folder.with_name(f"{cache_folder.name}-{source_size}")
+        return source_cache(table, data, folder, source_size)
 
     # How it runs on this machine; what is trained is up to the recipe.
     settings = Settings(
@@ -124,6 +144,8 @@ def train(
         precision=precision,
         tensorboard=tensorboard,
         negatives=negatives,
+        teachers=teachers,
+        source_sizes=source_sizes,
     )
     checkpoint = train_run(
         cache,

@@ -107,7 +107,8 @@ def _type_text(schema: Mapping[str, Any]) -> str:
         items = schema["prefixItems"]
         return f"list of {len(items)} {_type_text(items[0])}s"
     if "items" in schema:
-        return f"list of {_type_text(schema['items'])}s"
+        type_text, comma, range_text = _type_text(schema["items"]).partition(", ")
+        return f"list of {type_text}s{comma}{range_text}"
 
     type_word = _TYPE_WORDS[schema["type"]]
     range_text = _range_text(schema)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from leafzoom.recipe.fields import STRICT, Count, Fraction
+from leafzoom.recipe.fields import STRICT, Count, Fraction, InputSize, Rate
 
 __all__ = ["AugmentationRecipe", "DataRecipe", "ModelRecipe"]
 
@@ -63,7 +64,7 @@ class DataRecipe:
 
 @dataclass(frozen=True, config=STRICT)
 class AugmentationRecipe:
-    """Random changes of the source, drawn for each photograph independently."""
+    """Random changes of the source, drawn for each photograph independently; mixed batches."""
 
     flip: Annotated[
         bool,
@@ -127,6 +128,32 @@ class AugmentationRecipe:
             "with its mirror images around it."
         ),
     ] = 0.0
+    mix: Annotated[
+        Fraction,
+        Field(
+            description="Probability that a classifier learns from a batch in which each "
+            "photograph is mixed with the one before it, and its targets likewise."
+        ),
+    ] = 0.0
+    mix_method: Annotated[
+        Literal["mixup", "cutmix"],
+        Field(
+            description="mixup: a weighted mean of both photographs (Zhang et al. 2018); cutmix: a "
+            "rectangle of one in the other (Yun et al. 2019), in a zoom's targets by its share of "
+            "the box."
+        ),
+    ] = "cutmix"
+    mix_alpha: Annotated[
+        Rate,
+        Field(
+            description="Both parameters of the beta distribution of the photographs' shares; 1: "
+            "all shares are equally likely."
+        ),
+    ] = 1.0
+
+    def photograph_changes(self) -> dict[str, Any]:
+        """The values of what changes each photograph by itself."""
+        return {name: value for name, value in asdict(self).items() if not name.startswith("mix")}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -158,8 +185,7 @@ class ModelRecipe:
         ),
     ] = ""
     input_size: Annotated[
-        int,
-        Field(ge=32, le=1024, description="Side of the view of every scale in pixels (§2: 224)."),
+        InputSize, Field(description="Side of the view of every scale in pixels (§2: 224).")
     ] = 224
     scales: Annotated[
         int,

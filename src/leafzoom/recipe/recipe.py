@@ -60,6 +60,18 @@ class Recipe:
                 "the whole photograph would be enlarged; raise one or lower the other"
             )
 
+        input_sizes = self.fine_tuning.input_sizes
+        if input_sizes and input_sizes[-1] != input_size:
+            raise ValueError(
+                f"fine_tuning.input_sizes {list(input_sizes)} has to end with model.input_size "
+                f"{input_size}"
+            )
+        if input_sizes and max(input_sizes) > source_size:
+            raise ValueError(
+                f"fine_tuning.input_sizes {list(input_sizes)} has a view larger than "
+                f"data.source_size {source_size}: the whole photograph would be enlarged"
+            )
+
         sizes = self.warm_up.size_target
         scales = self.model.scales
         if isinstance(sizes, tuple) and len(sizes) != scales - 1:
@@ -69,7 +81,13 @@ class Recipe:
             )
 
     def _check_scales_train(self) -> None:
-        """Raise a ValueError if frozen scales leave nothing to train."""
+        """Raise a ValueError if frozen scales leave nothing to train, or batches do not fit."""
+        if self.augmentation.mix and self.alternation.objective == "joint":
+            raise ValueError(
+                "augmentation.mix gives targets that alternation.objective joint cannot rank: set "
+                "mix to 0, or another objective"
+            )
+
         scales = self.model.scales
         frozen_scales = self.alternation.frozen_scales
         if frozen_scales >= scales:

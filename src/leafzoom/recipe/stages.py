@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from leafzoom.recipe.fields import STRICT, BatchSize, Count, Fraction, Positive, Rate, Weight
+from leafzoom.recipe.fields import (
+    STRICT,
+    BatchSize,
+    Count,
+    Decay,
+    Fraction,
+    InputSize,
+    Positive,
+    Rate,
+    Weight,
+)
 
 __all__ = [
     "AlternationRecipe",
@@ -66,7 +76,25 @@ class FineTuningRecipe:
             "best epoch is kept."
         ),
     ] = 0
+    input_sizes: Annotated[
+        tuple[InputSize, ...],
+        Field(
+            description="Sides of the view in pixels, one for each equal part of the epochs; the "
+            "last is model.input_size. Empty: model.input_size in all epochs. Validations always "
+            "have model.input_size."
+        ),
+    ] = ()
+    weight_average: Decay = 0.0
     optimizer: OptimizerRecipe = OptimizerRecipe()
+
+    @model_validator(mode="after")
+    def _check_input_sizes(self) -> FineTuningRecipe:
+        if self.epochs and len(self.input_sizes) > self.epochs:
+            raise ValueError(
+                f"input_sizes has {len(self.input_sizes)} sizes for {self.epochs} epochs: give "
+                "fewer sizes, or more epochs"
+            )
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -154,10 +182,29 @@ class AlternationRecipe:
         Field(
             ge=0,
             lt=0.5,
-            description="Weight of the probabilities of the --init network's last fusion in the "
-            "classifiers' targets; the labels have the rest.",
+            description="Weight of a trained network's probabilities in the classifiers' targets; "
+            "the labels have the rest. They are those of its last fusion: of --init, or the mean "
+            "over the networks of --teacher.",
         ),
     ] = 0.0
+    label_smoothing: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=0.5,
+            description="Weight of the label's frequency in the classifiers' targets (Szegedy et "
+            "al. 2016); the photograph's own label has the rest.",
+        ),
+    ] = 0.0
+    combination_loss: Annotated[
+        Weight,
+        Field(
+            description="Weight of the cross-entropy over the combinations of labels that a "
+            "decision chooses from, added to the binary cross-entropy. A combination's score is "
+            "the sum of its labels' logits. 0: none."
+        ),
+    ] = 0.0
+    weight_average: Decay = 0.0
     apn_objective: Annotated[
         Literal["ranking", "classification", "expected", "activation"],
         Field(

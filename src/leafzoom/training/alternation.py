@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.model.losses import LabelWeights
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import AlternationRecipe, Recipe
 from leafzoom.training.apn_phase import ApnPhase, FinerLoss, RankingLoss
+from leafzoom.training.classifier_loss import ClassifierLoss
 from leafzoom.training.classifier_phase import ClassifierPhase
 from leafzoom.training.expected_loss import ExpectedLossPhase
 from leafzoom.training.joint_phase import JointPhase
+from leafzoom.training.mixing import Mixing
 from leafzoom.training.phases import Backward, Phase
 from leafzoom.training.warm_up import WarmUpPhase
 
@@ -32,7 +33,8 @@ def plan_alternation(
     racnn: RACNN,
     steps_per_epoch: int,
     backward: Backward,
-    weights: LabelWeights | None = None,
+    loss: ClassifierLoss | None = None,
+    mixing: Mixing | None = None,
 ) -> Alternation:
     """Classifier and APN phases in turn, ending on a classifier phase.
 
@@ -44,7 +46,8 @@ def plan_alternation(
         racnn: what is trained.
         steps_per_epoch: for the schedules.
         backward: runs a loss's backward pass.
-        weights: of the labels in the classifiers' losses.
+        loss: of the classifiers.
+        mixing: of the batches that classifiers learn from; none by default.
     """
     values = recipe.alternation
     classifier_epochs = values.classifier_epochs * (values.rounds + 1)
@@ -67,7 +70,7 @@ def plan_alternation(
             margin=values.margin,
             labels=values.ranking_labels,
             reduction=values.ranking_reduction,
-            weights=weights,
+            loss=loss,
         )
         return Alternation([joint] * all_epochs, classifier, apn)
 
@@ -81,7 +84,8 @@ def plan_alternation(
         box_jitter=values.box_jitter,
         attention_dropping=values.attention_dropping,
         apn=apn if values.objective == "end_to_end" else None,
-        weights=weights,
+        loss=loss,
+        mixing=mixing,
     )
     classifier_turn: list[Phase] = [classifier_phase] * values.classifier_epochs
     apn_phase = _apn_phase(recipe, racnn, apn, backward)

@@ -8,7 +8,6 @@ from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone
 from leafzoom.model_file.checkpoint import Checkpoint
 from leafzoom.recipe import Recipe
-from leafzoom.training.soft_labels import check_teacher
 
 __all__ = ["check_recipe", "conflicting_apn_normalisation"]
 
@@ -24,7 +23,6 @@ def check_recipe(recipe: Recipe, labels: LabelSet, init: Checkpoint | None) -> N
     Raises:
         RecipeError: a backbone without what the recipe asks of it, APNs that nothing trains, two
             start weights.
-        ModelError: `init` cannot teach (`alternation.soft_labels`).
     """
     if init and recipe.model.pretrained_sha256:
         raise RecipeError(
@@ -36,8 +34,6 @@ def check_recipe(recipe: Recipe, labels: LabelSet, init: Checkpoint | None) -> N
     if init:
         _check_initial_apns(recipe, init)
     _check_apns_are_trained(recipe, init)
-    if recipe.alternation.soft_labels:
-        check_teacher(init, labels.names, recipe.data.source_size)
 
 
 def conflicting_apn_normalisation(init: Checkpoint, recipe: Recipe) -> str | None:
@@ -66,16 +62,18 @@ def _check_backbone(recipe: Recipe, labels: LabelSet) -> None:
 def _check_batches_of_one(recipe: Recipe, backbone: Backbone) -> None:
     """Refuse a stage of single photographs if a batch norm would see one value a channel."""
     batch_sizes = {}
+    input_size = recipe.model.input_size
     if recipe.fine_tuning.epochs:
-        batch_sizes["fine_tuning"] = recipe.fine_tuning.batch_size
+        smallest = min((input_size, *recipe.fine_tuning.input_sizes))
+        batch_sizes["fine_tuning"] = (recipe.fine_tuning.batch_size, smallest)
     if recipe.alternation.rounds and recipe.model.batch_norm != "fold":
-        batch_sizes["alternation"] = recipe.alternation.batch_size
+        batch_sizes["alternation"] = (recipe.alternation.batch_size, input_size)
 
-    for stage, batch_size in batch_sizes.items():
-        if batch_size == 1 and not backbone.learns_from_one(recipe.model.input_size):
+    for stage, (batch_size, view_side) in batch_sizes.items():
+        if batch_size == 1 and not backbone.learns_from_one(view_side):
             raise RecipeError(
-                f"{stage}.batch_size is 1, and with model.input_size {recipe.model.input_size} the "
-                f"batch norms of {backbone.name} then see one value: set it to 2 or more"
+                f"{stage}.batch_size is 1, and with model.input_size {view_side} the batch norms "
+                f"of {backbone.name} then see one value: set it to 2 or more"
             )
 
 

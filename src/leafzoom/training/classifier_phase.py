@@ -9,8 +9,9 @@ from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization, freeze
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.losses import LabelWeights, classification_loss
 from leafzoom.model.racnn import RACNN, ScaleState, View
+from leafzoom.training.classifier_loss import ClassifierLoss
+from leafzoom.training.mixing import MixedBatch, Mixing
 from leafzoom.training.phases import Backward, exact_match
 
 __all__ = ["ClassifierPhase"]
@@ -36,7 +37,10 @@ class ClassifierPhase:
         apn: the optimizer of the APNs, if they learn here: each from the classification loss of the
             scale that it proposes for, through the crop. Its map stays detached, so the coarser
             scale's backbone does not learn from that loss.
-        weights: of the labels in every scale's loss.
+        loss: of every scale.
+        mixing: of the batches; none by default. The zooms are cut from the mixed photographs, and
+            each scale's targets are mixed as its view is. The logged exact match is that of the
+            photographs' own labels.
     """
 
     name = "classifier"
@@ -52,7 +56,8 @@ class ClassifierPhase:
         box_jitter: float = 0.0,
         attention_dropping: float = 0.0,
         apn: Optimization | None = None,
-        weights: LabelWeights | None = None,
+        loss: ClassifierLoss | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         self.racnn = racnn
         self.optimization = optimization
@@ -62,7 +67,8 @@ class ClassifierPhase:
         self.box_jitter = box_jitter
         self.attention_dropping = attention_dropping
         self.apn = apn
-        self.weights = weights
+        self.loss = loss or ClassifierLoss()
+        self.mixing = mixing
 
     def begin(self) -> None:
         """Train the backbones, and the APNs where they learn here."""
@@ -77,7 +83,8 @@ class ClassifierPhase:
     def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on the classification loss of every scale."""
         racnn = self.racnn
-        sources = racnn.normalise(images)
+        batch = self.mixing(images) if self.mixing else MixedBatch(images)
+        sources = racnn.normalise(batch.images)
         view = racnn.whole_view(sources)
         coarser: ScaleState | None = None
 
@@ -98,7 +105,8 @@ class ClassifierPhase:
                     learned_from = racnn.look(sources, masked, coarser)
 
             # The backward pass frees this scale's graph before the next scale runs.
-            loss = classification_loss(learned_from.logits, targets, self.weights)
+            partner_share = batch.share_in(state.boxes)
+            loss = self.loss(learned_from.logits, targets, partner_share)
             if self._learns(scale):
                 self.backward(loss)
             logged[f"loss_scale{scale + 1}"] = loss.detach()

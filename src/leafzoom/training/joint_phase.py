@@ -8,8 +8,9 @@ from typing import Literal
 from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.model.losses import LabelWeights, classification_loss, ranking_loss
+from leafzoom.model.losses import ranking_loss
 from leafzoom.model.racnn import RACNN
+from leafzoom.training.classifier_loss import ClassifierLoss
 from leafzoom.training.phases import Backward, exact_match
 
 __all__ = ["JointPhase"]
@@ -26,7 +27,7 @@ class JointPhase:
         optimizations: of all its parts.
         backward: runs the backward pass.
         margin, labels, reduction: of the ranking loss (see `ranking_loss`).
-        weights: of the labels in the classification losses.
+        loss: of every scale's classifier.
     """
 
     name = "joint"
@@ -40,7 +41,7 @@ class JointPhase:
         margin: float,
         labels: Literal["present", "all"],
         reduction: Literal["sum", "mean"],
-        weights: LabelWeights | None = None,
+        loss: ClassifierLoss | None = None,
     ) -> None:
         self.racnn = racnn
         self.optimizations = optimizations
@@ -48,7 +49,7 @@ class JointPhase:
         self.margin = margin
         self.labels = labels
         self.reduction = reduction
-        self.weights = weights
+        self.loss = loss or ClassifierLoss()
 
     def begin(self) -> None:
         """Train everything."""
@@ -58,7 +59,7 @@ class JointPhase:
         """One step of all optimizers on the sum of all losses."""
         racnn = self.racnn
         state = racnn.start(racnn.normalise(images))
-        total = classification_loss(state.logits, targets, self.weights)
+        total = self.loss(state.logits, targets)
         logged = {
             "loss_scale1": total.detach(),
             "exact_match_scale1": exact_match(state.logits, targets),
@@ -69,7 +70,7 @@ class JointPhase:
             coarse_logits = state.logits
             state = racnn.advance(state, racnn.propose(state))
 
-            loss = classification_loss(state.logits, targets, self.weights)
+            loss = self.loss(state.logits, targets)
             ranking = self._ranking(coarse_logits, state.logits, targets)
             total = total + loss
             total = total + ranking

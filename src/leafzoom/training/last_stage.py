@@ -44,6 +44,8 @@ def part_lines(context: TrainingContext, table: Table, split: Split) -> Iterator
 
     if context.frozen and context.recipe.data.class_weights != "none":
         yield "data.class_weights has no effect: few photographs' linear layers have none"
+    if context.frozen and context.recipe.alternation.soft_labels:
+        yield "alternation.soft_labels has no effect: few photographs learn from no teacher"
     for warning in table_warnings(table, context.labels.names):
         yield f"too few: {warning}"
     for warning in split_warnings(table, split, cross_validated=context.frozen):

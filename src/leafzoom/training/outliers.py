@@ -7,7 +7,7 @@ started from is kept where it still fits: where the first scale is as it was the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -177,7 +177,9 @@ def _leaf_features(context: TrainingContext, part: DatasetPart) -> Features:
 def _changed_features(context: TrainingContext) -> Features:
     """The features of some photographs of the training part, augmented."""
     recipe = context.recipe
-    augmentation = Augmentation(source_size=recipe.data.source_size, **asdict(recipe.augmentation))
+    augmentation = Augmentation(
+        source_size=recipe.data.source_size, **recipe.augmentation.photograph_changes()
+    )
     batches = epoch_batches(
         context.train_part,
         augmentation,

@@ -12,9 +12,11 @@ from typing import Protocol
 from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization, freeze
+from leafzoom.model.attention_crop import resample_whole, whole_box
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.losses import LabelWeights, classification_loss
 from leafzoom.model.racnn import RACNN
+from leafzoom.training.classifier_loss import ClassifierLoss
+from leafzoom.training.mixing import MixedBatch, Mixing
 
 __all__ = ["Backward", "FineTuningPhase", "Phase", "exact_match", "train_apns_alone"]
 
@@ -55,7 +57,17 @@ def train_apns_alone(racnn: RACNN) -> None:
 
 
 class FineTuningPhase:
-    """The plain backbone learns to classify the whole source, before every scale gets a copy."""
+    """The plain backbone learns to classify the whole source, before every scale gets a copy.
+
+    Args:
+        racnn: normalises the sources.
+        backbone: learns.
+        optimization: of the backbone.
+        backward: runs the backward pass.
+        input_size: side of the view in pixels; by default the RA-CNN's.
+        loss: of the backbone.
+        mixing: of the batches; none by default.
+    """
 
     name = "classifier"
 
@@ -66,25 +78,31 @@ class FineTuningPhase:
         optimization: Optimization,
         backward: Backward,
         *,
-        weights: LabelWeights | None = None,
+        input_size: int | None = None,
+        loss: ClassifierLoss | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         self.racnn = racnn
         self.backbone = backbone
         self.optimization = optimization
         self.backward = backward
-        self.weights = weights
+        self.input_size = input_size or racnn.input_size
+        self.loss = loss or ClassifierLoss()
+        self.mixing = mixing
 
     def begin(self) -> None:
-        """Train the plain backbone; the RA-CNN only cuts its views."""
+        """Train the plain backbone; the RA-CNN only normalises the sources."""
         freeze([self.racnn])
         self.backbone.requires_grad_(True).train()
 
     def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on the binary cross-entropy."""
-        view = self.racnn.whole_view(self.racnn.normalise(images))
-        logits = self.backbone(view.image).logits
+        batch = self.mixing(images) if self.mixing else MixedBatch(images)
+        view = resample_whole(self.racnn.normalise(batch.images), self.input_size)
+        logits = self.backbone(view).logits
 
-        loss = classification_loss(logits, targets, self.weights)
+        whole = whole_box(len(images), images.shape[-1], like=images)
+        loss = self.loss(logits, targets, batch.share_in(whole))
         self.backward(loss)
         self.optimization.step()
         return {"loss": loss.detach(), "exact_match": exact_match(logits, targets)}

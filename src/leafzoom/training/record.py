@@ -14,12 +14,21 @@ from leafzoom import __version__
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
 from leafzoom.errors import ModelError, RecipeError, TrainingError
+from leafzoom.labels import LabelSet
 from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint
 from leafzoom.recipe import Recipe, recipe_from_dict, recipe_to_dict
 from leafzoom.storage import sha256_of, write_text
 from leafzoom.training.state import LogRow
 
-__all__ = ["RunFacts", "RunStatus", "run_facts", "run_status", "stored_start_weights", "write_log"]
+__all__ = [
+    "RunFacts",
+    "RunStatus",
+    "run_facts",
+    "run_status",
+    "stored_start_weights",
+    "training_labels",
+    "write_log",
+]
 
 RunStatus = Literal["new", "training", "finished"]
 
@@ -28,6 +37,7 @@ _MUST_AGREE = {
     "labels": "other labels",
     "split": "another split",
     "init": "another --init",
+    "teachers": "other teachers (--teacher)",
     "precision": "another --precision",
 }
 
@@ -36,13 +46,15 @@ _MUST_AGREE = {
 class RunFacts:
     """What a run is made of; --resume needs the same.
 
-    `recipe`: every value. `init`: SHA-256 of the checkpoint of `--init`. `data`: name and digest of
-    the table, digest of the photographs. `split`: its name, sizes and digest.
+    `recipe`: every value. `init`: SHA-256 of the checkpoint of `--init`. `teachers`: name and
+    SHA-256 of each checkpoint of `--teacher`. `data`: name and digest of the table, digest of the
+    photographs. `split`: its name, sizes and digest.
     """
 
     leafzoom: str
     recipe: dict[str, Any]
     init: str | None
+    teachers: list[dict[str, str]]
     precision: str
     labels: list[str]
     data: dict[str, str]
@@ -53,12 +65,27 @@ class RunFacts:
         return asdict(self)
 
 
+def training_labels(cache: Cache, split: Split, recipe: Recipe) -> LabelSet:
+    """The labels of a training, with the combinations that it may learn.
+
+    Combinations that only the test part has are not seen by a decision, as those of a user's photos
+    will not be.
+    """
+    everything = split.train + split.validation + split.test
+    names = cache.table.take(everything).label_set(recipe.data.labels).names
+    seen = cache.table.take(split.train + split.validation).label_set(names)
+    if recipe.decision.combinations == "seen":
+        return seen
+    return seen.with_possible_combinations(recipe.decision.exclusive)
+
+
 def run_facts(
     cache: Cache,
     split: Split,
     recipe: Recipe,
     labels: tuple[str, ...],
     init: Checkpoint | None,
+    teachers: Sequence[Checkpoint],
     precision: str,
 ) -> RunFacts:
     """What a run of this recipe on these data is made of."""
@@ -66,6 +93,10 @@ def run_facts(
         leafzoom=__version__,
         recipe=recipe_to_dict(recipe),
         init=sha256_of(init.path) if init else None,
+        teachers=[
+            {"name": teacher.manifest.name, "sha256": sha256_of(teacher.path)}
+            for teacher in teachers
+        ],
         precision=precision,
         labels=list(labels),
         data={
@@ -166,9 +197,10 @@ def _require_same(
             "to change one, choose another folder"
         )
 
+    # Records of earlier versions have no teachers, which is the same as none.
     requested = facts.to_dict()
     for key, difference in _MUST_AGREE.items():
-        if stored.get(key) != requested[key]:
+        if (stored.get(key) or None) != (requested[key] or None):
             raise TrainingError(
                 f"{out} was trained with {difference}: --resume needs the same, or choose another "
                 "folder"

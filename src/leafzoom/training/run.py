@@ -15,7 +15,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ from leafzoom.dataset.split import Split
 from leafzoom.dataset.stratification import subset
 from leafzoom.errors import TrainingError
 from leafzoom.fitting.heads import FittedHeads, write_selection
-from leafzoom.labels import LabelSet
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_racnn, network_tensors
 from leafzoom.model.pretrained import (
@@ -52,26 +51,25 @@ from leafzoom.training.epoch_outputs import EpochOutputs
 from leafzoom.training.last_stage import fit_heads, fitted_part, part_lines
 from leafzoom.training.memory import MemoryWatch, keep_freed_memory
 from leafzoom.training.outliers import find_negatives
-from leafzoom.training.record import (
-    run_facts,
-    run_status,
-    stored_start_weights,
-)
+from leafzoom.training.record import run_facts, run_status, stored_start_weights, training_labels
 from leafzoom.training.stage_loop import Progress, StageCallbacks, StagePlan, run_stage
 from leafzoom.training.stages import TrainingContext, training_stages
 from leafzoom.training.state import Cursor, State, load_state, save_state
+from leafzoom.training.teachers import SourceCaches, find_teachers, load_teachers, with_sources
 
 __all__ = ["Settings", "train"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a training runs, as opposed to what its scales learn: not part of the recipe."""
+    """How a training runs, and the files that it reads: not part of the recipe."""
 
     accelerator: str = "auto"
     precision: str = "32-true"
     tensorboard: bool = False
     negatives: Path | None = None  # a folder or ZIP archive of pictures without the leaves
+    teachers: tuple[str, ...] = ()  # networks of alternation.soft_labels, as --teacher names them
+    source_sizes: SourceCaches | None = None  # the photographs at a teacher's source size
 
 
 def train(
@@ -107,6 +105,9 @@ def train(
         LeafzoomError: the folder cannot be written; the errors of the data and of the start
             weights.
     """
+    # What cannot be used is an error before anything is written.
+    run = _Run(cache, split, recipe, out, init=init, settings=settings, echo=echo)
+
     make_folder(out)
     keep_freed_memory()
     try:
@@ -114,7 +115,6 @@ def train(
             # Only under the lock is a partial file surely a leftover.
             for folder in (out, out / "states", out / "zooms"):
                 remove_partial(folder)
-            run = _Run(cache, split, recipe, out, init=init, settings=settings, echo=echo)
             return run.go(resume=resume)
     except Timeout as error:
         raise TrainingError(
@@ -146,10 +146,14 @@ class _Run:
         # A folder that cannot be used fails now, not after the last epoch.
         negatives = settings.negatives
         self.negatives = find_negatives(negatives, echo) if negatives else []
-        self.labels = _labels(cache, split, recipe)
+        self.labels = training_labels(cache, split, recipe)
         self.init = initial_checkpoint(init) if init else None
+        teachers = load_teachers(settings.teachers)
+        self.teachers = find_teachers(
+            recipe, teachers, self.init, self.labels.names, settings.source_sizes
+        )
         self.facts = run_facts(
-            cache, split, recipe, self.labels.names, self.init, settings.precision
+            cache, split, recipe, self.labels.names, self.init, teachers, settings.precision
         )
         self.progress = Progress()
         self.start_weights = ""
@@ -172,6 +176,10 @@ class _Run:
             write_json(self.out / "recipe.json", self.facts.recipe)
             write_json(self.out / "split.json", self.split.to_dict())
             write_json(self.out / "run.json", {**self._record(), "status": "training"})
+        if not context.frozen:
+            sizes = self.settings.source_sizes
+            teachers = tuple(with_sources(teacher, self.cache, sizes) for teacher in self.teachers)
+            context = replace(context, teachers=teachers)
         table = self.cache.table.take(self.split.train + self.split.validation + self.split.test)
         for line in part_lines(context, table, self.split):
             self.echo(line)
@@ -229,7 +237,8 @@ class _Run:
             self.echo(f"going on with stage {cursor.stage + 1}, epoch {cursor.epoch + 1}")
 
         augmentation = Augmentation(
-            source_size=self.recipe.data.source_size, **asdict(self.recipe.augmentation)
+            source_size=self.recipe.data.source_size,
+            **self.recipe.augmentation.photograph_changes(),
         )
         outputs = EpochOutputs(context, self.progress, tensorboard=self.settings.tensorboard)
         stages = training_stages(context)
@@ -242,10 +251,12 @@ class _Run:
 
             plan = stage.plan()
 
-            # Momentum and schedule go on where the state left them.
+            # Momentum, schedule and average go on where the state left them.
             if stored and stored.cursor.stage == number:
                 for name, state in stored.optimizations.items():
                     plan.optimizations[name].load_state_dict(state)
+                if plan.average and "average" in stored.tensors:
+                    plan.average.load_state_dict(stored.tensors["average"])
 
             run_stage(
                 context.fabric,
@@ -275,15 +286,18 @@ class _Run:
     def _save(self, context: TrainingContext, plan: StagePlan | None) -> None:
         """Write the state; between stages there is no plan whose optimizers are kept."""
         optimizations = {}
+        tensors = {
+            "backbone": context.backbone.state_dict(),
+            "racnn": context.racnn.state_dict(),
+        }
         if plan:
             optimizations = {name: o.state_dict() for name, o in plan.optimizations.items()}
+        if plan and plan.average:
+            tensors["average"] = plan.average.state_dict()
         progress = self.progress
         state = State(
             cursor=progress.cursor,
-            tensors={
-                "backbone": context.backbone.state_dict(),
-                "racnn": context.racnn.state_dict(),
-            },
+            tensors=tensors,
             optimizations=optimizations,
             best=progress.best,
             log=progress.log,
@@ -387,20 +401,6 @@ class _Run:
             name=folder_name(self.out),
             leafzoom_version=__version__,
         )
-
-
-def _labels(cache: Cache, split: Split, recipe: Recipe) -> LabelSet:
-    """The labels of a training, with the combinations that it may learn.
-
-    Combinations that only the test part has are not seen by a decision, as those of a user's photos
-    will not be.
-    """
-    everything = split.train + split.validation + split.test
-    names = cache.table.take(everything).label_set(recipe.data.labels).names
-    seen = cache.table.take(split.train + split.validation).label_set(names)
-    if recipe.decision.combinations == "seen":
-        return seen
-    return seen.with_possible_combinations(recipe.decision.exclusive)
 
 
 def _fabric(settings: Settings) -> Fabric:

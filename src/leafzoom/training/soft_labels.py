@@ -1,4 +1,4 @@
-"""Soft labels: given labels mixed with a trained network's probabilities for the same photographs.
+"""Soft labels: given labels mixed with trained networks' probabilities for the same photographs.
 
 Hinton et al. 2015, "Distilling the knowledge in a neural network". A label that is wrong or
 doubtful pulls less.
@@ -8,59 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
 
 from leafzoom.dataset.batches import DatasetPart
-from leafzoom.errors import ModelError
-from leafzoom.model.build import network_from_checkpoint
-from leafzoom.model.fusion import fusion_head
-from leafzoom.model_file.checkpoint import Checkpoint
 from leafzoom.storage import sha256_of, write_bytes
+from leafzoom.training.teachers import Teacher, teacher_probabilities
 
-__all__ = ["check_teacher", "soft_targets", "with_soft_labels"]
-
-_TEACHER_BATCH_SIZE = 32
-
-
-def check_teacher(checkpoint: Checkpoint | None, labels: tuple[str, ...], source_size: int) -> None:
-    """Refuse a network that cannot teach a training of these labels and sources.
-
-    Args:
-        checkpoint: of `--init`.
-        labels: that are learned.
-        source_size: side of the training's sources in pixels.
-
-    Raises:
-        ModelError: there is none, it is a backbone alone, or it has other labels or another source
-            size.
-    """
-    if checkpoint is None:
-        raise ModelError(
-            "alternation.soft_labels needs a trained network to learn from: name it with --init"
-        )
-
-    manifest = checkpoint.manifest
-    if (manifest.labels.names, manifest.source_size) != (labels, source_size):
-        raise ModelError(
-            f"{checkpoint.path} cannot teach (alternation.soft_labels): it knows "
-            f"{', '.join(manifest.labels.names)} from {manifest.source_size} px sources, and this "
-            f"training is of {', '.join(labels)} at {source_size} px"
-        )
-
-    # A backbone alone raises here.
-    network_from_checkpoint(checkpoint)
+__all__ = ["soft_targets", "with_soft_labels"]
 
 
 def with_soft_labels(
     fabric: Fabric,
-    teacher: Checkpoint,
+    teachers: Sequence[Teacher],
     part: DatasetPart,
     weight: float,
     stored: Path,
@@ -70,22 +36,15 @@ def with_soft_labels(
 
     Args:
         fabric: device and precision.
-        teacher: see `check_teacher`.
+        teachers: one or more; the mean of their probabilities is taken.
         part: with the given labels.
-        weight: of the teacher's probabilities, at least 0 and below 1/2.
-        stored: a file for these probabilities, which are computed once: a resumed run reads them.
-            The hashes of teacher, photographs and content become part of its name.
-        echo: prints a line about a file that is damaged.
+        weight: of the teachers' probabilities, at least 0 and below 1/2.
+        stored: a file for each teacher's probabilities, which are computed once: a resumed run
+            reads them. The hashes of teacher, photographs and content become part of its name.
+        echo: prints a line about a file that is damaged, and about how long a teacher took.
     """
-    # Another teacher and other photographs have another file.
-    origin = f"{sha256_of(teacher.path)} {part.rows.tolist()}"
-    origin_digest = hashlib.sha256(origin.encode()).hexdigest()[:16]
-    stored = stored.with_stem(f"{stored.stem}-{origin_digest}")
-
-    probabilities = _read_stored(stored, part, echo)
-    if probabilities is None:
-        probabilities = _teacher_probabilities(fabric, teacher, part)
-        _store(stored, probabilities)
+    answers = [_probabilities(fabric, teacher, part, stored, echo) for teacher in teachers]
+    probabilities = np.asarray(np.mean(answers, axis=0), np.float32)
 
     labels = np.asarray(part.targets, np.uint8)
     return replace(part, targets=soft_targets(labels, part.rows, probabilities, weight))
@@ -112,23 +71,26 @@ def soft_targets(
     return soft
 
 
-@torch.no_grad()
-def _teacher_probabilities(
-    fabric: Fabric, teacher: Checkpoint, part: DatasetPart
+def _probabilities(
+    fabric: Fabric,
+    teacher: Teacher,
+    part: DatasetPart,
+    stored: Path,
+    echo: Callable[[str], None],
 ) -> NDArray[np.float32]:
-    """The last fusion head's probabilities [n, L] for photographs that are not augmented."""
-    network = network_from_checkpoint(teacher).to(fabric.device)
-    head = fusion_head(network.racnn.scales)
+    """A teacher's probabilities [n, L], stored or computed."""
+    # Another teacher and other photographs have another file.
+    origin = f"{sha256_of(teacher.checkpoint.path)} {part.rows.tolist()}"
+    origin_digest = hashlib.sha256(origin.encode()).hexdigest()[:16]
+    path = stored.with_stem(f"{stored.stem}-{origin_digest}")
 
-    batches = []
-    for start in range(0, len(part), _TEACHER_BATCH_SIZE):
-        rows = part.rows[start : start + _TEACHER_BATCH_SIZE]
-        sources = torch.from_numpy(part.read(rows)).to(fabric.device)
-        with fabric.autocast():
-            logits = network(sources).logits[head]
-        batches.append(torch.sigmoid(logits.float()).cpu())
-
-    probabilities: NDArray[np.float32] = torch.cat(batches).numpy()
+    probabilities = _read_stored(path, part, echo)
+    if probabilities is None:
+        started = time.perf_counter()
+        probabilities = teacher_probabilities(fabric, teacher, part)
+        _store(path, probabilities)
+        seconds = time.perf_counter() - started
+        echo(f"soft labels of {teacher.name} for {len(part)} photographs: {seconds:.0f} s")
     return probabilities
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -19,6 +20,7 @@ from leafzoom.fitting.optimization import Optimization
 from leafzoom.training.memory import MemoryWatch
 from leafzoom.training.phases import Phase
 from leafzoom.training.state import BestEpoch, Cursor, LogRow, PeakMemory
+from leafzoom.training.weight_average import WeightAverage
 
 __all__ = ["Progress", "StageCallbacks", "StagePlan", "run_stage"]
 
@@ -33,7 +35,8 @@ class StagePlan:
     `phases`: one an epoch. `module`: what is trained, validated and kept. `optimizations`: by name.
     `validate`: the validation metrics, "loss" among them. `patience`: validations without a better
     loss that end the stage (0: never). `selecting`: names of the phases after which an epoch can be
-    the best; the last of `phases` is one of them.
+    the best; the last of `phases` is one of them. `average`: of the module's weights; it is what is
+    validated and kept.
     """
 
     name: str
@@ -44,6 +47,7 @@ class StagePlan:
     batch_size: int
     patience: int = 0
     selecting: frozenset[str] = frozenset({"classifier", "joint"})
+    average: WeightAverage | None = None
 
 
 @dataclass
@@ -117,15 +121,17 @@ def run_stage(
         # Train, validate.
         with MemoryWatch(fabric.device) as watch:
             trained = _run_epoch(fabric, plan, part, augmentation, progress, callbacks, seed)
-            validated = plan.validate()
+            with _averaged(plan):
+                validated = plan.validate()
         progress.record_memory(plan.name, watch)
         _require_finite_loss(plan, epoch, validated["loss"])
 
         # Keep what was learned about this epoch.
         progress.record_metrics(plan, epoch, _prefixed("train_", trained))
         progress.record_metrics(plan, epoch, _prefixed("select_", validated))
-        _keep_best(plan, epoch, validated["loss"], progress)
-        callbacks.after_epoch(plan, epoch)
+        with _averaged(plan):
+            _keep_best(plan, epoch, validated["loss"], progress)
+            callbacks.after_epoch(plan, epoch)
 
         # The state is saved with its time, so that a resumed training adds up.
         seconds = time.perf_counter() - started
@@ -139,6 +145,11 @@ def run_stage(
     if best is not None:
         plan.module.load_state_dict(best.tensors)
         callbacks.echo(f"{plan.name}: kept epoch {best.epoch + 1}, validation loss {best.loss:.4f}")
+
+
+def _averaged(plan: StagePlan) -> AbstractContextManager[None]:
+    """The module has its average in the meantime, where the plan has one."""
+    return plan.average.in_place() if plan.average else nullcontext()
 
 
 def _run_epoch(
@@ -176,6 +187,8 @@ def _run_epoch(
         for batch in bar:
             with fabric.autocast():
                 logged = phase.step(batch.images, batch.targets)
+            if plan.average:
+                plan.average.update()
 
             # Stop before a loss that is not finite gets into a saved state.
             for name, value in logged.items():

@@ -6,29 +6,39 @@ Each stage knows what comes before its first batch, on which data it trains, and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 from lightning.fabric import Fabric
+from torch import nn
 
 from leafzoom.dataset.batches import DatasetPart, batch_count
 from leafzoom.fitting.optimization import Optimization
 from leafzoom.fitting.scale_outputs import backbone_logits, scale_outputs
 from leafzoom.labels import LabelSet
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.losses import LabelWeights, label_weights
+from leafzoom.model.losses import label_weights
 from leafzoom.model.pretrained import load_backbone
 from leafzoom.model.racnn import RACNN
 from leafzoom.model_file.checkpoint import Checkpoint, load_part
 from leafzoom.recipe import Recipe
 from leafzoom.training.alternation import plan_alternation
 from leafzoom.training.checks import conflicting_apn_normalisation
+from leafzoom.training.classifier_loss import (
+    ClassifierLoss,
+    label_combinations,
+    label_frequencies,
+)
+from leafzoom.training.mixing import Mixing
 from leafzoom.training.phases import FineTuningPhase
 from leafzoom.training.soft_labels import with_soft_labels
 from leafzoom.training.stage_loop import StagePlan
+from leafzoom.training.teachers import Teacher
 from leafzoom.training.validation_metrics import validation_metrics
 from leafzoom.training.warm_up import WarmUpPhase
+from leafzoom.training.weight_average import WeightAverage
 
 __all__ = [
     "AlternationStage",
@@ -46,7 +56,8 @@ class TrainingContext:
 
     `backbone`: the plain one, of which every scale starts as a copy. `init`: the checkpoint of
     `--init`. `out`: the run's folder. `echo`: prints a line for people. `frozen`: the photographs
-    are so few that the scales stay as they start (see `Recipe.freezes_scales`).
+    are so few that the scales stay as they start (see `Recipe.freezes_scales`). `teachers`: whose
+    probabilities are the soft labels.
     """
 
     fabric: Fabric
@@ -60,15 +71,38 @@ class TrainingContext:
     out: Path
     echo: Callable[[str], None]
     frozen: bool = False
+    teachers: tuple[Teacher, ...] = ()
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """How many batches an epoch over the training part has."""
         return batch_count(len(self.train_part), batch_size)
 
-    def label_weights(self) -> LabelWeights | None:
-        """The weights of the labels in the classifiers' losses; None for none."""
+    def fine_tuning_loss(self) -> ClassifierLoss:
+        """The loss of the plain backbone."""
         weights = label_weights(self.train_part.part_targets, self.recipe.data.class_weights)
-        return weights.to(self.fabric.device) if weights else None
+        return ClassifierLoss(weights.to(self.fabric.device) if weights else None)
+
+    def classifier_loss(self) -> ClassifierLoss:
+        """The loss of the scales' classifiers."""
+        recipe = self.recipe.alternation
+        device = self.fabric.device
+        targets = self.train_part.part_targets
+
+        # Combinations are possible or not as for a decision.
+        known = np.concatenate([targets, self.validation_part.part_targets])
+        combinations = label_combinations(self.labels, known, device)
+        return replace(
+            self.fine_tuning_loss(),
+            smoothing=recipe.label_smoothing,
+            frequencies=label_frequencies(targets, device),
+            combination_weight=recipe.combination_loss,
+            combinations=combinations,
+        )
+
+    def mixing(self) -> Mixing | None:
+        """How batches are mixed that classifiers learn from; None where they are not."""
+        recipe = self.recipe.augmentation
+        return Mixing(recipe.mix, recipe.mix_method, recipe.mix_alpha) if recipe.mix else None
 
 
 class Stage(Protocol):
@@ -108,21 +142,31 @@ class FineTuningStage:
         recipe = context.recipe.fine_tuning
         steps = recipe.epochs * context.steps_per_epoch(recipe.batch_size)
         optimization = Optimization([context.backbone], recipe.optimizer, steps)
-        phase = FineTuningPhase(
-            context.racnn,
-            context.backbone,
-            optimization,
-            context.fabric.backward,
-            weights=context.label_weights(),
-        )
+
+        # One phase for each size of the view, over equal parts of the epochs.
+        loss = context.fine_tuning_loss()
+        phases = [
+            FineTuningPhase(
+                context.racnn,
+                context.backbone,
+                optimization,
+                context.fabric.backward,
+                input_size=input_size,
+                loss=loss,
+                mixing=context.mixing(),
+            )
+            for input_size in recipe.input_sizes or (context.recipe.model.input_size,)
+        ]
+        epochs = range(recipe.epochs)
         return StagePlan(
             name="fine_tuning",
-            phases=[phase] * recipe.epochs,
+            phases=[phases[epoch * len(phases) // recipe.epochs] for epoch in epochs],
             module=context.backbone,
             optimizations={"backbone": optimization},
             validate=self._validate,
             batch_size=recipe.batch_size,
             patience=recipe.patience,
+            average=_average(context.backbone, recipe.weight_average),
         )
 
     def _validate(self) -> dict[str, float]:
@@ -217,11 +261,11 @@ class AlternationStage:
         """The training part, with soft labels where the recipe has them."""
         context = self.context
         weight = context.recipe.alternation.soft_labels
-        if not weight or context.init is None or context.frozen:
+        if not weight or not context.teachers or context.frozen:
             return context.train_part
         stored = context.out / "soft-labels.npy"
         return with_soft_labels(
-            context.fabric, context.init, context.train_part, weight, stored, context.echo
+            context.fabric, context.teachers, context.train_part, weight, stored, context.echo
         )
 
     def plan(self) -> StagePlan:
@@ -237,7 +281,8 @@ class AlternationStage:
             context.racnn,
             steps,
             context.fabric.backward,
-            context.label_weights(),
+            context.classifier_loss(),
+            context.mixing(),
         )
         return StagePlan(
             name="alternation",
@@ -247,7 +292,13 @@ class AlternationStage:
             validate=lambda: _validate_scales(context),
             batch_size=recipe.batch_size,
             patience=recipe.patience,
+            average=_average(context.racnn, recipe.weight_average),
         )
+
+
+def _average(module: nn.Module, decay: float) -> WeightAverage | None:
+    """A moving average of a module's weights; None where the recipe has none."""
+    return WeightAverage(module, decay) if decay else None
 
 
 def _nothing_to_train(context: TrainingContext) -> StagePlan:

@@ -82,8 +82,8 @@ class PeakMemory:
 class State:
     """All that a training needs to go on.
 
-    `tensors`: {module: state dict}. `optimizations`: {name: state}. `best`: the best epoch of the
-    stage. `log`: rows of log.csv. `seconds`: by stage. `memory`: the peak by stage.
+    `tensors`: {module, or `average`: state dict}. `optimizations`: {name: state}. `best`: the best
+    epoch of the stage. `log`: rows of log.csv. `seconds`: by stage. `memory`: the peak by stage.
     """
 
     cursor: Cursor
