@@ -35,6 +35,10 @@ from leafzoom.recipe import load_recipe
             ["alternation.objective=joint", "alternation.frozen_scales=1"],
             "leave frozen_scales",
         ),
+        (
+            ["alternation.objective=shared", "alternation.frozen_stages=1"],
+            "shared trains everything as it is",
+        ),
         (["alternation.frozen_scales=3"], "leaves no scale to train"),
         (["model.residual=1.5"], "model.residual"),
     ],
@@ -45,5 +49,11 @@ def test_default_with_these_changes_is_refused(changes: list[str], message: str)
 
 
 def test_joint_has_no_apn_phases_to_choose_for() -> None:
+    changes = ["alternation.objective=joint", "alternation.apn_objective=activation"]
     with pytest.raises(RecipeError, match="objective joint has no APN phases"):
+        load_recipe("paper", changes)
+
+
+def test_the_papers_shared_losses_are_ranking_losses() -> None:
+    with pytest.raises(RecipeError, match="objective shared is the paper's"):
         load_recipe("joint-loss", ["alternation.apn_objective=activation"])

@@ -10,7 +10,7 @@ from network_helpers import random_batch, small_racnn
 
 def test_the_loss_reaches_everything() -> None:
     """Figure 6: scale 3's loss reaches scale 1's convolutions, through crop and APN."""
-    racnn = small_racnn("alternation.objective=joint", "model.surrogate=paper")
+    racnn = small_racnn("model.surrogate=paper")
     phase = JointPhase(
         racnn, [], torch.Tensor.backward, margin=0.05, labels="present", reduction="sum"
     )

@@ -82,9 +82,10 @@ class Recipe:
 
     def _check_scales_train(self) -> None:
         """Raise a ValueError if frozen scales leave nothing to train, or batches do not fit."""
-        if self.augmentation.mix and self.alternation.objective == "joint":
+        objective = self.alternation.objective
+        if self.augmentation.mix and objective in ("joint", "shared"):
             raise ValueError(
-                "augmentation.mix gives targets that alternation.objective joint cannot rank: set "
+                f"augmentation.mix gives targets that objective {objective} cannot rank: set "
                 "mix to 0, or another objective"
             )
 

@@ -145,11 +145,13 @@ class AlternationRecipe:
         ),
     ] = 0
     objective: Annotated[
-        Literal["alternate", "joint", "end_to_end"],
+        Literal["alternate", "shared", "joint", "end_to_end"],
         Field(
-            description="alternate: classifiers and APNs in turn; joint: one loss and optimizer "
-            "for all, which §3.3.3 found to fail; end_to_end: no APN phases, each APN learns from "
-            "its finer scale's classification loss, through the crop."
+            description="alternate: classifiers and APNs in turn, each with its own loss; shared: "
+            "in turn, with one loss for all classifiers and one for both APNs, nothing detached, "
+            "which §3.3.3 found to fail; joint: one loss for everything at once; end_to_end: no "
+            "APN phases, each APN learns from its finer scale's classification loss, through the "
+            "crop."
         ),
     ] = "alternate"
     classifier_epochs: Annotated[Count, Field(description="Epochs of each classifier phase.")] = 1
@@ -233,6 +235,8 @@ class AlternationRecipe:
 
     @model_validator(mode="after")
     def _check_objective(self) -> AlternationRecipe:
+        if self.objective == "shared" and self.apn_objective != "ranking":
+            raise ValueError("objective shared is the paper's: leave apn_objective at ranking")
         if self.objective != "alternate" and self.apn_objective != "ranking":
             raise ValueError(
                 f"objective {self.objective} has no APN phases: leave apn_objective at ranking"
@@ -240,11 +244,12 @@ class AlternationRecipe:
         if self.objective == "end_to_end" and self.rounds:
             raise ValueError("objective end_to_end has no APN phases: set rounds to 0")
 
-        changes_classifiers = self.frozen_scales or self.box_jitter or self.attention_dropping
-        if self.objective == "joint" and changes_classifiers:
+        frozen = self.frozen_scales or self.frozen_stages
+        changes_classifiers = frozen or self.box_jitter or self.attention_dropping
+        if self.objective in ("joint", "shared") and changes_classifiers:
             raise ValueError(
-                "objective joint trains everything as it is: leave frozen_scales, box_jitter and "
-                "attention_dropping at 0"
+                f"objective {self.objective} trains everything as it is: leave frozen_scales, "
+                "frozen_stages, box_jitter and attention_dropping at 0"
             )
         return self
 

@@ -14,6 +14,7 @@ from leafzoom.training.expected_loss import ExpectedLossPhase
 from leafzoom.training.joint_phase import JointPhase
 from leafzoom.training.mixing import Mixing
 from leafzoom.training.phases import Backward, Phase
+from leafzoom.training.shared_phases import SharedApnPhase, SharedClassifierPhase
 from leafzoom.training.warm_up import WarmUpPhase
 
 __all__ = ["Alternation", "plan_alternation"]
@@ -38,7 +39,7 @@ def plan_alternation(
 ) -> Alternation:
     """Classifier and APN phases in turn, ending on a classifier phase.
 
-    The objectives `joint` and `end_to_end` have phases of their own instead (see
+    The objectives `shared`, `joint` and `end_to_end` have phases of their own instead (see
     `AlternationRecipe`).
 
     Args:
@@ -55,7 +56,8 @@ def plan_alternation(
 
     # The schedules run over the epochs in which an optimizer is used.
     classifier_scheduled = all_epochs if values.objective == "joint" else classifier_epochs
-    apn_scheduled = values.rounds if values.objective == "alternate" else all_epochs
+    has_apn_phases = values.objective in ("alternate", "shared")
+    apn_scheduled = values.rounds if has_apn_phases else all_epochs
     classifier = Optimization(
         list(racnn.backbones), values.classifier, steps_per_epoch * classifier_scheduled
     )
@@ -75,19 +77,23 @@ def plan_alternation(
         return Alternation([joint] * all_epochs, classifier, apn)
 
     # Rounds of APN and classifier epochs, after a first turn of classifier epochs.
-    classifier_phase = ClassifierPhase(
-        racnn,
-        classifier,
-        backward,
-        frozen_scales=values.frozen_scales,
-        frozen_stages=values.frozen_stages,
-        box_jitter=values.box_jitter,
-        attention_dropping=values.attention_dropping,
-        apn=apn if values.objective == "end_to_end" else None,
-        loss=loss,
-        mixing=mixing,
-    )
-    classifier_turn: list[Phase] = [classifier_phase] * values.classifier_epochs
+    classifier_phase: Phase
+    if values.objective == "shared":
+        classifier_phase = SharedClassifierPhase(racnn, classifier, backward, loss=loss)
+    else:
+        classifier_phase = ClassifierPhase(
+            racnn,
+            classifier,
+            backward,
+            frozen_scales=values.frozen_scales,
+            frozen_stages=values.frozen_stages,
+            box_jitter=values.box_jitter,
+            attention_dropping=values.attention_dropping,
+            apn=apn if values.objective == "end_to_end" else None,
+            loss=loss,
+            mixing=mixing,
+        )
+    classifier_turn = [classifier_phase] * values.classifier_epochs
     apn_phase = _apn_phase(recipe, racnn, apn, backward)
     phases = classifier_turn + [apn_phase, *classifier_turn] * values.rounds
     return Alternation(phases, classifier, apn)
@@ -95,7 +101,18 @@ def plan_alternation(
 
 def _apn_phase(recipe: Recipe, racnn: RACNN, apn: Optimization, backward: Backward) -> Phase:
     """The APN phase with the recipe's objective."""
-    objective = recipe.alternation.apn_objective
+    values = recipe.alternation
+    if values.objective == "shared":
+        return SharedApnPhase(
+            racnn,
+            apn,
+            backward,
+            margin=values.margin,
+            labels=values.ranking_labels,
+            reduction=values.ranking_reduction,
+        )
+
+    objective = values.apn_objective
     if objective == "classification":
         return ApnPhase(racnn, apn, backward, FinerLoss())
     if objective == "expected":
@@ -103,7 +120,7 @@ def _apn_phase(recipe: Recipe, racnn: RACNN, apn: Optimization, backward: Backwa
     if objective == "activation":
         size_target = recipe.warm_up.size_target
         return WarmUpPhase(racnn, apn, backward, target="activation", size_target=size_target)
-    return ApnPhase(racnn, apn, backward, _ranking_loss(recipe.alternation))
+    return ApnPhase(racnn, apn, backward, _ranking_loss(values))
 
 
 def _ranking_loss(values: AlternationRecipe) -> RankingLoss:

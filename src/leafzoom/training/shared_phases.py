@@ -1,0 +1,137 @@
+"""The authors' first training, which failed (§3.3.3): shared losses, and nothing detached.
+
+All classifiers share one loss and optimizer, and both attention proposal networks (APNs) another
+one. A finer scale's loss reaches the coarser scales through the crop (figure 6).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from leafzoom.fitting.optimization import Optimization, freeze
+from leafzoom.model.losses import ranking_loss
+from leafzoom.model.racnn import RACNN
+from leafzoom.training.classifier_loss import ClassifierLoss
+from leafzoom.training.phases import Backward, exact_match, train_apns_alone
+
+__all__ = ["SharedApnPhase", "SharedClassifierPhase"]
+
+
+class SharedClassifierPhase:
+    """All classifiers learn from the sum of their losses; the APNs stay frozen.
+
+    Scale 3's loss changes the convolutions of scales 1 and 2 too: through the crop, the frozen APN,
+    and the map that it reads.
+
+    Args:
+        racnn: whose backbones learn.
+        optimization: of all backbones.
+        backward: runs the backward pass.
+        loss: of every scale's classifier.
+    """
+
+    name = "classifier"
+
+    def __init__(
+        self,
+        racnn: RACNN,
+        optimization: Optimization,
+        backward: Backward,
+        *,
+        loss: ClassifierLoss | None = None,
+    ) -> None:
+        self.racnn = racnn
+        self.optimization = optimization
+        self.backward = backward
+        self.loss = loss or ClassifierLoss()
+
+    def begin(self) -> None:
+        """Train the backbones alone."""
+        freeze([self.racnn])
+        self.racnn.backbones.requires_grad_(True).train()
+
+    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """One step on the sum of all scales' classification losses."""
+        racnn = self.racnn
+        state = racnn.start(racnn.normalise(images))
+        total = self.loss(state.logits, targets)
+        logged = {
+            "loss_scale1": total.detach(),
+            "exact_match_scale1": exact_match(state.logits, targets),
+        }
+
+        for scale in range(2, racnn.scales + 1):
+            state = racnn.advance(state, racnn.propose(state))
+            loss = self.loss(state.logits, targets)
+            total = total + loss
+            logged[f"loss_scale{scale}"] = loss.detach()
+            logged[f"exact_match_scale{scale}"] = exact_match(state.logits, targets)
+
+        self.backward(total)
+        self.optimization.step()
+        return logged
+
+
+class SharedApnPhase:
+    """Both APNs learn from the sum of the ranking losses; the backbones stay frozen, in eval().
+
+    The loss of scales 2 and 3 reaches the first APN too, through scale 2's box; and there it can
+    be lowered by a worse box, which makes scale 2 less sure.
+
+    Args:
+        racnn: whose APNs learn.
+        optimization: of all APNs.
+        backward: runs the backward pass.
+        margin, labels, reduction: of the ranking loss (see `ranking_loss`).
+    """
+
+    name = "apn"
+
+    def __init__(
+        self,
+        racnn: RACNN,
+        optimization: Optimization,
+        backward: Backward,
+        *,
+        margin: float,
+        labels: Literal["present", "all"],
+        reduction: Literal["sum", "mean"],
+    ) -> None:
+        self.racnn = racnn
+        self.optimization = optimization
+        self.backward = backward
+        self.margin = margin
+        self.labels = labels
+        self.reduction = reduction
+
+    def begin(self) -> None:
+        """Train the APNs alone."""
+        train_apns_alone(self.racnn)
+
+    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """One step on the sum of the ranking losses of all pairs of neighbouring scales."""
+        racnn = self.racnn
+        coarse = racnn.start(racnn.normalise(images))
+        total = images.new_zeros(())
+
+        logged = {}
+        for zoom in range(len(racnn.apns)):
+            fine = racnn.advance(coarse, racnn.propose(coarse))
+            loss = ranking_loss(
+                coarse.logits,
+                fine.logits,
+                targets > 0.5,
+                margin=self.margin,
+                labels=self.labels,
+                reduction=self.reduction,
+                detach_coarse=False,
+            )
+            total = total + loss
+            logged[f"ranking_loss{zoom + 1}{zoom + 2}"] = loss.detach()
+            coarse = fine
+
+        self.backward(total)
+        self.optimization.step()
+        return logged
