@@ -11,7 +11,7 @@ from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
 from leafzoom.errors import TrainingError
 from leafzoom.model_file.checkpoint import load_checkpoint, tensors_digest
-from leafzoom.recipe import Recipe, load_recipe
+from leafzoom.recipe import Recipe, load_recipe, recipe_names
 from leafzoom.training import run, stage_loop
 from leafzoom.training.run import Settings, train
 from leafzoom.training.state import State, save_state
@@ -168,6 +168,35 @@ def test_resume_in_the_middle_of_an_epoch_with_all_additions(
     train(cache, split, recipe, out, resume=True, echo=silent)
     assert training_losses(out) == training_losses(more)
     assert model_digest(out) == model_digest(more)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_resumes_bit_for_bit(
+    name: str, cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    """With its own fit of the fusion and objective: stopped before and after the alternation."""
+    recipe = load_recipe(name, [*TINY, "alternation.frozen_stages=0", "few_photographs.below=0"])
+    finished = tmp_path / "finished" / "run"  # a model has the name of its folder
+    lines: list[str] = []
+    train(cache, split, recipe, finished, echo=lines.append)
+    epochs = sum("(" in line for line in lines)
+
+    for epochs_before_stop in (1, epochs):
+        out = tmp_path / str(epochs_before_stop) / "run"
+        done = 0
+
+        def echo(line: str, last: int = epochs_before_stop) -> None:
+            nonlocal done
+            done += "(" in line
+            if done == last:
+                raise Stop
+
+        with pytest.raises(Stop):
+            train(cache, split, recipe, out, echo=echo)
+        train(cache, split, recipe, out, resume=True, echo=silent)
+        assert training_losses(out) == training_losses(finished)
+        assert model_digest(out) == model_digest(finished)
 
 
 def test_additions_that_are_off_change_nothing(

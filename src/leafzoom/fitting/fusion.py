@@ -59,13 +59,18 @@ def fit_sgd(
 ) -> None:
     """The paper's fit: SGD for a few epochs, on the training part.
 
+    The weights start at random, from the seed alone: a training that was resumed draws the same.
+
     Args:
         fusion: trained in place; where the recipe rescales, by these inputs.
         inputs: [n, W], of the training part.
         targets: [n, L].
         recipe: epochs, batch size, optimizer.
-        seed: of the order of the batches.
+        seed: of the first weights and of the order of the batches.
     """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "fusion", "start"))
+        fusion.linear.reset_parameters()
     if fusion.normalise == "rescale":
         _set_rescaling(fusion, inputs)
 
