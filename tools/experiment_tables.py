@@ -16,6 +16,7 @@ from tools.markdown import (
 )
 
 __all__ = [
+    "detail",
     "early_exit",
     "experiment",
     "few_photographs",
@@ -163,6 +164,31 @@ def _source_size_cells(side: str, values: dict[str, Any]) -> Lines:
         f"{values['exact_match']:.4f} {format_interval(values['interval'])}",
         format_points(difference["difference"], difference["interval"], digits=1),
     ]
+
+
+def detail(result: Result) -> Lines:
+    """What larger sources are worth to runs that saw none of the photographs: a row an arm."""
+    lines = heading(
+        (
+            "arm",
+            "seeds",
+            "competition's copy",
+            "sharp, 256 px",
+            "sharp, largest",
+            "largest less 256 px, in points (95 %)",
+        )
+    )
+    photographs = set()
+    for name, arm in result["arms"].items():
+        difference = arm["largest less 256"]
+        scores = [f"{score:.4f}" for score in arm["exact_match"].values()]
+        points = format_points(difference["difference"], difference["interval"], digits=1)
+        lines.append(row([name, str(arm["seeds"]), *scores, points]))
+        photographs.add(arm["photographs"])
+
+    (count,) = photographs
+    note = f"Exact match of {count} photographs that nothing was trained on or chosen by"
+    return [*lines, "", f"{note}. `{command_of(result)}`"]
 
 
 def lesions_held(result: Result) -> Lines:

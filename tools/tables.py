@@ -25,6 +25,7 @@ or, with NAME below results/experiments,
                   what trainings on few photographs reach
     price         what a diagnosis costs
     source_sizes  what larger sources are worth
+    detail        the same, of photographs that no training saw
     lesions_held  what boxes hold of lesions
     noise_estimates, noise_by_combination
                   how many labels are wrong, and which
@@ -52,6 +53,7 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "early_exit": experiment_tables.early_exit,
     "few_photographs": experiment_tables.few_photographs,
     "source_sizes": experiment_tables.source_sizes,
+    "detail": experiment_tables.detail,
     "lesions_held": experiment_tables.lesions_held,
     "price": experiment_tables.price,
     "noise_estimates": noise_tables.noise_estimates,

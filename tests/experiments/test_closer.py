@@ -9,6 +9,7 @@ import pytest
 
 from experiments import closer, detail, publishing
 from leafzoom.dataset.split import read_split
+from tools.experiment_tables import detail as detail_table
 from tools.experiment_tables import lesions_held, source_sizes
 
 
@@ -62,3 +63,6 @@ def test_runs_are_measured_only_on_photographs_that_they_have_not_seen(
     assert arm["by_seed"][0] == arm["by_seed"][1] == arm["exact_match"]
     # The copy is the same photograph, so it gets the same answer.
     assert arm["exact_match"]["competition's copy"] == arm["exact_match"]["256"]
+
+    table = detail_table({"command": "python -m experiments.detail", "arms": {"arm": arm}})
+    assert len(table) == 2 + 1 + 2
