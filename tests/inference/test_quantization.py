@@ -139,7 +139,7 @@ def test_folding_the_clipping_keeps_more_of_the_values(
         assert kinds.count("Clip") == (0 if folds else 2)
         errors[folds] = float(np.abs(computed(quantized, pictures) - expected).mean())
 
-    assert 0 < errors[True] < errors[False] / 2
+    assert 0 < errors[True] < errors[False] / 1.5
 
 
 def test_layers_that_are_left_out_stay_in_float(
