@@ -265,6 +265,7 @@ def early_exit(result: Result) -> Lines:
             "the same if the first look were kept",
             "exact match",
             "change in points (95 %)",
+            "right answers made wrong, at most (95 %)",
         )
     )
     fitted = result["fitted"]
@@ -272,7 +273,7 @@ def early_exit(result: Result) -> Lines:
     points.append(fitted)
 
     for point in sorted(points, key=lambda point: float(point["threshold"])):
-        mark = " (fitted)" if point is fitted else ""
+        mark = " (the model's)" if point is fitted else ""
         cells = [
             f"{point['threshold']:.2f}{mark}",
             f"{point['exits']:.1%}",
@@ -280,6 +281,7 @@ def early_exit(result: Result) -> Lines:
             f"{point['cost_if_the_first_look_were_kept']:.2f}",
             f"{point['exact_match']:.3f}",
             format_points(point["change"], point["interval"]),
+            f"{point['losses']}, {100 * point['greatest_loss']:.2f} points",
         ]
         lines.append(row(cells))
 
@@ -375,10 +377,10 @@ def _early_exit_footnote(result: Result) -> str:
     all_looks = list(result["exact_match"].values())[1]
 
     return (
-        f"`{command_of(result)}`, {result['photographs']} photographs; "
-        f"all looks, always: {all_looks:.3f}. "
-        f"Time of the model that ships, from {time['photographs']} files of 256 px (most of them "
-        "trained on, so it is surer of them) to diagnoses: "
+        f"`{command_of(result)}`, {result['photographs']} photographs of `inner-validation`, "
+        f"out of fold; all looks, always: {all_looks:.3f}. The threshold that is fitted by the "
+        f"exact bound today: {result['refitted_threshold']}. "
+        f"Time from {time['photographs']} of these files to diagnoses: "
         f"{time['ratio']:.2f} of that of all looks "
         f"({lowest:.2f} to {highest:.2f} in {len(time['ratios'])} rounds); "
         f"{time['one_look']:.0%} stop after one look, "
