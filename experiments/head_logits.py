@@ -29,6 +29,7 @@ from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint, load_par
 from leafzoom.model_file.outputs import BACKBONE_HEAD, fusion_head, scale_head
 from leafzoom.recipe import recipe_from_dict
 from leafzoom.storage import make_folder, sha256_of
+from leafzoom.training.memory import keep_freed_memory
 from tools.evaluation_data import open_data, rows_of_part
 
 __all__ = ["MIRRORS", "HeadLogits", "logits_of_model", "plain_backbone"]
@@ -67,6 +68,7 @@ def logits_of_model(model: Path, data: Path, keep: Path | None) -> HeadLogits:
     if file is not None and file.is_file():
         return _read(file)
 
+    keep_freed_memory()
     checkpoint = load_checkpoint(model)
     cache = open_data(data, checkpoint.manifest.source_size)
     rows = rows_of_part(cache, _PART, checkpoint.manifest)

@@ -16,6 +16,7 @@ from tools.markdown import (
 )
 
 __all__ = [
+    "cost_accuracy",
     "early_exit",
     "experiment",
     "few_photographs",
@@ -286,6 +287,40 @@ def early_exit(result: Result) -> Lines:
         lines.append(row(cells))
 
     return [*lines, "", _early_exit_footnote(result)]
+
+
+def cost_accuracy(result: Result) -> Lines:
+    """What is right for the cost: a row a network."""
+    lines = heading(
+        (
+            "network",
+            "multiply-adds, billions",
+            "time (quartiles)",
+            "exact match",
+            "less plain Lite2 with mirror images, in points (95 %)",
+        )
+    )
+    for name, point in result["points"].items():
+        quartiles = point.get("time_ratio_quartiles")
+        spread = "" if quartiles is None else f" ({quartiles[0]:.2f} to {quartiles[1]:.2f})"
+        difference = ""
+        if "interval" in point:
+            difference = format_points(point["less_plain_lite2"], point["interval"])
+        cells = [
+            name,
+            f"{point['multiply_adds'] / 1e9:.2f}",
+            f"{point['time_ratio']:.2f}{spread}",
+            f"{point['exact_match']:.3f}",
+            difference,
+        ]
+        lines.append(row(cells))
+
+    footnote = (
+        f"`{command_of(result)}`, {result['photographs']} photographs of `inner-validation`, "
+        f"fusions and decisions out of fold. Times are PyTorch's, over plain Lite0's, in turns: "
+        f"batches of {result['batch']}, {result['rounds']} rounds, {result['threads']} thread."
+    )
+    return [*lines, "", footnote]
 
 
 def _shown_heads(arms: dict[str, Any]) -> list[str]:

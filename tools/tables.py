@@ -15,6 +15,7 @@ KIND is one of
     outliers      the same by kind of picture, each kind left out of the detector's fit
     targets, profile, twelve_hours
                   of benchmarks
+    variants      what smaller and faster variants of the model lose and save
 
 or, with NAME below results/experiments,
 
@@ -24,6 +25,7 @@ or, with NAME below results/experiments,
     few_photographs
                   what trainings on few photographs reach
     price         what a diagnosis costs
+    cost_accuracy what is right for the cost
     source_sizes  what larger sources are worth
     lesions_held  what boxes hold of lesions
 """
@@ -52,6 +54,7 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "source_sizes": experiment_tables.source_sizes,
     "lesions_held": experiment_tables.lesions_held,
     "price": experiment_tables.price,
+    "cost_accuracy": experiment_tables.cost_accuracy,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {
     "table": evaluation_tables.heads,
@@ -64,6 +67,7 @@ TABLES: dict[str, Callable[[Result], Lines]] = {
     "targets": benchmark_tables.targets,
     "profile": benchmark_tables.profile,
     "twelve_hours": benchmark_tables.twelve_hours,
+    "variants": benchmark_tables.variants,
     **_EXPERIMENT_TABLES,
 }
 _TABLE = re.compile(rf"(<!-- ({'|'.join(TABLES)}) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
