@@ -1,5 +1,5 @@
 """Measure smaller and faster variants of a model:
-python -m tools.variants DATA [--model M] [--split PART] [--every N] [--out FILE]
+python -m tools.variants DATA [--model M] [--split PART] [--every N] [--keep FOLDER] [--out FILE]
 
 `float32`: weights stored in single precision. `int8 ...`: the backbones in eight-bit integers, with
 some layers left in float32 (see `leafzoom.inference.quantization`), calibrated on photographs of
@@ -7,8 +7,9 @@ inner-train. Each against the model as it is: size, time in one process on one t
 median and quartiles of the ratios, batch 1 and 16), exact match of every head as `predict` decides,
 what is lost of the answering head's exact match with its paired 95 % interval, and how far its
 logits move. All variants are measured on every N-th photograph, the model itself and what
-`leafzoom export --int8` writes on all of them. Nothing else should run. Needs the photographs, and
-takes a quarter of an hour. Writes results/variants.json.
+`leafzoom export --int8` writes on all of them. --keep keeps the variants' files, and reads those that
+are there. Nothing else should run. Needs the photographs, 8 GB of memory and a quarter of an hour.
+Writes results/variants.json.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ EXPORTED = "int8, first two layers in float32"
 _SHIPPED = "as it ships"
 _SCORING_BATCH_SIZE = 16
 _TIMED_BATCH_SIZES = (1, 16)
-_ROUNDS = 9
+_ROUNDS = 7
 _WARM_UP_ROUNDS = 1
 _THREADS = 1
 _PICTURE = 3  # channels
@@ -90,10 +91,12 @@ def main() -> None:
 
     # Many variants on some photographs, the one that users can have on all.
     some = LabelledPart(part.sources[:: arguments.every], part.targets[:: arguments.every])
-    with tempfile.TemporaryDirectory() as folder:
-        variants = _write_variants(path, calibration, Path(folder))
-        figures = measure(variants, some)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        variants = _write_variants(path, calibration, folder)
         exported = _lost_on_all(path, variants[EXPORTED], part)
+        print(json.dumps(exported), flush=True)
+        figures = measure(variants, some)
 
     result = {
         "name": "variants",
@@ -121,8 +124,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--model", default="bundled")
     options.add_argument("--split", default="inner-validation")
     options.add_argument(
-        "--every", type=int, default=3, help="of the photographs, for all variants"
+        "--every", type=int, default=4, help="of the photographs, for all variants"
     )
+    options.add_argument("--keep", type=Path, help="folder for the variants' files")
     options.add_argument("--out", type=Path, default=ROOT / "results" / "variants.json")
 
     return options
@@ -172,17 +176,28 @@ def _scale_of_layers(model: onnx.ModelProto) -> dict[str, int]:
 def _write_variants(path: Path, calibration: NDArray[np.uint8], folder: Path) -> dict[str, Path]:
     """The model and its variants by name, the model first."""
     single = in_single_precision(onnx.load(path))
+    choices = _choices(single)
     variants = {_SHIPPED: path, "float32": folder / "float32.onnx"}
+    variants |= {name: folder / f"{number}.onnx" for number, name in enumerate(choices)}
     save_model(single, variants["float32"])
 
-    ranges = activation_ranges(single, calibration, threads=_THREADS)
-    few = calibration[:: len(calibration) // _NARROW_PHOTOGRAPHS]
-    narrow = activation_ranges(single, few, beyond=_BEYOND, threads=_THREADS)
-    for number, (name, choice) in enumerate(_choices(single).items()):
-        variants[name] = folder / f"{number}.onnx"
-        quantized = _quantized(single, choice, narrow if choice.narrow else ranges)
-        save_model(quantized, variants[name])
+    # The ranges are the same for all variants but the narrow ones.
+    ranges_of: dict[bool, Ranges] = {}
+    for name, choice in choices.items():
+        if variants[name].is_file():
+            continue
+        if choice.narrow not in ranges_of:
+            ranges_of[choice.narrow] = _ranges(single, calibration, narrow=choice.narrow)
+        save_model(_quantized(single, choice, ranges_of[choice.narrow]), variants[name])
     return variants
+
+
+def _ranges(single: onnx.ModelProto, calibration: NDArray[np.uint8], *, narrow: bool) -> Ranges:
+    """The ranges of the activations on all photographs, or narrower ones on some of them."""
+    if not narrow:
+        return activation_ranges(single, calibration, threads=_THREADS)
+    few = calibration[:: len(calibration) // _NARROW_PHOTOGRAPHS]
+    return activation_ranges(single, few, beyond=_BEYOND, threads=_THREADS)
 
 
 def _quantized(single: onnx.ModelProto, choice: _Choice, ranges: Ranges) -> onnx.ModelProto:
@@ -199,47 +214,44 @@ def _quantized(single: onnx.ModelProto, choice: _Choice, ranges: Ranges) -> onnx
 
 def measure(variants: Mapping[str, Path], part: LabelledPart) -> dict[str, dict[str, Any]]:
     """Size, scores and time of each variant; the first is what the others are compared with."""
-    networks = {name: OnnxNetwork(path, _THREADS) for name, path in variants.items()}
-    ratios = {
-        f"batch {size}": time_ratios(networks, part.sources[:size]) for size in _TIMED_BATCH_SIZES
-    }
-
     # The first network's probabilities are the reference.
-    reference: Probabilities = {}
+    first_name, *_ = variants
+    first = OnnxNetwork(variants[first_name], _THREADS)
+    reference = _probabilities(first, part.sources)
+
+    # One at a time: a network's memory for a batch is large.
     figures = {}
-    for name, network in networks.items():
+    for name, path in variants.items():
+        network = first if name == first_name else OnnxNetwork(path, _THREADS)
         probabilities = _probabilities(network, part.sources)
-        reference = reference or probabilities
+        times = {
+            f"batch {size}": time_ratios(first, network, part.sources[:size])
+            for size in _TIMED_BATCH_SIZES
+        }
         figures[name] = {
-            "megabytes": round(variants[name].stat().st_size / 1e6, 1),
+            "megabytes": round(path.stat().st_size / 1e6, 1),
             "exact_match": _exact_match(probabilities, part, network.manifest),
             **_lost(probabilities, reference, part, network.manifest),
             "greatest_difference": _greatest_difference(probabilities, reference),
-            "time_over_the_shipped": {batch: by_name[name] for batch, by_name in ratios.items()},
+            "time_over_the_shipped": times,
         }
-        print(name, json.dumps(figures[name]))
+        print(name, json.dumps(figures[name]), flush=True)
     return figures
 
 
-def time_ratios(
-    networks: Mapping[str, OnnxNetwork], sources: NDArray[np.uint8]
-) -> dict[str, list[float]]:
-    """Each network's time over the first one's, one after the other in every round: quartiles."""
-    seconds: dict[str, list[float]] = {name: [] for name in networks}
+def time_ratios(first: OnnxNetwork, second: OnnxNetwork, sources: NDArray[np.uint8]) -> list[float]:
+    """The second network's time over the first one's, in turns: quartiles."""
+    ratios = []
     for number in range(_WARM_UP_ROUNDS + _ROUNDS):
-        for name, network in networks.items():
+        seconds = []
+        for network in (first, second):
             started = time.perf_counter()
             network(sources)
+            seconds.append(time.perf_counter() - started)
 
-            if number >= _WARM_UP_ROUNDS:
-                seconds[name].append(time.perf_counter() - started)
-
-    first = np.array(next(iter(seconds.values())))
-    ratios = {}
-    for name, durations in seconds.items():
-        quartiles = np.percentile(np.array(durations) / first, (25, 50, 75))
-        ratios[name] = [round(float(quartile), 3) for quartile in quartiles]
-    return ratios
+        if number >= _WARM_UP_ROUNDS:
+            ratios.append(seconds[1] / seconds[0])
+    return [round(float(quartile), 3) for quartile in np.percentile(ratios, (25, 50, 75))]
 
 
 def _probabilities(network: OnnxNetwork, sources: NDArray[np.uint8]) -> Probabilities:

@@ -48,7 +48,7 @@ __all__ = [
 CALIBRATION_PHOTOGRAPHS = 128
 """How many photographs tell the activations' ranges, unless a caller has fewer."""
 
-_CALIBRATION_BATCH_SIZE = 4
+_CALIBRATION_BATCH_SIZE = 2
 _MAX_SAMPLE = 200_000  # values of a tensor that a quantile is taken of
 _SCORING_BATCH_SIZE = 16
 _QUANTIZED_OPS = ("Conv", "Clip", "Add")
