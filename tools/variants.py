@@ -7,9 +7,9 @@ inner-train. Each against the model as it is: size, time in one process on one t
 median and quartiles of the ratios, batch 1 and 16), exact match of every head as `predict` decides,
 what is lost of the answering head's exact match with its paired 95 % interval, and how far its
 logits move. All variants are measured on every N-th photograph, the model itself and what
-`leafzoom export --int8` writes on all of them. --keep keeps the variants' files, and reads those that
-are there. Nothing else should run. Needs the photographs, 8 GB of memory and a quarter of an hour.
-Writes results/variants.json.
+`leafzoom export --int8` writes on all of them. --keep keeps the variants' files, and reads those
+that are there. Nothing else should run. Needs the photographs, 8 GB of memory and a quarter of an
+hour. Writes results/variants.json.
 """
 
 from __future__ import annotations
