@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -55,20 +56,22 @@ _INT8 = "three looks, int8"
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 _COLOURS = {"plain Lite0": "#E69F00", "plain Lite2": "#CC79A7", "looks": "#0072B2"}
+_TICKS = {"multiply_adds": (0.4, 0.6, 1, 1.5, 2.5), "time_ratio": (1, 1.5, 2, 3, 4, 6, 8)}
 _LABEL_OFFSETS = {
-    "plain Lite0": (8, -4),
-    "plain Lite0, mirrored": (8, -4),
-    "plain Lite2": (8, -4),
-    "plain Lite2, mirrored": (8, -4),
-    "one look": (-8, -4),
-    "one look, mirrored": (-8, 6),
-    "two looks": (-8, 6),
-    "two looks, mirrored": (-8, 8),
-    "three looks": (8, -12),
-    "three looks, mirrored": (8, 6),
-    _EARLY_EXIT: (-4, -14),
-    _INT8: (8, -10),
+    "one look": (9, -4),
+    "one look, mirrored": (9, -4),
+    "two looks": (9, 2),
+    "two looks, mirrored": (9, 4),
+    "three looks": (9, 4),
+    "three looks, mirrored": (9, 0),
+    _EARLY_EXIT: (-3, -15),
+    _INT8: (9, -9),
 }
+_TIME_LABEL_OFFSETS = {**_LABEL_OFFSETS, _EARLY_EXIT: (5, -14), _INT8: (-9, -4)}
+_PLAIN_LABEL_OFFSET = (9, -4)
+
+_MARKERS = {_EARLY_EXIT: "D", _INT8: "s"}
+_BILLION = 1e9
 
 Work = Callable[[], object]
 Right = dict[str, NDArray[np.bool_]]
@@ -104,6 +107,7 @@ def main() -> None:
         "threads": _THREADS,
         "torch": torch.__version__,
         "points": points,
+        "mirror_images": {name: _of_mirrors(name, right) for name in (*_PLAIN, *_LOOKS)},
     }
     write_result(_NAME, result)
     _draw(points)
@@ -175,6 +179,8 @@ def _noise(side: int) -> Tensor:
 def _plain_work(weights: Path, mirrors: int) -> Work:
     """From sources to the logits of a plain network."""
     racnn, backbone = plain_backbone(load_checkpoint(weights))
+    # As a shipped file has it; the training's file has its batch norms still.
+    backbone.fold_batch_norm()
     backbone.to(memory_format=torch.channels_last)
     sources = _noise(racnn.source_size)
 
@@ -228,17 +234,29 @@ def _time_ratios(works: dict[str, Work]) -> dict[str, list[float]]:
 # The points.
 
 
+def _of_mirrors(name: str, right: Right) -> dict[str, Any]:
+    """What a network's mirror images add to its exact match, paired."""
+    return _difference(right[f"{name}, mirrored"], right[name])
+
+
+def _difference(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> dict[str, Any]:
+    """A difference of exact match, with its paired 95 % interval."""
+    change = right.astype(np.float64) - other
+    interval = percentile_interval(resample_means({"change": change})["change"]).to_list()
+    return {
+        "difference": round(float(change.mean()), 4),
+        "interval": [round(bound, 4) for bound in interval],
+    }
+
+
 def _point(name: str, right: Right, multiply_adds: float, ratios: list[float]) -> dict[str, Any]:
     """A network's cost and exact match, and its difference from the plain Lite2 with mirrors."""
-    change = right[name].astype(np.float64) - right["plain Lite2, mirrored"]
-    interval = percentile_interval(resample_means({"change": change})["change"]).to_list()
     return {
         "multiply_adds": round(multiply_adds),
         "time_ratio": ratios[1],
         "time_ratio_quartiles": [ratios[0], ratios[2]],
         "exact_match": round(float(right[name].mean()), 4),
-        "less_plain_lite2": round(float(change.mean()), 4),
-        "interval": [round(bound, 4) for bound in interval],
+        **_difference(right[name], right["plain Lite2, mirrored"]),
     }
 
 
@@ -277,11 +295,10 @@ def _int8_point(points: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _draw(points: dict[str, dict[str, Any]]) -> None:
     """Exact match against multiply-adds, and against time."""
-    figure = new_figure(10, 4.6)
+    figure = new_figure(11, 4.6)
     by_work, by_time = figure.subplots(1, 2, sharey=True)
-    for axes, cost, divisor in ((by_work, "multiply_adds", 1e9), (by_time, "time_ratio", 1.0)):
-        _draw_points(axes, points, cost, divisor)
-        axes.set_xscale("log")
+    _draw_points(by_work, points, "multiply_adds", _LABEL_OFFSETS)
+    _draw_points(by_time, points, "time_ratio", _TIME_LABEL_OFFSETS)
 
     by_work.set_xlabel("multiply-adds a photograph, billions")
     by_time.set_xlabel("time a photograph (1 = plain Lite0)")
@@ -290,8 +307,14 @@ def _draw(points: dict[str, dict[str, Any]]) -> None:
     save_figure(figure, _NAME)
 
 
-def _draw_points(axes: Any, points: dict[str, dict[str, Any]], cost: str, divisor: float) -> None:
+def _draw_points(
+    axes: Axes,
+    points: dict[str, dict[str, Any]],
+    cost: str,
+    offsets: dict[str, tuple[int, int]],
+) -> None:
     """Filled: with mirror images; hollow: without; a line joins the looks."""
+    divisor = _BILLION if cost == "multiply_adds" else 1.0
     for mirrored in ("", ", mirrored"):
         looks = [points[f"{name}{mirrored}"] for name in _LOOKS]
         axes.plot(
@@ -304,13 +327,14 @@ def _draw_points(axes: Any, points: dict[str, dict[str, Any]], cost: str, diviso
 
     for name, point in points.items():
         colour = _COLOURS.get(name.removesuffix(", mirrored"), _COLOURS["looks"])
-        is_filled = name.endswith("mirrored")
-        marker = {_EARLY_EXIT: "D", _INT8: "s"}.get(name, "o")
+        is_filled = name.endswith("mirrored") or name in _MARKERS
         x = point[cost] / divisor
         y = 100 * point["exact_match"]
-        axes.plot(x, y, marker, color=colour, mfc=colour if is_filled else "white", ms=7)
+        axes.plot(
+            x, y, _MARKERS.get(name, "o"), color=colour, mfc=colour if is_filled else "white", ms=7
+        )
 
-        offset = _LABEL_OFFSETS[name]
+        offset = offsets.get(name, _PLAIN_LABEL_OFFSET)
         axes.annotate(
             name,
             (x, y),
@@ -320,6 +344,13 @@ def _draw_points(axes: Any, points: dict[str, dict[str, Any]], cost: str, diviso
             fontsize=8,
             color=colour,
         )
+
+    # Room for the labels on the right.
+    axes.set_xscale("log")
+    least, *_, greatest = _TICKS[cost]
+    axes.set_xlim(0.85 * least, 2 * greatest)
+    axes.set_xticks(_TICKS[cost], [f"{tick:g}" for tick in _TICKS[cost]])
+    axes.minorticks_off()
 
 
 if __name__ == "__main__":

@@ -204,8 +204,8 @@ def _draw(curve: list[_Point], fitted: _Point | None, full_exact_match: float) -
     axes.axhline(full, color="#444444", lw=0.8, ls="--")
     axes.annotate(
         "all looks, always",
-        (max(costs), full),
-        ha="right",
+        (min(costs), full),
+        ha="left",
         va="bottom",
         fontsize=9,
         color="#444444",
@@ -218,7 +218,7 @@ def _draw(curve: list[_Point], fitted: _Point | None, full_exact_match: float) -
         axes.annotate(
             f"the model's: from a confidence of {fitted.threshold:.2f}",
             position,
-            xytext=(-8, -16),
+            xytext=(-4, -34),
             ha="right",
             textcoords="offset points",
             fontsize=9,

@@ -305,7 +305,7 @@ def cost_accuracy(result: Result) -> Lines:
         spread = "" if quartiles is None else f" ({quartiles[0]:.2f} to {quartiles[1]:.2f})"
         difference = ""
         if "interval" in point:
-            difference = format_points(point["less_plain_lite2"], point["interval"])
+            difference = format_points(point["difference"], point["interval"])
         cells = [
             name,
             f"{point['multiply_adds'] / 1e9:.2f}",
@@ -315,10 +315,15 @@ def cost_accuracy(result: Result) -> Lines:
         ]
         lines.append(row(cells))
 
+    mirrors = "; ".join(
+        f"to {name} {format_points(added['difference'], added['interval'])}"
+        for name, added in result["mirror_images"].items()
+    )
     footnote = (
         f"`{command_of(result)}`, {result['photographs']} photographs of `inner-validation`, "
         f"fusions and decisions out of fold. Times are PyTorch's, over plain Lite0's, in turns: "
-        f"batches of {result['batch']}, {result['rounds']} rounds, {result['threads']} thread."
+        f"batches of {result['batch']}, {result['rounds']} rounds, {result['threads']} thread. "
+        f"Mirror images add {mirrors} points."
     )
     return [*lines, "", footnote]
 

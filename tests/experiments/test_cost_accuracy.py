@@ -23,7 +23,10 @@ POINTS = read("experiments/cost-accuracy.json")["points"]
 
 
 def test_every_network_has_a_point_and_a_label() -> None:
-    assert set(POINTS) == set(cost_accuracy._LABEL_OFFSETS)
+    plain = {
+        f"{name}{mirrored}" for name in cost_accuracy._PLAIN for mirrored in ("", ", mirrored")
+    }
+    assert set(POINTS) == plain | set(cost_accuracy._LABEL_OFFSETS)
 
 
 @pytest.mark.parametrize("name", ["plain Lite0", "plain Lite2", "one look", "three looks"])
