@@ -216,10 +216,10 @@ def _draw(curve: list[_Point], fitted: _Point | None, full_exact_match: float) -
         position = (fitted.cost, 100 * fitted.exact_match)
         axes.plot(*position, "o", color="#D55E00", ms=9)
         axes.annotate(
-            f"the model's: from a confidence of {fitted.threshold:.2f}",
+            f"the model's: from {fitted.threshold:.2f} on",
             position,
-            xytext=(-4, -34),
-            ha="right",
+            xytext=(6, -28),
+            ha="left",
             textcoords="offset points",
             fontsize=9,
             color="#D55E00",

@@ -91,11 +91,10 @@ def variants(result: Result) -> Lines:
         )
     )
     for name, figures in result["variants"].items():
-        low, high = figures["interval"]
         cells = [
             name,
             f"{figures['megabytes']:.1f}",
-            format_points(-figures["change"], [-high, -low]),
+            _lost(figures),
             f"{figures['wrong_now']}, {figures['right_now']}",
             f"{figures['logits_moved']:.2f}",
             *(_speed(figures["time_over_the_shipped"][batch]) for batch in ("batch 16", "batch 1")),
@@ -103,15 +102,20 @@ def variants(result: Result) -> Lines:
         lines.append(row(cells))
 
     exported = result["exported"]
-    low, high = exported["interval"]
     footnote = (
         f"{result['note']}; `{command_of(result)}`, {result['threads']} thread. Logits: root mean "
         f"square of `fusion123`. `leafzoom export --int8` writes **{exported['variant']}**; "
         f"on all {exported['photographs']} photographs it loses "
-        f"{format_points(-exported['change'], [-high, -low])} points of exact match: "
+        f"{_lost(exported)} points of exact match: "
         f"{exported['wrong_now']} answers are wrong now, {exported['right_now']} right now."
     )
     return [*lines, "", footnote]
+
+
+def _lost(figures: dict[str, Any]) -> str:
+    """A change of exact match as a loss, in points; zero without a sign of its own."""
+    low, high = figures["interval"]
+    return format_points(0.0 - figures["change"], [0.0 - high, 0.0 - low])
 
 
 def _speed(time_ratios: list[float]) -> str:
