@@ -1,12 +1,12 @@
-"""Tables of benchmarks: the targets, where the time goes, and what twelve hours are worth."""
+"""Tables of benchmarks: targets, where the time goes, twelve hours, variants of the model."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tools.markdown import Lines, Result, command_of, heading, row
+from tools.markdown import Lines, Result, command_of, format_points, heading, row
 
-__all__ = ["profile", "targets", "twelve_hours"]
+__all__ = ["profile", "targets", "twelve_hours", "variants"]
 
 _SHOWN_OPERATIONS = 6
 _PAPER_EPOCH = 16_768  # photographs
@@ -75,6 +75,53 @@ def twelve_hours(result: Result) -> Lines:
         lines.append(row([recipe, f"{rate:.1f}", f"{epochs:.0f}"]))
 
     return lines
+
+
+def variants(result: Result) -> Lines:
+    """What smaller and faster variants of the model lose and save."""
+    lines = heading(
+        (
+            "variant",
+            "MB",
+            "exact match lost, in points (95 %)",
+            "wrong now, right now",
+            "logits move by",
+            "photos a second, times (quartiles), batches of 16",
+            "batches of 1",
+        )
+    )
+    for name, figures in result["variants"].items():
+        cells = [
+            name,
+            f"{figures['megabytes']:.1f}",
+            _lost(figures),
+            f"{figures['wrong_now']}, {figures['right_now']}",
+            f"{figures['logits_moved']:.2f}",
+            *(_speed(figures["time_over_the_shipped"][batch]) for batch in ("batch 16", "batch 1")),
+        ]
+        lines.append(row(cells))
+
+    exported = result["exported"]
+    footnote = (
+        f"{result['note']}; `{command_of(result)}`, {result['threads']} thread. Logits: root mean "
+        f"square of `fusion123`. `leafzoom export --int8` writes **{exported['variant']}**; "
+        f"on all {exported['photographs']} photographs it loses "
+        f"{_lost(exported)} points of exact match: "
+        f"{exported['wrong_now']} answers are wrong now, {exported['right_now']} right now."
+    )
+    return [*lines, "", footnote]
+
+
+def _lost(figures: dict[str, Any]) -> str:
+    """A change of exact match as a loss, in points; zero without a sign of its own."""
+    low, high = figures["interval"]
+    return format_points(0.0 - figures["change"], [0.0 - high, 0.0 - low])
+
+
+def _speed(time_ratios: list[float]) -> str:
+    """How many times as many photos a second: median and quartiles."""
+    low, median, high = (1 / ratio for ratio in reversed(time_ratios))
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _spread(target: dict[str, Any]) -> str:

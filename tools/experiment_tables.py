@@ -8,7 +8,6 @@ from tools.markdown import (
     Lines,
     Result,
     command_of,
-    format_interval,
     format_p_value,
     format_points,
     heading,
@@ -16,13 +15,11 @@ from tools.markdown import (
 )
 
 __all__ = [
-    "detail",
+    "cost_accuracy",
     "early_exit",
     "experiment",
     "few_photographs",
-    "lesions_held",
     "price",
-    "source_sizes",
     "zoom_value",
 ]
 
@@ -140,84 +137,6 @@ def price(result: Result) -> Lines:
     return [*lines, "", footnote]
 
 
-def source_sizes(result: Result) -> Lines:
-    """What larger sources are worth: a row a set of photographs and side."""
-    lines = heading(
-        ("photographs", "source", "exact match (95 %)", "less the sharp one at 256 px, in points")
-    )
-    for name, entry in result["sets"].items():
-        counts = {"all": entry["photographs"], "unseen_rows": entry["unseen"]}
-        for part, count in counts.items():
-            title = f"`{name}`, {count}" + (" not trained on" if part == "unseen_rows" else "")
-            for side, values in entry[part].items():
-                lines.append(row([title, *_source_size_cells(side, values)]))
-    return [*lines, "", f"`{command_of(result)}`. `predict`'s answers, all scales fused."]
-
-
-def _source_size_cells(side: str, values: dict[str, Any]) -> Lines:
-    """The cells of one side of the source."""
-    (key,) = [key for key in values if key.startswith("less ")]
-    difference = values[key]
-    source = f"sharp, {side} px" if side.isdigit() else f"{side}, 256 px"
-    return [
-        source,
-        f"{values['exact_match']:.4f} {format_interval(values['interval'])}",
-        format_points(difference["difference"], difference["interval"], digits=1),
-    ]
-
-
-def detail(result: Result) -> Lines:
-    """What larger sources are worth to runs that saw none of the photographs: a row an arm."""
-    lines = heading(
-        (
-            "arm",
-            "seeds",
-            "competition's copy",
-            "sharp, 256 px",
-            "sharp, largest",
-            "largest less 256 px, in points (95 %)",
-        )
-    )
-    photographs = set()
-    for name, arm in result["arms"].items():
-        difference = arm["largest less 256"]
-        scores = [f"{score:.4f}" for score in arm["exact_match"].values()]
-        points = format_points(difference["difference"], difference["interval"], digits=1)
-        lines.append(row([name, str(arm["seeds"]), *scores, points]))
-        photographs.add(arm["photographs"])
-
-    (count,) = photographs
-    note = f"Exact match of {count} photographs that nothing was trained on or chosen by"
-    return [*lines, "", f"{note}. `{command_of(result)}`"]
-
-
-def lesions_held(result: Result) -> Lines:
-    """What boxes hold of lesions with the largest source: a row a look and kind of box."""
-    lines = heading(
-        ("set", "look", "box", "area", "photographs with a lesion inside", "centre on one")
-    )
-    for name, entry in result["sets"].items():
-        side = list(entry["lesions"])[-1]
-        measured = entry["lesions"][side]
-        for look, kinds in measured["looks"].items():
-            for kind, held in kinds.items():
-                lines.append(row([f"`{name}`, {side} px", look, kind, *_held_cells(held)]))
-        for label, looks in measured["by_label"].items():
-            title = f"learned, {label.replace('_', ' ')}"
-            cells = _held_cells(looks["closest"])
-            lines.append(row([f"`{name}`, {side} px", "closest", title, *cells]))
-    return lines
-
-
-def _held_cells(held: dict[str, Any]) -> Lines:
-    """The cells of one kind of box."""
-    return [
-        f"{held['area']:.1%}",
-        f"{held['any_inside']:.3f} {format_interval(held['any_inside_interval'])}",
-        f"{held['centre_hits']:.3f} {format_interval(held['centre_hits_interval'])}",
-    ]
-
-
 def few_photographs(result: Result) -> Lines:
     """What trainings on few photographs reach: a row an arm and number of photographs a label."""
     lines = heading(
@@ -291,6 +210,7 @@ def early_exit(result: Result) -> Lines:
             "the same if the first look were kept",
             "exact match",
             "change in points (95 %)",
+            "right answers made wrong, at most (95 %)",
         )
     )
     fitted = result["fitted"]
@@ -298,7 +218,7 @@ def early_exit(result: Result) -> Lines:
     points.append(fitted)
 
     for point in sorted(points, key=lambda point: float(point["threshold"])):
-        mark = " (fitted)" if point is fitted else ""
+        mark = " (the model's)" if point is fitted else ""
         cells = [
             f"{point['threshold']:.2f}{mark}",
             f"{point['exits']:.1%}",
@@ -306,10 +226,52 @@ def early_exit(result: Result) -> Lines:
             f"{point['cost_if_the_first_look_were_kept']:.2f}",
             f"{point['exact_match']:.3f}",
             format_points(point["change"], point["interval"]),
+            f"{point['losses']}, {100 * point['greatest_loss']:.2f} points",
         ]
         lines.append(row(cells))
 
     return [*lines, "", _early_exit_footnote(result)]
+
+
+def cost_accuracy(result: Result) -> Lines:
+    """What is right for the cost: a row a network."""
+    lines = heading(
+        (
+            "network",
+            "multiply-adds, billions",
+            "time (quartiles)",
+            "exact match",
+            "less plain Lite2 with mirror images, in points (95 %)",
+        )
+    )
+    for name, point in result["points"].items():
+        quartiles = point.get("time_ratio_quartiles")
+        spread = "" if quartiles is None else f" ({quartiles[0]:.2f} to {quartiles[1]:.2f})"
+        difference = ""
+        if "interval" in point:
+            difference = format_points(point["difference"], point["interval"])
+        cells = [
+            name,
+            f"{point['multiply_adds'] / 1e9:.2f}",
+            f"{point['time_ratio']:.2f}{spread}",
+            f"{point['exact_match']:.3f}",
+            difference,
+        ]
+        lines.append(row(cells))
+
+    fewer = result["two_looks_less_the_shipped"]
+    mirrors = "; ".join(
+        f"to {name} {format_points(added['difference'], added['interval'])}"
+        for name, added in result["mirror_images"].items()
+    )
+    footnote = (
+        f"`{command_of(result)}`, {result['photographs']} photographs of `inner-validation`, "
+        f"fusions and decisions out of fold. Times are PyTorch's, over plain Lite0's, in turns: "
+        f"batches of {result['batch']}, {result['rounds']} rounds, {result['threads']} thread. "
+        f"Mirror images add {mirrors} points. Two looks without them, less the model that ships "
+        f"(three looks, mirrored): {format_points(fewer['difference'], fewer['interval'])} points."
+    )
+    return [*lines, "", footnote]
 
 
 def _shown_heads(arms: dict[str, Any]) -> list[str]:
@@ -401,10 +363,10 @@ def _early_exit_footnote(result: Result) -> str:
     all_looks = list(result["exact_match"].values())[1]
 
     return (
-        f"`{command_of(result)}`, {result['photographs']} photographs; "
-        f"all looks, always: {all_looks:.3f}. "
-        f"Time of the model that ships, from {time['photographs']} files of 256 px (most of them "
-        "trained on, so it is surer of them) to diagnoses: "
+        f"`{command_of(result)}`, {result['photographs']} photographs of `inner-validation`, "
+        f"out of fold; all looks, always: {all_looks:.3f}. The threshold that is fitted by the "
+        f"exact bound today: {result['refitted_threshold']}. "
+        f"Time from {time['photographs']} of these files to diagnoses: "
         f"{time['ratio']:.2f} of that of all looks "
         f"({lowest:.2f} to {highest:.2f} in {len(time['ratios'])} rounds); "
         f"{time['one_look']:.0%} stop after one look, "

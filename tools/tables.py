@@ -15,6 +15,7 @@ KIND is one of
     outliers      the same by kind of picture, each kind left out of the detector's fit
     targets, profile, twelve_hours
                   of benchmarks
+    variants      what smaller and faster variants of the model lose and save
 
 or, with NAME below results/experiments,
 
@@ -24,6 +25,7 @@ or, with NAME below results/experiments,
     few_photographs
                   what trainings on few photographs reach
     price         what a diagnosis costs
+    cost_accuracy what is right for the cost
     source_sizes  what larger sources are worth
     detail        the same, of photographs that no training saw
     lesions_held  what boxes hold of lesions
@@ -39,7 +41,13 @@ import re
 import sys
 from collections.abc import Callable
 
-from tools import benchmark_tables, evaluation_tables, experiment_tables, noise_tables
+from tools import (
+    benchmark_tables,
+    closer_tables,
+    evaluation_tables,
+    experiment_tables,
+    noise_tables,
+)
 from tools.markdown import Lines, Result, with_present_part_names
 from tools.provenance import ROOT
 
@@ -52,12 +60,13 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "zoom_value": experiment_tables.zoom_value,
     "early_exit": experiment_tables.early_exit,
     "few_photographs": experiment_tables.few_photographs,
-    "source_sizes": experiment_tables.source_sizes,
-    "detail": experiment_tables.detail,
-    "lesions_held": experiment_tables.lesions_held,
+    "source_sizes": closer_tables.source_sizes,
+    "detail": closer_tables.detail,
+    "lesions_held": closer_tables.lesions_held,
     "price": experiment_tables.price,
     "noise_estimates": noise_tables.noise_estimates,
     "noise_by_combination": noise_tables.noise_by_combination,
+    "cost_accuracy": experiment_tables.cost_accuracy,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {
     "table": evaluation_tables.heads,
@@ -70,6 +79,7 @@ TABLES: dict[str, Callable[[Result], Lines]] = {
     "targets": benchmark_tables.targets,
     "profile": benchmark_tables.profile,
     "twelve_hours": benchmark_tables.twelve_hours,
+    "variants": benchmark_tables.variants,
     **_EXPERIMENT_TABLES,
 }
 _TABLE = re.compile(rf"(<!-- ({'|'.join(TABLES)}) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -9,8 +9,8 @@ import pytest
 
 from experiments import closer, detail, publishing
 from leafzoom.dataset.split import read_split
-from tools.experiment_tables import detail as detail_table
-from tools.experiment_tables import lesions_held, source_sizes
+from tools.closer_tables import detail as detail_table
+from tools.closer_tables import lesions_held, source_sizes
 
 
 def test_sizes_and_lesions_are_measured_and_drawn(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from scipy.stats import binom
 
-from leafzoom.fitting.early_exit import fit_early_exit
+from leafzoom.fitting.early_exit import MAX_LOSS, first_looks, fit_early_exit, greatest_loss
 from leafzoom.labels import LabelSet
 
 LABELS = LabelSet(("healthy", "scab"), ((1, 0), (0, 1)))
@@ -47,3 +49,36 @@ def test_fewer_than_1500_photographs_cannot_rule_out_a_loss() -> None:
 
     logits = ALWAYS_RIGHT[:1500]
     assert fit_early_exit(logits, logits, TARGETS[:1500], LABELS) == 0.5
+
+
+@pytest.mark.parametrize(("losses", "allowed"), [(0, True), (1, False)])
+def test_one_loss_in_1677_is_too_many(losses: int, allowed: bool) -> None:
+    """A normal bound of one loss, 0.16 points, would allow it."""
+    bound = greatest_loss(losses, 1677)
+    assert (bound <= MAX_LOSS) is allowed
+
+    # So few losses, or fewer, would be a surprise (5 %) at this loss.
+    assert binom.cdf(losses, 1677, bound) == pytest.approx(0.05)
+
+
+def test_a_confidence_with_one_loss_is_not_fitted() -> None:
+    """One sure first look is wrong, and the last one right: the threshold lies above it."""
+    count = 1677
+    first = ALWAYS_RIGHT[:count].copy()
+    first[7] = -first[7]
+    targets = TARGETS[:count]
+    looks = first_looks(first, ALWAYS_RIGHT[:count], targets, LABELS)
+    assert (looks.last_right & ~looks.first_right).sum() == 1
+
+    threshold = fit_early_exit(first, ALWAYS_RIGHT[:count], targets, LABELS)
+    assert threshold is None or threshold > looks.confidence[7]
+
+
+def test_answers_made_right_do_not_pay_for_losses() -> None:
+    count = 1677
+    first = ALWAYS_RIGHT[:count].copy()
+    last = ALWAYS_RIGHT[:count].copy()
+    first[7] = -first[7]
+    last[100:110] = -last[100:110]
+    assert fit_early_exit(first, last, TARGETS[:count], LABELS) != 0.5
+    assert fit_early_exit(last, last, TARGETS[:count], LABELS) == 0.5

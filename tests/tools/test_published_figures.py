@@ -22,7 +22,10 @@ OF_THE_MODEL = {
     "shipped": "network",
     "coverage": "network",
     "experiments/closer": "network",
+    "experiments/cost-accuracy": "network",
+    "experiments/early-exit": "answers",
     "experiments/label-noise": "network",
+    "variants": "file",
     "verdicts": "answers",
     "outliers": "answers",
     "drift": "answers",
@@ -38,7 +41,6 @@ HISTORY = (
     "load",
     "predecessor",
     "predecessor-run",
-    "variants",
 )
 """Results of earlier models."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +37,21 @@ _RENDERED_LEAVES = 32
     is_flag=True,
     help="Round the weights to half precision first: half the file.",
 )
-def export(run: str, out: Path, data: Path | None, half: bool) -> None:
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="Compute in eight-bit integers, fitted to 128 photographs of --data: smaller, faster.",
+)
+def export(run: str, out: Path, data: Path | None, half: bool, int8: bool) -> None:
     """Write RUN's network as one .onnx file, and compare the two.
 
-    RUN is the folder of a finished run, or its model.safetensors.
+    RUN is the folder of a finished run, its model.safetensors, or bundled (the model in the
+    package).
 
     \b
-    Example: leafzoom export runs/first --out model.onnx
+    Examples:
+      leafzoom export runs/first --out model.onnx
+      leafzoom export bundled --int8 --data leaves --out small.onnx
     """
     with needs_extra("train", "leafzoom export"):
         from leafzoom.model_file.checkpoint import load_checkpoint
@@ -51,6 +60,11 @@ def export(run: str, out: Path, data: Path | None, half: bool) -> None:
     # A name that cannot be written is refused before the checkpoint is read.
     if out.suffix != ".onnx" or out.is_dir():
         raise UsageError(f"--out {out} has to be a file that ends in .onnx")
+    if int8 and data is None:
+        raise UsageError(
+            "--int8 needs --data, a folder of photographs like those that the model will see: "
+            "their values tell how the integers are scaled"
+        )
 
     # The sources to compare on have to be of the size that the model reads.
     path = checkpoint_path(run)
@@ -61,7 +75,10 @@ def export(run: str, out: Path, data: Path | None, half: bool) -> None:
         cache = labelled_cache(folder, table, None, source_size)
         cache.table.require_clean()
 
-    export_checkpoint(path, out, cache, half=half)
+    if int8 and cache is not None:
+        _export_int8(path, out, cache, half=half)
+    else:
+        export_checkpoint(path, out, cache, half=half)
 
 
 def export_checkpoint(path: Path, out: Path, cache: Cache | None, *, half: bool = False) -> None:
@@ -97,6 +114,33 @@ def export_checkpoint(path: Path, out: Path, cache: Cache | None, *, half: bool 
     )
 
 
+def _export_int8(path: Path, out: Path, cache: Cache, *, half: bool) -> None:
+    """Export a checkpoint, and write the export in eight-bit integers.
+
+    Raises:
+        ModelError: as `export_checkpoint`.
+    """
+    from leafzoom.inference.network import OnnxNetwork
+    from leafzoom.inference.quantization import CALIBRATION_PHOTOGRAPHS, same_answers, write_int8
+    from leafzoom.storage import make_folder
+
+    make_folder(out.parent)
+    calibration = _spread_sources(cache, CALIBRATION_PHOTOGRAPHS)
+    compared = _spread_sources(cache, _MAX_COMPARED_PHOTOGRAPHS)
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / "model.onnx"
+        export_checkpoint(path, exported, cache, half=half)
+        write_int8(exported, out, calibration)
+        same = same_answers(OnnxNetwork(exported), OnnxNetwork(out), compared)
+        share_of_size = out.stat().st_size / exported.stat().st_size
+
+    megabytes = out.stat().st_size / 1e6
+    echo_to_stderr(
+        f"{out}: {megabytes:.1f} MB in eight-bit integers, {share_of_size:.0%} of the file above; "
+        f"on {len(compared)} photographs the same labels for {same:.1%}"
+    )
+
+
 def _compared_sources(checkpoint: Checkpoint, cache: Cache | None) -> NDArray[np.uint8]:
     """Up to 500 photographs spread over a cache, or 32 rendered leaves: uint8 [N, S, S, 3]."""
     import numpy as np
@@ -104,11 +148,16 @@ def _compared_sources(checkpoint: Checkpoint, cache: Cache | None) -> NDArray[np
     from leafzoom.dataset.synthetic import render_leaves
 
     if cache is not None:
-        count = len(cache.sources)
-
-        # Spread over the table, whose order may follow the labels.
-        rows = np.linspace(0, count - 1, min(_MAX_COMPARED_PHOTOGRAPHS, count)).astype(int)
-        return np.asarray(cache.sources[rows])
+        return _spread_sources(cache, _MAX_COMPARED_PHOTOGRAPHS)
 
     leaves = render_leaves(_RENDERED_LEAVES, size=checkpoint.manifest.source_size, seed=0)
     return np.stack([leaf.pixels for leaf in leaves])
+
+
+def _spread_sources(cache: Cache, limit: int) -> NDArray[np.uint8]:
+    """At most so many photographs, spread over the table, whose order may follow the labels."""
+    import numpy as np
+
+    count = len(cache.sources)
+    rows = np.linspace(0, count - 1, min(limit, count)).astype(int)
+    return np.asarray(cache.sources[rows])

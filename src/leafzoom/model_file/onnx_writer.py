@@ -21,7 +21,7 @@ from leafzoom.model_file.manifest import METADATA_KEY, Manifest
 from leafzoom.model_file.outputs import BACKBONE_HEAD
 from leafzoom.storage import replacing
 
-__all__ = ["finish_model", "save_model", "write_manifest"]
+__all__ = ["finish_model", "finish_variant", "in_single_precision", "save_model", "write_manifest"]
 
 _MIN_HALF_SIZE = 256  # numbers in a weight; a smaller one is not worth the Cast node
 
@@ -51,6 +51,38 @@ def finish_model(model: onnx.ModelProto, checkpoint: Checkpoint) -> None:
     onnx.checker.check_model(model)
 
 
+def finish_variant(model: onnx.ModelProto) -> None:
+    """Make a changed copy of a model's graph a model of leafzoom; in place.
+
+    The manifest stays. No training can start from the file, since its weights are others now.
+    """
+    _drop_metadata(model, TENSORS_KEY, CHECKSUM_KEY)
+    _store_half_precision(model)
+    onnx.checker.check_model(model)
+
+
+def in_single_precision(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model itself, with its half-precision weights widened and no checksum."""
+    initializers = {initializer.name: initializer for initializer in model.graph.initializer}
+
+    nodes = []
+    for node in model.graph.node:
+        weight = initializers.get(node.input[0]) if node.op_type == "Cast" else None
+        if weight is None or weight.data_type != onnx.TensorProto.FLOAT16:
+            nodes.append(node)
+            continue
+
+        # The weight takes the name of the cast's output.
+        array = onnx.numpy_helper.to_array(weight).astype(np.float32)
+        weight.CopyFrom(onnx.numpy_helper.from_array(array, node.output[0]))
+
+    # Protobuf's lists are replaced in place.
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
+    _drop_metadata(model, CHECKSUM_KEY)
+    return model
+
+
 def save_model(model: onnx.ModelProto, path: Path) -> None:
     """Write a model that has no checksum yet, and add one."""
     content = model.SerializeToString()
@@ -65,12 +97,15 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
             entry.value = manifest.to_json()
 
     # The old checksum goes: `save_model` adds a new one.
-    entries = [entry for entry in model.metadata_props if entry.key != CHECKSUM_KEY]
-    model.ClearField("metadata_props")
-    model.metadata_props.extend(entries)
-
+    _drop_metadata(model, CHECKSUM_KEY)
     with replacing(path) as temporary:
         save_model(model, temporary)
+
+
+def _drop_metadata(model: onnx.ModelProto, *keys: str) -> None:
+    entries = [entry for entry in model.metadata_props if entry.key not in keys]
+    model.ClearField("metadata_props")
+    model.metadata_props.extend(entries)
 
 
 def _add_metadata(model: onnx.ModelProto, key: str, value: str) -> None:
