@@ -26,19 +26,19 @@ OF_THE_MODEL = {
     "experiments/early-exit": "answers",
     "experiments/label-noise": "network",
     "variants": "file",
+    "load": "file",
     "verdicts": "answers",
     "outliers": "answers",
     "drift": "answers",
 }
 """Results of the model that ships, and which of its digests they depend on."""
 
-OF_THE_CODE = ("demo", "reliability")
+OF_THE_CODE = ("demo", "load", "reliability")
 """Results of the code: measured again for each version."""
 
 HISTORY = (
     "coverage-predecessor",
     "first",
-    "load",
     "predecessor",
     "predecessor-run",
 )
