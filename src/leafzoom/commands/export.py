@@ -94,17 +94,11 @@ def export_checkpoint(path: Path, out: Path, cache: Cache | None, *, half: bool 
         ModelError: the checkpoint cannot be read, or the exported model differs from it.
     """
     from leafzoom.inference.export import export_onnx
-    from leafzoom.model_file.checkpoint import load_checkpoint
     from leafzoom.storage import make_folder
 
     make_folder(out.parent)
-    checkpoint = load_checkpoint(path)
-    if half:
-        checkpoint = checkpoint.in_half_precision()
-
-    # With --half, it is the rounded weights that are compared.
-    sources = _compared_sources(checkpoint, cache)
-    parity = export_onnx(checkpoint, out, sources)
+    checkpoint = _read_checkpoint(path, half=half)
+    parity = export_onnx(checkpoint, out, _compared_sources(checkpoint, cache))
 
     megabytes = out.stat().st_size / 1e6
     echo_to_stderr(
@@ -114,12 +108,21 @@ def export_checkpoint(path: Path, out: Path, cache: Cache | None, *, half: bool 
     )
 
 
+def _read_checkpoint(path: Path, *, half: bool) -> Checkpoint:
+    """The checkpoint to export; with `half` its rounded weights, which are compared too."""
+    from leafzoom.model_file.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    return checkpoint.in_half_precision() if half else checkpoint
+
+
 def _export_int8(path: Path, out: Path, cache: Cache, *, half: bool) -> None:
     """Export a checkpoint, and write the export in eight-bit integers.
 
     Raises:
         ModelError: as `export_checkpoint`.
     """
+    from leafzoom.inference.export import export_onnx
     from leafzoom.inference.network import OnnxNetwork
     from leafzoom.inference.quantization import CALIBRATION_PHOTOGRAPHS, same_answers, write_int8
     from leafzoom.storage import make_folder
@@ -129,15 +132,16 @@ def _export_int8(path: Path, out: Path, cache: Cache, *, half: bool) -> None:
     compared = _spread_sources(cache, _MAX_COMPARED_PHOTOGRAPHS)
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / "model.onnx"
-        export_checkpoint(path, exported, cache, half=half)
+        checkpoint = _read_checkpoint(path, half=half)
+        export_onnx(checkpoint, exported, _compared_sources(checkpoint, cache))
         write_int8(exported, out, calibration)
         same = same_answers(OnnxNetwork(exported), OnnxNetwork(out), compared)
         share_of_size = out.stat().st_size / exported.stat().st_size
 
     megabytes = out.stat().st_size / 1e6
     echo_to_stderr(
-        f"{out}: {megabytes:.1f} MB in eight-bit integers, {share_of_size:.0%} of the file above; "
-        f"on {len(compared)} photographs the same labels for {same:.1%}"
+        f"{out}: {megabytes:.1f} MB in eight-bit integers, {share_of_size:.0%} of what it has "
+        f"without --int8; on {len(compared)} photographs {same:.1%} get the same labels"
     )
 
 
