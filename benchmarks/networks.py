@@ -17,7 +17,7 @@ from leafzoom.inference.export import export_onnx
 from leafzoom.labels import Decision, LabelSet
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone, build_fusions, build_racnn, network_tensors
-from leafzoom.model.fusion import FusedRACNN
+from leafzoom.model.fusion import FusedNetwork
 from leafzoom.model.losses import classification_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.model_file.checkpoint import Checkpoint
@@ -142,7 +142,7 @@ class Subject:
     def checkpoint(self, path: Path) -> Checkpoint:
         """The random weights, with untrained fusions, as a checkpoint that can be exported."""
         fusions = build_fusions(self.recipe.fusion, self.racnn)
-        network = FusedRACNN(self.racnn.eval(), fusions, tta=1)
+        network = FusedNetwork(self.racnn.eval(), fusions, tta=1)
 
         # A manifest that the exporter accepts.
         label_names = tuple(f"label{number}" for number in range(LABELS))

@@ -82,7 +82,7 @@ def _profile_onnx(path: Path, batch_size: int) -> dict[str, float]:
 
 def _usual_outputs(content: bytes, manifest: Manifest) -> list[str]:
     """What `predict` asks for, without maps."""
-    names = [*probability_outputs(manifest.network_heads), *box_outputs(manifest.scales)]
+    names = [*probability_outputs(manifest.network_heads), *box_outputs(manifest.look_heads)]
     return [*names, *output_names(content).intersection([OOD_SCORE_OUTPUT])]
 
 

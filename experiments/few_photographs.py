@@ -204,7 +204,7 @@ def _context(arm: _Arm, folder: Path) -> TrainingContext:
         fabric=Fabric(accelerator="cpu"),
         recipe=recipe,
         labels=labels,
-        racnn=build_racnn(recipe, len(labels.names)),
+        network=build_racnn(recipe, len(labels.names)),
         backbone=backbone,
         train_part=part,
         validation_part=part,

@@ -15,7 +15,7 @@ from experiments.measured_runs import MeasuredRun, load_network, rows_of
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.sources import sources_to_images
 from leafzoom.labels import decide
-from leafzoom.model.fusion import FusedRACNN
+from leafzoom.model.fusion import FusedNetwork
 from leafzoom.model_file.checkpoint import load_checkpoint
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.storage import replacing, write_json
@@ -93,7 +93,7 @@ def measure(
 
 @torch.inference_mode()
 def nine_box_outputs(
-    network: FusedRACNN, sources: NDArray[np.uint8], rows: NDArray[np.intp]
+    network: FusedNetwork, sources: NDArray[np.uint8], rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Scale 1's logits, and scale 2's at a grid of nine boxes of the middle size.
 
@@ -136,7 +136,7 @@ def _batch(sources: NDArray[np.uint8], rows: NDArray[np.intp]) -> torch.Tensor:
 
 @torch.inference_mode()
 def _network_outputs(
-    network: FusedRACNN, sources: NDArray[np.uint8], rows: NDArray[np.intp]
+    network: FusedNetwork, sources: NDArray[np.uint8], rows: NDArray[np.intp]
 ) -> Arrays:
     """Every head's logits [n, L] and every zoom's boxes [n, 3], named as in measured.npz."""
     parts: dict[str, list[NDArray[Any]]] = {}
@@ -175,7 +175,7 @@ def _decided(arrays: Arrays, manifest: Manifest) -> dict[str, NDArray[np.uint8]]
 
 
 def _nine_box_arrays(
-    network: FusedRACNN,
+    network: FusedNetwork,
     cache: Cache,
     rows: NDArray[np.intp],
     validation_names: frozenset[str],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from leafzoom.dataset.cache import Cache, build_cache, default_cache_folder
 from leafzoom.dataset.table import Table
 from leafzoom.model.build import network_from_checkpoint
-from leafzoom.model.fusion import FusedRACNN
+from leafzoom.model.fusion import FusedNetwork
 from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint
 
 __all__ = ["MeasuredRun", "cached_sources", "find_runs", "load_network", "require_runs", "rows_of"]
@@ -103,7 +103,7 @@ def rows_of(table: Table, image_names: Iterable[str]) -> NDArray[np.intp]:
     return np.array([row for row, name in enumerate(table.image_names) if name in chosen], np.intp)
 
 
-def load_network(checkpoint: Checkpoint | Path) -> FusedRACNN:
+def load_network(checkpoint: Checkpoint | Path) -> FusedNetwork:
     """A checkpoint's network, in eval() and in the memory format that is fastest on a CPU."""
     if isinstance(checkpoint, Path):
         checkpoint = load_checkpoint(checkpoint)

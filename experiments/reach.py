@@ -23,7 +23,8 @@ from torch import Tensor
 from experiments.publishing import new_figure, save_figure, write_result
 from leafzoom.model.build import build_racnn
 from leafzoom.model.losses import classification_loss, ranking_loss
-from leafzoom.model.racnn import RACNN, ScaleState
+from leafzoom.model.racnn import RACNN
+from leafzoom.model.view import ScaleState
 from leafzoom.recipe import load_recipe
 from tools.provenance import commit, machine
 

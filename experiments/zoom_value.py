@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from experiments.measured_runs import MeasuredRun, cached_sources, load_network
 from leafzoom.dataset.table import Table, read_table
 from leafzoom.evaluation.box_kinds import outputs_by_box_kind
-from leafzoom.model.fusion import FusedRACNN
+from leafzoom.model.fusion import FusedNetwork
 from leafzoom.model_file.checkpoint import load_checkpoint
 from leafzoom.storage import replacing
 
@@ -71,7 +71,7 @@ def measure_zoom_value(run: MeasuredRun, data: Path, table: Table) -> None:
 
 
 def exact_answers(
-    network: FusedRACNN, sources: NDArray[np.uint8], targets: NDArray[np.uint8]
+    network: FusedNetwork, sources: NDArray[np.uint8], targets: NDArray[np.uint8]
 ) -> dict[str, NDArray[np.bool_]]:
     """Whether each photograph is answered exactly, {"KIND HEAD": [n]}.
 

@@ -34,7 +34,7 @@ from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import Network
 from leafzoom.inference.verdict import selective_predictions
 from leafzoom.model.build import network_from_checkpoint, network_tensors
-from leafzoom.model.fusion import FusedRACNN
+from leafzoom.model.fusion import FusedNetwork
 from leafzoom.model.mirrors import tta_images, tta_mean
 from leafzoom.model.ood_detector import OutlierDetector, outlier_features
 from leafzoom.model.pretrained import initial_checkpoint
@@ -158,7 +158,7 @@ def _varied_sources(cache: Cache, checkpoint: Checkpoint, others: Sequence[Sourc
 class _FirstScale(nn.Module):
     """From uint8 sources [N, S, S, 3] to what the outlier detector reads, [N, W]."""
 
-    def __init__(self, network: FusedRACNN) -> None:
+    def __init__(self, network: FusedNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -173,7 +173,7 @@ class _FirstScale(nn.Module):
 class _FeatureReader:
     """The first scale in ONNX Runtime, several times as fast on a CPU as in PyTorch."""
 
-    def __init__(self, network: FusedRACNN, source_size: int) -> None:
+    def __init__(self, network: FusedNetwork, source_size: int) -> None:
         example = torch.zeros(2, source_size, source_size, 3, dtype=torch.uint8)
         program = torch.onnx.export(
             _FirstScale(network).eval(),
@@ -233,7 +233,7 @@ def _verdicts(
     )
 
 
-def _export(checkpoint: Checkpoint, network: FusedRACNN, cache: Cache, path: Path) -> None:
+def _export(checkpoint: Checkpoint, network: FusedNetwork, cache: Cache, path: Path) -> None:
     """Write the network as ONNX, in half precision, compared with itself on some photographs."""
     changed = replace(checkpoint, tensors=network_tensors(network)).in_half_precision()
     rows = np.linspace(0, len(cache.sources) - 1, _PARITY_PHOTOGRAPHS).astype(int)

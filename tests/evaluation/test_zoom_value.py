@@ -18,7 +18,8 @@ from leafzoom.evaluation.evaluate import Evaluation
 from leafzoom.evaluation.zoom_value import _lesion_shares, measure_zoom_value, zoom_value
 from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.model.attention_proposal import AttentionProposal
-from leafzoom.model.racnn import RACNN, ScaleState, View
+from leafzoom.model.racnn import RACNN
+from leafzoom.model.view import ScaleState, View
 
 PHOTOGRAPHS = 12
 TARGETS = np.eye(3, dtype=int)[np.arange(PHOTOGRAPHS) % 3]

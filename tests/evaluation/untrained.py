@@ -7,7 +7,7 @@ import torch
 from conftest import TINY
 from leafzoom.labels import LabelSet
 from leafzoom.model.build import build_fusions, build_racnn
-from leafzoom.model.fusion import FusedRACNN
+from leafzoom.model.fusion import FusedNetwork
 from leafzoom.recipe import load_recipe
 
 LABELS = LabelSet(
@@ -16,12 +16,12 @@ LABELS = LabelSet(
 )
 
 
-def untrained_network(*changes: str) -> FusedRACNN:
+def untrained_network(*changes: str) -> FusedNetwork:
     """The tiny network in eval(), with noise on its weights: no two boxes or answers are alike."""
     torch.manual_seed(0)
     recipe = load_recipe("default", [*TINY, *changes])
     racnn = build_racnn(recipe, len(LABELS.names))
-    network = FusedRACNN(racnn, build_fusions(recipe.fusion, racnn))
+    network = FusedNetwork(racnn, build_fusions(recipe.fusion, racnn))
 
     with torch.no_grad():
         for parameter in network.parameters():

@@ -17,7 +17,7 @@ from conftest import failure_line, run_command
 from leafzoom.inference.loading import open_network, zooming_network
 from leafzoom.inference.network import OnnxNetwork
 from leafzoom.inference.torch_network import TorchNetwork
-from leafzoom.model.fusion import FusedRACNN
+from leafzoom.model.fusion import FusedNetwork
 from leafzoom.model_file.manifest import METADATA_KEY
 from model_file.tampering import refusal
 
@@ -44,7 +44,7 @@ def test_the_network_in_pytorch_is_had_from_either(trained: Path) -> None:
 
     path = str(trained / "model.onnx")
     network = zooming_network(path, open_network(path))
-    assert isinstance(network, FusedRACNN)
+    assert isinstance(network, FusedNetwork)
 
     # A run's folder, opened as its exported model, is no file to read weights from.
     assert zooming_network(str(trained), open_network(str(trained))) is None

@@ -8,7 +8,7 @@ import torch
 from conftest import TINY
 from leafzoom.model.build import build_fusions
 from leafzoom.model.evidence import first_evidence, has_evidence, network_evidence
-from leafzoom.model.fusion import FusedRACNN, Fusion
+from leafzoom.model.fusion import FusedNetwork, Fusion
 from leafzoom.recipe import load_recipe
 from network_helpers import LABELS, RESIDUAL, small_racnn
 
@@ -52,7 +52,7 @@ def test_only_networks_that_pool_and_add_have_evidence() -> None:
     assert not has_evidence(network)
 
 
-def small_network(tta: int, *changes: str) -> FusedRACNN:
+def small_network(tta: int, *changes: str) -> FusedNetwork:
     """The tiny recipe's network, whose fusions have random weights, shifts and scales."""
     recipe = load_recipe("default", [*TINY, *changes])
     racnn = small_racnn(*changes)
@@ -61,4 +61,4 @@ def small_network(tta: int, *changes: str) -> FusedRACNN:
         assert isinstance(fusion, Fusion)
         torch.nn.init.normal_(fusion.shift)
         torch.nn.init.uniform_(fusion.scale, 0.5, 2)
-    return FusedRACNN(racnn, fusions, tta).eval()
+    return FusedNetwork(racnn, fusions, tta).eval()

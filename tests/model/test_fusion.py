@@ -7,7 +7,7 @@ import torch
 
 from conftest import TINY
 from leafzoom.model.build import build_fusions
-from leafzoom.model.fusion import FusedRACNN, head_names
+from leafzoom.model.fusion import FusedNetwork, head_names
 from leafzoom.recipe import load_recipe
 from network_helpers import small_racnn
 
@@ -17,8 +17,8 @@ def test_heads_are_means_over_mirror_images(tta: int, axes: list[tuple[int, ...]
     recipe = load_recipe("default", [*TINY, f"prediction.tta={tta}"])
     racnn = small_racnn()
     fusions = build_fusions(recipe.fusion, racnn)
-    plain = FusedRACNN(racnn, fusions).eval()
-    augmented = FusedRACNN(racnn, fusions, tta).eval()
+    plain = FusedNetwork(racnn, fusions).eval()
+    augmented = FusedNetwork(racnn, fusions, tta).eval()
     sources = torch.randint(0, 256, (3, 96, 96, 3), dtype=torch.uint8)
 
     with torch.no_grad():

@@ -10,7 +10,7 @@ import torch
 from conftest import TINY
 from leafzoom.model.attention_crop import resample
 from leafzoom.model.build import build_fusions, build_racnn
-from leafzoom.model.fusion import FusedRACNN, head_names
+from leafzoom.model.fusion import FusedNetwork, head_names
 from leafzoom.recipe import load_recipe
 from network_helpers import RESIDUAL, random_batch, small_racnn
 
@@ -80,7 +80,7 @@ def test_any_number_of_scales(scales: int, zoom_from: str) -> None:
     changes = [f"model.scales={scales}", f"model.zoom_from={zoom_from}", "fusion.inputs=logits"]
     recipe = load_recipe("default", [*TINY, *changes])
     racnn = build_racnn(recipe, 3)
-    network = FusedRACNN(racnn, build_fusions(recipe.fusion, racnn)).eval()
+    network = FusedNetwork(racnn, build_fusions(recipe.fusion, racnn)).eval()
 
     with torch.no_grad():
         output = network(torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8))

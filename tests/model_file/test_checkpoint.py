@@ -20,7 +20,7 @@ from leafzoom.inference.loading import open_network
 from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.labels import Decision, LabelSet
 from leafzoom.model.build import build_fusions, build_racnn, network_tensors
-from leafzoom.model.fusion import FusedRACNN
+from leafzoom.model.fusion import FusedNetwork
 from leafzoom.model_file.checkpoint import (
     TENSORS_KEY,
     Checkpoint,
@@ -203,7 +203,7 @@ def test_an_export_that_changed_the_weights_starts_no_training(
 ) -> None:
     recipe = load_recipe("default", TINY)
     racnn = build_racnn(recipe, 3)  # with batch norms, which the exporter folds
-    network = FusedRACNN(racnn, build_fusions(recipe.fusion, racnn))
+    network = FusedNetwork(racnn, build_fusions(recipe.fusion, racnn))
     expected = manifest(recipe_to_dict(recipe))
     save_checkpoint(tmp_path / "x.safetensors", network_tensors(network), expected)
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.losses import classification_loss
-from leafzoom.model.racnn import RACNN, View
+from leafzoom.model.racnn import RACNN
+from leafzoom.model.view import View
 from leafzoom.training.classifier_phase import ClassifierPhase
 from network_helpers import (
     RESIDUAL,

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from leafzoom.model.losses import classification_loss, ranking_loss
-from leafzoom.model.racnn import RACNN, ScaleState
+from leafzoom.model.racnn import RACNN
+from leafzoom.model.view import ScaleState
 from leafzoom.recipe import load_recipe
 from leafzoom.training.alternation import plan_alternation
 from leafzoom.training.shared_phases import SharedApnPhase, SharedClassifierPhase

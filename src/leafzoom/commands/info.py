@@ -35,8 +35,7 @@ def _manifest_lines(manifest: Manifest) -> Iterator[str]:
         f"made by leafzoom {manifest.leafzoom_version}"
     )
     yield (
-        f"source {manifest.source_size} px, views {manifest.input_size} px, "
-        f"{manifest.scales} scales"
+        f"source {manifest.source_size} px, views {manifest.input_size} px, {_looks_text(manifest)}"
     )
     yield from _decision_lines(manifest)
 
@@ -71,6 +70,13 @@ def _decision_lines(manifest: Manifest) -> Iterator[str]:
         )
     if manifest.reference is not None:
         yield f"leafzoom drift: compares with {manifest.reference.photographs} photographs"
+
+
+def _looks_text(manifest: Manifest) -> str:
+    """What the network looks at."""
+    if manifest.framework == "ma-cnn":
+        return f"the whole and {manifest.scales - 1} parts (MA-CNN)"
+    return f"{manifest.scales} scales"
 
 
 def _metric_lines(manifest: Manifest) -> Iterator[str]:

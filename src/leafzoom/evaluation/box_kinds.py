@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from leafzoom.dataset.sources import sources_to_images
 from leafzoom.model.attention_proposal import fixed_proposals
-from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
-from leafzoom.model.racnn import ScaleState
+from leafzoom.model.fusion import FusedNetwork, Fusion, fusion_head
+from leafzoom.model.view import ScaleState
 
 __all__ = ["BOX_KINDS", "BoxKind", "BoxKindOutputs", "outputs_by_box_kind", "random_proposals"]
 
@@ -56,7 +56,7 @@ class _BatchOutputs:
 
 @torch.inference_mode()
 def outputs_by_box_kind(
-    network: FusedRACNN, sources: NDArray[np.uint8], *, seed: int = 0
+    network: FusedNetwork, sources: NDArray[np.uint8], *, seed: int = 0
 ) -> dict[BoxKind, BoxKindOutputs]:
     """Run a network once with each of `BOX_KINDS`; all boxes have the sizes of the learned ones.
 
@@ -88,7 +88,7 @@ def random_proposals(sizes: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _batch_outputs(
-    network: FusedRACNN, sources: NDArray[np.uint8], generator: torch.Generator
+    network: FusedNetwork, sources: NDArray[np.uint8], generator: torch.Generator
 ) -> dict[BoxKind, _BatchOutputs]:
     """`outputs_by_box_kind` of one batch, uint8 [B, S, S, 3]."""
     racnn = network.racnn
@@ -108,7 +108,7 @@ def _batch_outputs(
 
 
 def _zoom_in(
-    network: FusedRACNN,
+    network: FusedNetwork,
     first: ScaleState,
     kind: BoxKind,
     sizes: Sequence[Tensor],

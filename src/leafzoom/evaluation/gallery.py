@@ -301,12 +301,11 @@ def _with_evidence(item: GalleryItem, file: Path, predictor: Predictor) -> Galle
 
 
 def _scale_probabilities(evaluation: Evaluation, row: int) -> list[dict[str, float]]:
-    """Every scale's {label: probability}; empty ones unless all scales were scored."""
+    """Every look's {label: probability}; empty ones unless all looks were scored."""
     # Only some of the heads may have been asked for.
-    scales = evaluation.manifest.scales
-    heads = [head for head in evaluation.probabilities if head.startswith("scale")]
-    if len(heads) != scales:
-        return [{} for _ in range(scales)]
+    heads = evaluation.manifest.look_heads
+    if not set(heads) <= set(evaluation.probabilities):
+        return [{} for _ in heads]
 
     names = evaluation.manifest.labels.names
     return [

@@ -28,7 +28,7 @@ from leafzoom.evaluation.bootstrap import (
 from leafzoom.evaluation.box_kinds import BOX_KINDS, BoxKind, outputs_by_box_kind
 from leafzoom.evaluation.evaluate import Evaluation
 from leafzoom.evaluation.pointing import PointingGame, play_pointing_game
-from leafzoom.model.fusion import FusedRACNN
+from leafzoom.model.fusion import FusedNetwork
 
 __all__ = ["ZoomValue", "measure_zoom_value", "zoom_value"]
 
@@ -67,7 +67,7 @@ class ZoomValue:
 
 
 def measure_zoom_value(
-    network: FusedRACNN,
+    network: FusedNetwork,
     evaluation: Evaluation,
     cache: Cache,
     *,
@@ -103,7 +103,7 @@ def measure_zoom_value(
 
 
 def zoom_value(
-    network: FusedRACNN,
+    network: FusedNetwork,
     sources: NDArray[np.uint8],
     targets: NDArray[np.integer],
     *,

@@ -36,9 +36,12 @@ from leafzoom.labels import Decision, LabelSet
 from leafzoom.metrics import score
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_fusions
-from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
+from leafzoom.model.frameworks import AttentionNetwork
+from leafzoom.model.fusion import FusedNetwork, Fusion, fusion_head
+from leafzoom.model.macnn import MACNN
 from leafzoom.model.racnn import RACNN
 from leafzoom.model_file.calibration import ConformalCalibration, Reference
+from leafzoom.model_file.outputs import look_heads
 from leafzoom.recipe import FusionRecipe
 from leafzoom.storage import write_text
 
@@ -67,7 +70,7 @@ class FittedHeads:
     much each scale counts, of fusions that are a weighted sum of the scales' classifiers.
     """
 
-    network: FusedRACNN
+    network: FusedNetwork
     decisions: dict[str, Decision]
     scores: dict[str, dict[str, float]]
     fusion_fits: dict[str, FusionFit]
@@ -90,7 +93,7 @@ class FittedHeads:
 
 def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one training
     fabric: Fabric,
-    racnn: RACNN,
+    network: AttentionNetwork,
     backbone: Backbone,
     recipe: FusionRecipe,
     labels: LabelSet,
@@ -108,7 +111,7 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
 
     Args:
         fabric: device and precision.
-        racnn: whose scales are fused; nothing of it changes.
+        network: whose looks are fused; nothing of it changes.
         backbone: the plain one, a head of its own.
         recipe: of the fusion.
         labels: with the combinations that are possible.
@@ -119,35 +122,36 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
         priors: of the combinations (see `combination_priors`).
         outliers: the outlier detector and its scores of the photographs that are fitted on.
     """
-    fusions = tuple(build_fusions(recipe, racnn))
-    outputs = scale_outputs(fabric, racnn, validation_part, fusions, tta=tta)
+    fusions = tuple(build_fusions(recipe, network))
+    outputs = scale_outputs(fabric, network, validation_part, fusions, tta=tta)
     targets = validation_part.part_targets
 
     # Every head's logits on the validation part.
     logits: Logits = {
-        "backbone": backbone_logits(fabric, racnn, backbone, validation_part, tta=tta)
+        "backbone": backbone_logits(fabric, network, backbone, validation_part, tta=tta)
     }
-    logits |= {f"scale{number}": z for number, z in enumerate(outputs.logits, start=1)}
+    looks = look_heads(network.scales, network.framework)
+    logits |= dict(zip(looks, outputs.logits, strict=True))
 
     # The fusions, from the training part or cross-validated on the validation part.
     fusion_fits: dict[str, FusionFit] = {}
     if recipe.fit == "sgd":
-        training_outputs = scale_outputs(fabric, racnn, train_part, fusions, tta=tta)
+        training_outputs = scale_outputs(fabric, network, train_part, fusions, tta=tta)
         for index, fusion in enumerate(fusions):
             inputs = training_outputs.fusion_inputs[index]
             fit_sgd(fusion, inputs, train_part.part_targets, recipe, seed)
             logits[fusion_head(fusion.scales)] = _fused(fusion, outputs.fusion_inputs[index])
     else:
         for index, fusion in enumerate(fusions):
-            prior = mean_classifier(racnn, fusion)
+            prior = _fusion_prior(network, fusion)
             fit = fit_lbfgs(fusion, outputs.fusion_inputs[index], targets, prior, seed)
             fusion_fits[fusion_head(fusion.scales)] = fit
             logits[fusion_head(fusion.scales)] = fit.out_of_fold.astype(np.float32)
 
-    network = _network(fabric, racnn, fusions, outputs, outliers, tta=tta, seed=seed)
-    scores = _leaf_scores(network, outputs.descriptors, outliers)
+    fused = _network(fabric, network, fusions, outputs, outliers, tta=tta, seed=seed)
+    scores = _leaf_scores(fused, outputs.descriptors, outliers)
     return _decide_and_score(
-        network, logits, targets, labels, priors, fusion_fits=fusion_fits, leaf_scores=scores
+        fused, logits, targets, labels, priors, fusion_fits=fusion_fits, leaf_scores=scores
     )
 
 
@@ -250,11 +254,13 @@ def fit_frozen_layers(
 
 
 @torch.no_grad()
-def ood_scores(network: FusedRACNN, descriptors: NDArray[np.float32]) -> NDArray[np.float32] | None:
+def ood_scores(
+    network: FusedNetwork, descriptors: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
     """The out-of-distribution scores [n] of descriptors [n, W]; None without a detector."""
     if network.ood_detector is None:
         return None
-    device = network.racnn.mean.device
+    device = network.attention_network.mean.device
     scores: NDArray[np.float32] = (
         network.ood_detector(torch.from_numpy(descriptors).to(device)).cpu().numpy()
     )
@@ -262,7 +268,7 @@ def ood_scores(network: FusedRACNN, descriptors: NDArray[np.float32]) -> NDArray
 
 
 def _leaf_scores(
-    network: FusedRACNN, descriptors: NDArray[np.float32], outliers: LeafOutliers | None
+    network: FusedNetwork, descriptors: NDArray[np.float32], outliers: LeafOutliers | None
 ) -> NDArray[np.float32] | None:
     """The photographs' scores [n] as the network gives them; None without a density."""
     scores = ood_scores(network, descriptors)
@@ -286,7 +292,7 @@ def write_selection(path: Path, heads: FittedHeads, part: DatasetPart, labels: L
 
 
 def _decide_and_score(
-    network: FusedRACNN,
+    network: FusedNetwork,
     logits: Logits,
     targets: NDArray[np.uint8],
     labels: LabelSet,
@@ -306,7 +312,7 @@ def _decide_and_score(
     # An early exit also has to tell from scale 1 whether the picture is a leaf.
     early_exit = None
     if network.first_ood_detector is not None:
-        last = logits[fusion_head(network.racnn.scales)]
+        last = logits[fusion_head(network.attention_network.scales)]
         early_exit = fit_early_exit(logits["scale1"], last, targets, labels, priors)
 
     # What the answering head's later answers are compared with.
@@ -349,25 +355,43 @@ def _scores(
 
 def _network(
     fabric: Fabric,
-    racnn: RACNN,
+    network: AttentionNetwork,
     fusions: tuple[Fusion, ...],
     outputs: ScaleOutputs,
     outliers: LeafOutliers | None,
     *,
     tta: int,
     seed: int,
-) -> FusedRACNN:
-    """The whole network with its out-of-distribution detectors, of all scales and of the first."""
+) -> FusedNetwork:
+    """The whole network with its out-of-distribution detectors, of all scales and of the first.
+
+    The looks of an MA-CNN come from one pass, so its first look would save nothing by itself.
+    """
     descriptors = outputs.descriptors
-    first_width = descriptors.shape[1] // racnn.scales
-    detector = fit_ood_detector(descriptors, racnn.scales, seed)
-    first_detector = fit_ood_detector(descriptors[:, :first_width], 1, seed)
+    detector = fit_ood_detector(descriptors, network.scales, seed)
+    first_detector = None
+    if isinstance(network, RACNN):
+        first_width = descriptors.shape[1] // network.scales
+        first_detector = fit_ood_detector(descriptors[:, :first_width], 1, seed)
     outlier_detector = outliers.detector if outliers else None
-    network = FusedRACNN(racnn, fusions, tta, detector, first_detector, outlier_detector)
-    return network.to(fabric.device).eval()
+    fused = FusedNetwork(network, fusions, tta, detector, first_detector, outlier_detector)
+    return fused.to(fabric.device).eval()
 
 
-def mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:
+def _fusion_prior(network: AttentionNetwork, fusion: Fusion) -> LinearLayer:
+    """What a fusion's fit starts from: an MA-CNN's own classifier of all descriptors, or the mean.
+
+    An MA-CNN has trained that classifier together with its parts.
+    """
+    reads_descriptors = fusion.inputs == "descriptors" and fusion.normalise != "l2"
+    if not isinstance(network, MACNN) or not reads_descriptors:
+        return mean_classifier(network, fusion)
+    layer = network.classifier
+    weight = layer.weight.detach().double().cpu().numpy()
+    return LinearLayer(weight, layer.bias.detach().double().cpu().numpy())
+
+
+def mean_classifier(network: AttentionNetwork, fusion: Fusion) -> LinearLayer:
     """The layer with which a fusion is the mean of its scales' logits.
 
     With `residual` it is the finest scale's logits, which the coarser ones' are part of.
@@ -378,15 +402,15 @@ def mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:
     # Logits: each label from the same label of every scale.
     if fusion.inputs == "logits":
         shares = [1 / scales] * scales
-        if racnn.residual:
+        if network.residual:
             shares = [float(scale == finest) for scale in range(scales)]
-        return _weighted_classifiers(racnn, fusion, shares)
+        return _weighted_classifiers(network, fusion, shares)
 
     # Descriptors: the classifiers side by side, each with its share.
     shares = [1 / scales] * scales
-    if racnn.residual:
-        shares = [racnn.residual ** (finest - scale) for scale in range(scales)]
-    layer = _weighted_classifiers(racnn, fusion, shares)
+    if network.residual:
+        shares = [network.residual ** (finest - scale) for scale in range(scales)]
+    layer = _weighted_classifiers(network, fusion, shares)
 
     # An L2-normalised descriptor is no input that the scales' classifiers know.
     if fusion.normalise == "l2":
@@ -394,15 +418,14 @@ def mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:
     return layer
 
 
-def _weighted_classifiers(racnn: RACNN, fusion: Fusion, shares: Sequence[float]) -> LinearLayer:
+def _weighted_classifiers(
+    network: AttentionNetwork, fusion: Fusion, shares: Sequence[float]
+) -> LinearLayer:
     """The layer on the fusion's inputs whose logits are the scales' own, times their shares.
 
     Of scales whose logits do not build on each other.
     """
-    layers = []
-    for backbone in list(racnn.backbones)[: fusion.scales]:
-        assert isinstance(backbone, Backbone)
-        layers.append(backbone.classifier_layer())
+    layers = network.classifier_layers()[: fusion.scales]
     pairs = list(zip(shares, layers, strict=True))
 
     if fusion.inputs == "logits":

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from leafzoom.dataset.batches import DatasetPart, plain_batches
 from leafzoom.model.backbone import Backbone, BackboneOutput
+from leafzoom.model.frameworks import AttentionNetwork
 from leafzoom.model.fusion import Fusion, all_descriptors
 from leafzoom.model.mirrors import tta_images, tta_mean
-from leafzoom.model.racnn import RACNN
 
 __all__ = [
     "ScaleOutputs",
@@ -44,25 +44,35 @@ class ScaleOutputs:
 
 
 def backbone_logits(
-    fabric: Fabric, racnn: RACNN, backbone: Backbone, part: DatasetPart, *, tta: int = 1
+    fabric: Fabric,
+    network: AttentionNetwork,
+    backbone: Backbone,
+    part: DatasetPart,
+    *,
+    tta: int = 1,
 ) -> NDArray[np.float32]:
     """The plain backbone's logits, [n, L], means over `tta` mirror images."""
-    outputs = _backbone_outputs(fabric, racnn, backbone, part, tta)
+    outputs = _backbone_outputs(fabric, network, backbone, part, tta)
     return _to_array([tta_mean(output.logits.float(), tta) for output in outputs])
 
 
 def backbone_descriptors(
-    fabric: Fabric, racnn: RACNN, backbone: Backbone, part: DatasetPart, *, tta: int = 1
+    fabric: Fabric,
+    network: AttentionNetwork,
+    backbone: Backbone,
+    part: DatasetPart,
+    *,
+    tta: int = 1,
 ) -> NDArray[np.float32]:
     """The plain backbone's descriptors, [n, D], means over `tta` mirror images."""
-    outputs = _backbone_outputs(fabric, racnn, backbone, part, tta)
+    outputs = _backbone_outputs(fabric, network, backbone, part, tta)
     return _to_array([tta_mean(output.descriptor.float(), tta) for output in outputs])
 
 
 @torch.no_grad()
 def scale_outputs(
     fabric: Fabric,
-    racnn: RACNN,
+    network: AttentionNetwork,
     part: DatasetPart,
     fusions: tuple[Fusion, ...] = (),
     *,
@@ -73,15 +83,15 @@ def scale_outputs(
     Logits and inputs are means over mirror images: a fusion is linear in its input, so the mean
     input gives the mean logits. Boxes are those of the photograph as it is.
     """
-    racnn.eval()
-    logits: list[list[Tensor]] = [[] for _ in range(racnn.scales)]
-    boxes: list[list[Tensor]] = [[] for _ in range(racnn.scales)]
+    network.eval()
+    logits: list[list[Tensor]] = [[] for _ in range(network.scales)]
+    boxes: list[list[Tensor]] = [[] for _ in range(network.scales)]
     fusion_inputs: list[list[Tensor]] = [[] for _ in fusions]
     descriptors: list[Tensor] = []
 
     for batch in plain_batches(part, batch_size=_EVALUATION_BATCH_SIZE, device=fabric.device):
         with fabric.autocast():
-            states = racnn(tta_images(racnn.normalise(batch.images), tta))
+            states = network(tta_images(network.normalise(batch.images), tta))
 
         # The image as it is comes first among its mirror images.
         for state in states:
@@ -108,13 +118,13 @@ def binary_cross_entropy(logits: NDArray[np.floating], targets: NDArray[np.uint8
 
 @torch.no_grad()
 def _backbone_outputs(
-    fabric: Fabric, racnn: RACNN, backbone: Backbone, part: DatasetPart, tta: int
+    fabric: Fabric, network: AttentionNetwork, backbone: Backbone, part: DatasetPart, tta: int
 ) -> Iterator[BackboneOutput]:
     """The plain backbone's outputs, a batch with its mirror images at a time."""
     backbone.eval()
     for batch in plain_batches(part, batch_size=_EVALUATION_BATCH_SIZE, device=fabric.device):
         with fabric.autocast():
-            view = racnn.whole_view(tta_images(racnn.normalise(batch.images), tta))
+            view = network.whole_view(tta_images(network.normalise(batch.images), tta))
             yield backbone(view.image)
 
 

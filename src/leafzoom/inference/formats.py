@@ -133,7 +133,7 @@ def _write_prediction(prediction: Prediction, out: TextIO) -> None:
         first_column = "scale 1"
 
     # A column for the answering head and one for each scale, a row for each label.
-    headings = "".join(f"{f'scale {scale.scale}':>9}" for scale in scales)
+    headings = "".join(f"{scale.name:>9}" for scale in scales)
     out.write(f"  {'':24}{first_column:>8}{headings}\n")
 
     # The most probable label first.
@@ -144,7 +144,7 @@ def _write_prediction(prediction: Prediction, out: TextIO) -> None:
 
     # Scale 1 looks at the whole photo.
     for scale in scales[1:]:
-        out.write(f"  scale {scale.scale} looked at {_place(scale.box)}\n")
+        out.write(f"  {scale.name} looked at {_place(scale.box)}\n")
     if prediction.evidence is not None:
         _write_evidence(prediction, prediction.evidence, out)
 

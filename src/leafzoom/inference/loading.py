@@ -11,7 +11,7 @@ from leafzoom.model_file.bundled import bundled_model
 from leafzoom.model_file.paths import model_path
 
 if TYPE_CHECKING:
-    from leafzoom.model.fusion import FusedRACNN
+    from leafzoom.model.fusion import FusedNetwork
 
 __all__ = ["open_network", "zooming_network"]
 
@@ -43,7 +43,7 @@ def open_network(model: str, *, prefer: str = "onnx") -> Network:
     return TorchNetwork(load_checkpoint(path))
 
 
-def zooming_network(model: str, network: Network) -> FusedRACNN | None:
+def zooming_network(model: str, network: Network) -> FusedNetwork | None:
     """The same network in PyTorch, which can be run on other boxes than it proposes.
 
     Args:

@@ -179,8 +179,8 @@ def check_evidence(network: Network) -> None:
     if not network.has_evidence:
         raise ModelError(
             f"the model {network.manifest.name} has no evidence maps: its file is of an earlier "
-            "leafzoom (export it again), or its backbone does more than pooling before the linear "
-            "layer"
+            "leafzoom (export it again), its backbone does more than pooling before the linear "
+            "layer, or it is an MA-CNN, whose attention is no sum over places"
         )
 
 
@@ -208,7 +208,7 @@ class OnnxNetwork:
         # All heads and boxes, and the score where the model has one.
         self._check_heads()
         self._heads = self.manifest.network_heads
-        self._outputs = probability_outputs(self._heads) + box_outputs(self.manifest.scales)
+        self._outputs = probability_outputs(self._heads) + box_outputs(self.manifest.look_heads)
         missing = set(self._outputs) - available
         if missing:
             raise ModelError(f"{path} has no output {sorted(missing)[0]}: export the model again")
@@ -257,7 +257,7 @@ class OnnxNetwork:
             probabilities={
                 head: results[PROBABILITY_OUTPUT.format(head=head)] for head in self._heads
             },
-            boxes=tuple(results[name] for name in box_outputs(self.manifest.scales)),
+            boxes=tuple(results[name] for name in box_outputs(self.manifest.look_heads)),
             ood_score=results.get(OOD_SCORE_OUTPUT),
             evidence=evidence_arrays,
         )
@@ -353,10 +353,9 @@ class OnnxNetwork:
             ) from error
 
     def _check_heads(self) -> None:
-        """Check that every scale and their fusion have a decision, and that the fusion answers."""
+        """Check that every look and their fusion have a decision, and that the fusion answers."""
         manifest = self.manifest
-        scale_heads = {scale_head(scale) for scale in range(1, manifest.scales + 1)}
-        missing = scale_heads - set(manifest.decisions)
+        missing = set(manifest.look_heads) - set(manifest.decisions)
         if missing or manifest.head != fusion_head(manifest.scales):
             raise ModelError(
                 f"{self._path} has no decision for every scale and their fusion: "

@@ -40,17 +40,24 @@ _CAPTION_LABELS = 2
 
 @dataclass(frozen=True)
 class ScalePrediction:
-    """The prediction of one scale.
+    """The prediction of one scale, or of one part of an MA-CNN.
 
     Attributes:
         scale: its number, 1 for the whole photo.
-        box: the part that it looks at, (x0, y0, x1, y1) in pixels of the upright photo.
+        box: what it looks at, (x0, y0, x1, y1) in pixels of the upright photo.
         probabilities: {label: 0..1}.
+        part: the part's number, from 1; None for the whole photo and for a zoom.
     """
 
     scale: int
     box: tuple[float, float, float, float]
     probabilities: dict[str, float]
+    part: int | None = None
+
+    @property
+    def name(self) -> str:
+        """`scale 2` or `part 1`."""
+        return f"scale {self.scale}" if self.part is None else f"part {self.part}"
 
     def caption(self) -> list[str]:
         """A line for each of the two most probable labels."""
@@ -61,12 +68,13 @@ class ScalePrediction:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """The prediction as a JSON object."""
-        return {
+        """The prediction as a JSON object; `part` is only there for a part."""
+        content = {
             "scale": self.scale,
             "box": list(self.box),
             "probabilities": self.probabilities,
         }
+        return content if self.part is None else {**content, "part": self.part}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ScalePrediction:
@@ -76,7 +84,8 @@ class ScalePrediction:
             KeyError, ValueError: a key is missing, or the box has not four edges.
         """
         x0, y0, x1, y1 = content["box"]
-        return cls(content["scale"], (x0, y0, x1, y1), content["probabilities"])
+        box = (x0, y0, x1, y1)
+        return cls(content["scale"], box, content["probabilities"], content.get("part"))
 
 
 @dataclass(frozen=True)

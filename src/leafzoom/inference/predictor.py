@@ -297,10 +297,12 @@ class Predictor:
 
         # After an early exit there is one box: scale 1's, the whole photo.
         scales = []
-        for scale, boxes in enumerate(arrays.boxes, start=1):
+        looks = zip(manifest.look_heads, arrays.boxes, strict=False)
+        for scale, (look, boxes) in enumerate(looks, start=1):
             box = photo_box(boxes[row], len(photo.source.pixels), photo.source.photo_size)
-            probabilities = self._by_label(arrays.probabilities[scale_head(scale)][row])
-            scales.append(ScalePrediction(scale, box, probabilities))
+            probabilities = self._by_label(arrays.probabilities[look][row])
+            part = None if look == scale_head(scale) else scale - 1
+            scales.append(ScalePrediction(scale, box, probabilities, part))
 
         evidence = None
         if photo.maps and arrays.evidence is not None:

@@ -12,7 +12,7 @@ from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone, network_from_checkpoint
 from leafzoom.model.closest_look import closest_boxes
 from leafzoom.model.evidence import Evidence, first_evidence, has_evidence, network_evidence
-from leafzoom.model.fusion import FusedRACNN, head_names
+from leafzoom.model.fusion import FusedNetwork, head_names
 from leafzoom.model.mirrors import tta_mean
 from leafzoom.model_file.checkpoint import Checkpoint, load_part
 from leafzoom.model_file.manifest import possible_source_sizes
@@ -24,6 +24,7 @@ from leafzoom.model_file.outputs import (
     OOD_SCORE_OUTPUT,
     box_outputs,
     evidence_outputs,
+    look_heads,
     probability_outputs,
 )
 from leafzoom.recipe import recipe_from_dict
@@ -38,7 +39,7 @@ class DeployedNetwork(nn.Module):
         network: from uint8 sources to every head's logits.
     """
 
-    def __init__(self, network: FusedRACNN) -> None:
+    def __init__(self, network: FusedNetwork) -> None:
         super().__init__()
         self.network = network
         self.has_evidence = has_evidence(network)
@@ -46,8 +47,10 @@ class DeployedNetwork(nn.Module):
     def output_names(self) -> list[str]:
         """The names of what `forward` returns."""
         network = self.network
-        scales = network.racnn.scales
-        names = probability_outputs(head_names(scales)) + box_outputs(scales)
+        scales = network.attention_network.scales
+        framework = network.attention_network.framework
+        names = probability_outputs(head_names(scales, framework))
+        names += box_outputs(look_heads(scales, framework))
         if network.ood_detector is not None:
             names.append(OOD_SCORE_OUTPUT)
         if network.first_ood_detector is not None:
@@ -129,8 +132,8 @@ class TorchNetwork:
         # The plain backbone sees the whole source, as scale 1 does.
         probabilities = {}
         if self._backbone is not None:
-            racnn = self.network.racnn
-            view = racnn.whole_view(racnn.normalise_pixels(batch), self.network.tta).image
+            whole = self.network.attention_network
+            view = whole.whole_view(whole.normalise_pixels(batch), self.network.tta).image
             probabilities[BACKBONE_HEAD] = self._probabilities(self._backbone(view).logits)
 
         output = self.network(batch)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from leafzoom.inference.network import NetworkArrays
 from leafzoom.labels import Decision, answer_confidence, decide
 from leafzoom.model_file.manifest import Manifest
-from leafzoom.model_file.outputs import scale_head
 
 __all__ = ["SelectivePrediction", "Verdict", "selective_predictions"]
 
@@ -93,10 +92,9 @@ def _supported_by_a_scale(
     decisions: Mapping[str, Decision],
     label_vectors: NDArray[np.uint8],
 ) -> NDArray[np.bool_]:
-    """Whether at least one scale by itself gives the same answer: [N]."""
+    """Whether at least one look by itself gives the same answer: [N]."""
     is_supported = np.zeros(len(label_vectors), bool)
-    for scale in range(1, len(arrays.boxes) + 1):
-        head = scale_head(scale)
+    for head in manifest.look_heads[: len(arrays.boxes)]:
         scale_answers = decide(arrays.probabilities[head], decisions[head], manifest.labels)
         is_supported |= (scale_answers == label_vectors).all(axis=1)
     return is_supported

@@ -8,15 +8,20 @@ from torch import Tensor, nn
 from leafzoom.errors import ModelError, RecipeError
 from leafzoom.model.attention_proposal import AttentionProposal
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
+from leafzoom.model.frameworks import AttentionNetwork
+from leafzoom.model.fusion import FusedNetwork, Fusion, fusion_head
+from leafzoom.model.macnn import MACNN
 from leafzoom.model.ood_detector import MahalanobisDetector, OutlierDetector
 from leafzoom.model.racnn import RACNN
 from leafzoom.model_file.checkpoint import Checkpoint, load_part
+from leafzoom.model_file.outputs import part_head, scale_head
 from leafzoom.recipe import FusionRecipe, ModelRecipe, Recipe, recipe_from_dict
 
 __all__ = [
     "build_backbone",
     "build_fusions",
+    "build_macnn",
+    "build_network",
     "build_racnn",
     "load_outlier_detector",
     "network_from_checkpoint",
@@ -28,6 +33,7 @@ _DETECTOR_PART = "familiarity"
 _FIRST_DETECTOR_PART = "familiarity1"
 
 _OUTLIER_PART = "outliers"
+_GROUPING_PART = "grouping"
 
 
 def build_backbone(recipe: ModelRecipe, labels: int) -> Backbone:
@@ -71,12 +77,49 @@ def build_racnn(recipe: Recipe, labels: int) -> RACNN:
     return racnn
 
 
-def build_fusions(recipe: FusionRecipe, racnn: RACNN) -> list[Fusion]:
-    """The fusions of the first two scales, the first three, …, with random weights."""
-    backbone = racnn.backbones[0]
-    assert isinstance(backbone, Backbone)
-    layer = backbone.classifier_layer()
+def build_macnn(recipe: Recipe, labels: int) -> MACNN:
+    """An MA-CNN with random weights, in the memory format that convolutions like best.
+
+    Raises:
+        RecipeError: the backbone's linear layer does not read the pooled map itself.
+    """
+    model = recipe.model
+    backbone = build_backbone(model, labels)
+    if not backbone.has_class_activations(model.input_size):
+        raise RecipeError(
+            f"model.framework ma-cnn: {backbone.name} does more than pooling before its linear "
+            "layer, and parts are pooled from the map that this layer reads: choose an "
+            "EfficientNet or a ResNet as model.backbone"
+        )
+
+    macnn = MACNN(
+        backbone=backbone,
+        parts=recipe.parts.number,
+        part_side=recipe.parts.side,
+        hidden=recipe.parts.hidden,
+        drop_rate=model.drop_rate,
+        source_size=recipe.data.source_size,
+        input_size=model.input_size,
+    )
+    macnn.backbones.to(memory_format=torch.channels_last)
+    return macnn
+
+
+def build_network(recipe: Recipe, labels: int) -> AttentionNetwork:
+    """The network of the recipe's framework, with random weights (see the two above)."""
+    if recipe.model.framework == "ma-cnn":
+        return build_macnn(recipe, labels)
+    return build_racnn(recipe, labels)
+
+
+def build_fusions(recipe: FusionRecipe, network: AttentionNetwork) -> list[Fusion]:
+    """The fusions of the first two scales, the first three, …, with random weights.
+
+    The parts of an MA-CNN have no order, so it has one fusion of all looks.
+    """
+    layer = network.classifier_layers()[0]
     width = layer.in_features if recipe.inputs == "descriptors" else layer.out_features
+    first_fused = 2 if isinstance(network, RACNN) else network.scales
     return [
         Fusion(
             scales=fused,
@@ -85,11 +128,11 @@ def build_fusions(recipe: FusionRecipe, racnn: RACNN) -> list[Fusion]:
             inputs=recipe.inputs,
             normalise=recipe.normalise,
         )
-        for fused in range(2, racnn.scales + 1)
+        for fused in range(first_fused, network.scales + 1)
     ]
 
 
-def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
+def network_from_checkpoint(checkpoint: Checkpoint) -> FusedNetwork:
     """The whole network of a checkpoint, in eval().
 
     Raises:
@@ -104,10 +147,10 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
         ) from error
 
     # The network that the recipe describes, with random weights until the parts are loaded.
-    racnn = build_racnn(recipe, len(manifest.labels.names))
-    network = FusedRACNN(
-        racnn,
-        build_fusions(recipe.fusion, racnn),
+    attention_network = build_network(recipe, len(manifest.labels.names))
+    network = FusedNetwork(
+        attention_network,
+        build_fusions(recipe.fusion, attention_network),
         recipe.prediction.tta,
         _empty_detector(checkpoint, _DETECTOR_PART),
         _empty_detector(checkpoint, _FIRST_DETECTOR_PART),
@@ -135,7 +178,7 @@ def load_outlier_detector(checkpoint: Checkpoint) -> OutlierDetector | None:
     return detector
 
 
-def network_tensors(network: FusedRACNN) -> dict[str, Tensor]:
+def network_tensors(network: FusedNetwork) -> dict[str, Tensor]:
     """All tensors of a network under their names in a checkpoint."""
     tensors = {}
     for part, module in _parts(network).items():
@@ -170,13 +213,9 @@ def _empty_outlier_detector(checkpoint: Checkpoint) -> OutlierDetector | None:
     return OutlierDetector(len(checkpoint.tensors[f"{_OUTLIER_PART}.weight"]))
 
 
-def _parts(network: FusedRACNN) -> dict[str, nn.Module]:
+def _parts(network: FusedNetwork) -> dict[str, nn.Module]:
     """The parts of a network under their names in a checkpoint."""
-    parts: dict[str, nn.Module] = {}
-    for number, backbone in enumerate(network.racnn.backbones, start=1):
-        parts[f"scale{number}"] = backbone
-    for number, apn in enumerate(network.racnn.apns, start=1):
-        parts[f"apn{number}"] = apn
+    parts = _attention_parts(network.attention_network)
     for fusion in network.fusions:
         assert isinstance(fusion, Fusion)
         parts[fusion_head(fusion.scales)] = fusion
@@ -186,4 +225,23 @@ def _parts(network: FusedRACNN) -> dict[str, nn.Module]:
         parts[_FIRST_DETECTOR_PART] = network.first_ood_detector
     if network.outlier_detector is not None:
         parts[_OUTLIER_PART] = network.outlier_detector
+    return parts
+
+
+def _attention_parts(network: AttentionNetwork) -> dict[str, nn.Module]:
+    """The parts of an RA-CNN or MA-CNN that predict, under their names in a checkpoint.
+
+    The MA-CNN's classifier of all descriptors is where its fusion starts from: it is not kept.
+    """
+    parts: dict[str, nn.Module] = {}
+    for number, backbone in enumerate(network.backbones, start=1):
+        parts[scale_head(number)] = backbone
+    if isinstance(network, RACNN):
+        for number, apn in enumerate(network.apns, start=1):
+            parts[f"apn{number}"] = apn
+        return parts
+
+    parts[_GROUPING_PART] = network.grouping
+    for number, classifier in enumerate(network.part_classifiers, start=1):
+        parts[part_head(number)] = classifier
     return parts

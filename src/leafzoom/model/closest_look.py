@@ -16,7 +16,8 @@ from torch import Tensor
 from leafzoom.model.attention_crop import resample
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.evidence import Evidence
-from leafzoom.model.racnn import RACNN, ScaleState
+from leafzoom.model.racnn import RACNN
+from leafzoom.model.view import ScaleState
 
 __all__ = ["CLOSEST_SHARE", "closest_boxes"]
 

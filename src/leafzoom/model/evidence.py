@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.fusion import FusedRACNN, Fusion
+from leafzoom.model.fusion import FusedNetwork, Fusion
 from leafzoom.model.mirrors import mirror_axes, tta_mean
-from leafzoom.model.racnn import RACNN, ScaleState
+from leafzoom.model.racnn import RACNN
+from leafzoom.model.view import ScaleState
 
 __all__ = ["Evidence", "first_evidence", "has_evidence", "network_evidence"]
 
@@ -43,16 +44,21 @@ class Evidence:
         return total
 
 
-def has_evidence(network: FusedRACNN) -> bool:
-    """Whether a network's heads are linear in the means of its scales' last maps."""
-    racnn = network.racnn
+def has_evidence(network: FusedNetwork) -> bool:
+    """Whether a network's heads are linear in the means of its scales' last maps.
+
+    An MA-CNN's are not: a part's attention depends on the map itself.
+    """
+    racnn = network.attention_network
+    if not isinstance(racnn, RACNN):
+        return False
     return all(
         isinstance(backbone, Backbone) and backbone.has_class_activations(racnn.input_size)
         for backbone in racnn.backbones
     )
 
 
-def network_evidence(network: FusedRACNN, states: Sequence[ScaleState]) -> Evidence:
+def network_evidence(network: FusedNetwork, states: Sequence[ScaleState]) -> Evidence:
     """The evidence of a network's last fusion, which gives the answer.
 
     Args:
@@ -67,7 +73,7 @@ def network_evidence(network: FusedRACNN, states: Sequence[ScaleState]) -> Evide
     return _tta_evidence(_fusion_evidence(network.racnn, fusion, states), network.tta)
 
 
-def first_evidence(network: FusedRACNN, state: ScaleState) -> Evidence:
+def first_evidence(network: FusedNetwork, state: ScaleState) -> Evidence:
     """The evidence of the first scale's own head, which gives the answer of an early exit.
 
     Args:

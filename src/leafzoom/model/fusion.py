@@ -1,7 +1,6 @@
-"""Fusion (§4.1): a linear layer over the scales' outputs side by side; the whole network.
+"""Fusion (§4.1): a linear layer over the looks' outputs side by side; the whole network.
 
-Heads are named `scale1`, `scale2`, … and `fusion12`, `fusion123`, … (the first two scales, the
-first three).
+Heads have the names of `model_file.outputs`.
 """
 
 from __future__ import annotations
@@ -13,17 +12,21 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from leafzoom.errors import ModelError
+from leafzoom.model.frameworks import AttentionNetwork
+from leafzoom.model.macnn import PartState
 from leafzoom.model.mirrors import tta_mean
 from leafzoom.model.ood_detector import (
     MahalanobisDetector,
     OutlierDetector,
     outlier_features,
 )
-from leafzoom.model.racnn import RACNN, ScaleState
-from leafzoom.model_file.outputs import fusion_head, head_names
+from leafzoom.model.racnn import RACNN
+from leafzoom.model.view import ScaleState
+from leafzoom.model_file.outputs import fusion_head, head_names, look_heads
 
 __all__ = [
-    "FusedRACNN",
+    "FusedNetwork",
     "Fusion",
     "NetworkOutput",
     "all_descriptors",
@@ -64,7 +67,7 @@ class Fusion(nn.Module):
         self.register_buffer("shift", torch.zeros(scales * width))
         self.register_buffer("scale", torch.ones(scales * width))
 
-    def concatenate(self, states: Sequence[ScaleState]) -> Tensor:
+    def concatenate(self, states: Sequence[ScaleState | PartState]) -> Tensor:
         """The first scales' inputs side by side, [B, scales * width]."""
         # The coarsest scales, as many as this head fuses.
         fused = states[: self.scales]
@@ -92,7 +95,7 @@ class NetworkOutput:
     `logits`: {head: [B, L]}. `boxes`: of each scale, coarsest first, [B, 3] in source pixels.
     `ood_score`: [B], above 1 for a picture unlike the leaves of the training; None without a
     detector. `first_ood_score`: the same from the first scale alone. `states`: the scales of the
-    sources and of their mirror images, in the order of `tta_images`.
+    sources and of their mirror images, in the order of `tta_images`; none of an MA-CNN.
     """
 
     logits: dict[str, Tensor]
@@ -102,16 +105,16 @@ class NetworkOutput:
     states: tuple[ScaleState, ...] = ()
 
 
-def all_descriptors(states: Sequence[ScaleState]) -> Tensor:
-    """All scales' descriptors side by side, [B, scales * D]."""
+def all_descriptors(states: Sequence[ScaleState | PartState]) -> Tensor:
+    """All looks' descriptors side by side, [B, scales * D]."""
     return torch.cat([state.descriptor for state in states], dim=1)
 
 
-class FusedRACNN(nn.Module):
+class FusedNetwork(nn.Module):
     """The whole network, from uint8 sources to every head: what is evaluated, exported and shipped.
 
     Args:
-        racnn: all scales.
+        attention_network: all scales, or the whole and the parts.
         fusions: the heads above them.
         tta: 1, 2 or 4: every head's logits are means over this many mirror images (see
             `mirrors`); the boxes are those of the image as it is.
@@ -123,7 +126,7 @@ class FusedRACNN(nn.Module):
 
     def __init__(
         self,
-        racnn: RACNN,
+        attention_network: AttentionNetwork,
         fusions: Sequence[Fusion],
         tta: int = 1,
         ood_detector: MahalanobisDetector | None = None,
@@ -131,19 +134,35 @@ class FusedRACNN(nn.Module):
         outlier_detector: OutlierDetector | None = None,
     ) -> None:
         super().__init__()
-        self.racnn = racnn
+        self.attention_network = attention_network
         self.fusions = nn.ModuleList(fusions)
         self.tta = tta
         self.ood_detector = ood_detector
         self.first_ood_detector = first_ood_detector
         self.outlier_detector = outlier_detector
 
+    @property
+    def racnn(self) -> RACNN:
+        """The RA-CNN, for what moves or reads its boxes.
+
+        Raises:
+            ModelError: the network is an MA-CNN.
+        """
+        if not isinstance(self.attention_network, RACNN):
+            raise ModelError(
+                "this needs the zooms of an RA-CNN, and the model is an MA-CNN, whose parts are "
+                "not looked into: name a model of an RA-CNN"
+            )
+        return self.attention_network
+
     def forward(self, sources: Tensor) -> NetworkOutput:
         """Every head of uint8 sources [B, S, S, 3]."""
-        states = self.racnn(self.racnn.normalise_pixels(sources), self.tta)
+        network = self.attention_network
+        states = network(network.normalise_pixels(sources), self.tta)
 
         # Every head's logits, means over the mirror images.
-        logits = {f"scale{number}": state.logits for number, state in enumerate(states, start=1)}
+        heads = look_heads(network.scales, network.framework)
+        logits = {head: state.logits for head, state in zip(heads, states, strict=True)}
         for fusion in self.fusions:
             assert isinstance(fusion, Fusion)
             logits[fusion_head(fusion.scales)] = fusion(fusion.concatenate(states))
@@ -158,7 +177,8 @@ class FusedRACNN(nn.Module):
 
         # The boxes of the image as it is, which comes first.
         boxes = tuple(state.boxes.reshape(self.tta, -1, 3)[0] for state in states)
-        return NetworkOutput(logits, boxes, ood_score, first_ood_score, states)
+        kept = states if isinstance(network, RACNN) else ()
+        return NetworkOutput(logits, boxes, ood_score, first_ood_score, kept)
 
     def first_ood_score(self, state: ScaleState) -> Tensor | None:
         """The out-of-distribution score [B] from the first scale of images and their mirrors."""
@@ -171,5 +191,5 @@ class FusedRACNN(nn.Module):
         """The greater one of a density's score [B] and the outlier detector's."""
         if self.outlier_detector is None:
             return score
-        features = tta_mean(outlier_features(self.racnn, state), self.tta)
+        features = tta_mean(outlier_features(self.attention_network, state), self.tta)
         return torch.maximum(score, self.outlier_detector(features))

@@ -17,7 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from leafzoom.model.racnn import RACNN, ScaleState
+from leafzoom.model.frameworks import AttentionNetwork
+from leafzoom.model.view import ScaleState
 
 __all__ = ["MahalanobisDetector", "OutlierDetector", "outlier_features"]
 
@@ -26,8 +27,8 @@ _MIN_VARIANCE = 1e-12
 _MIN_COLOUR = 1e-4
 
 
-def outlier_features(racnn: RACNN, state: ScaleState) -> Tensor:
-    """What the outlier detector reads of a scale, [B, W].
+def outlier_features(network: AttentionNetwork, state: ScaleState) -> Tensor:
+    """What the outlier detector reads of a network's first look, [B, W].
 
     The mean and the standard deviation of every channel of the stages' maps, then the descriptor,
     and last the colour: the mean over the view of the greatest minus the least of red, green and
@@ -40,7 +41,7 @@ def outlier_features(racnn: RACNN, state: ScaleState) -> Tensor:
         variance = (mean_square - mean.square()).clamp_min(_MIN_VARIANCE)
         features += [mean, variance.sqrt()]
 
-    image = state.view.image * racnn.std + racnn.mean
+    image = state.view.image * network.std + network.mean
     colour = (image.amax(dim=1) - image.amin(dim=1)).mean(dim=(1, 2))
     return torch.cat([*features, state.descriptor, colour[:, None]], dim=1)
 

@@ -7,77 +7,27 @@ name says otherwise; see `attention_crop` for the origin.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from leafzoom.model.attention_crop import attention_crop, compose_boxes, resample_whole, whole_box
+from leafzoom.model.attention_crop import attention_crop, compose_boxes
 from leafzoom.model.attention_proposal import AttentionProposal, fixed_proposals
 from leafzoom.model.backbone import Backbone, BackboneOutput
 from leafzoom.model.box_coder import BoxCoder
-from leafzoom.model.mirrors import mirror_axes, mirror_boxes, tta_images
+from leafzoom.model.mirrors import mirror_axes, mirror_boxes
+from leafzoom.model.view import (
+    ScaleState,
+    View,
+    normalisation,
+    normalise_images,
+    normalise_pixels,
+    whole_view,
+)
+from leafzoom.model_file.outputs import Framework
 
-__all__ = ["RACNN", "ScaleState", "View"]
-
-_MAX_PIXEL_VALUE = 255
-
-
-@dataclass(frozen=True)
-class View:
-    """What a scale is shown: a normalised image [B, 3, V, V], and its box in the source, [B, 3].
-
-    `max_share`: the greatest side that the box can have, as a share of the source's. `mirrors`: how
-    many mirror images of each source are among the images (see `mirrors`), itself included.
-    """
-
-    image: Tensor
-    boxes: Tensor
-    max_share: float
-    mirrors: int = 1
-
-    def detach(self) -> View:
-        """The same view, cut off from the graph that made it."""
-        return replace(self, image=self.image.detach(), boxes=self.boxes.detach())
-
-
-@dataclass(frozen=True)
-class ScaleState:
-    """Where the loop of figure 3 stands after one scale.
-
-    `scale`: 0 for the first. `sources`: the normalised sources [B, 3, S, S], from which finer
-    scales are cut, without their mirror images. `view`: what the scale was shown. `stage_maps`: of
-    its backbone, see `BackboneOutput`. `features`: the map [B, C, M, M] that the APN reads.
-    `last_map`: the map [B, D, N, N] that is pooled into the `descriptor` [B, D]. `logits`: [B, L],
-    the scale's own and, with `residual`, a share of the coarser scale's.
-    """
-
-    scale: int
-    sources: Tensor
-    view: View
-    stage_maps: tuple[Tensor, ...]
-    features: Tensor
-    last_map: Tensor
-    descriptor: Tensor
-    logits: Tensor
-
-    @property
-    def boxes(self) -> Tensor:
-        """The box that the scale was shown, [B, 3] in pixels of the source."""
-        return self.view.boxes
-
-    def detach(self) -> ScaleState:
-        """The same state, cut off from the graph: no gradient reaches what led to it."""
-        return replace(
-            self,
-            view=self.view.detach(),
-            stage_maps=tuple(stage_map.detach() for stage_map in self.stage_maps),
-            features=self.features.detach(),
-            last_map=self.last_map.detach(),
-            descriptor=self.descriptor.detach(),
-            logits=self.logits.detach(),
-        )
+__all__ = ["RACNN"]
 
 
 class RACNN(nn.Module):
@@ -136,8 +86,7 @@ class RACNN(nn.Module):
         self.residual = residual
 
         # Buffers, so that they follow the network to its device; checkpoints lack them.
-        mean = torch.tensor(backbones[0].mean).view(1, 3, 1, 1)
-        std = torch.tensor(backbones[0].std).view(1, 3, 1, 1)
+        mean, std = normalisation(backbones[0])
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 
@@ -146,16 +95,26 @@ class RACNN(nn.Module):
         """How many scales there are."""
         return len(self.backbones)
 
+    @property
+    def framework(self) -> Framework:
+        """Its name in recipes and model files."""
+        return "ra-cnn"
+
+    def classifier_layers(self) -> list[nn.Linear]:
+        """Every scale's linear layer, from its descriptor to its own logits, coarsest first."""
+        layers = []
+        for backbone in self.backbones:
+            assert isinstance(backbone, Backbone)
+            layers.append(backbone.classifier_layer())
+        return layers
+
     def normalise(self, images: Tensor) -> Tensor:
         """Images [B, 3, S, S] in 0..1 as the backbones expect them, in channels-last memory."""
-        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return normalise_images(images, self.mean, self.std)
 
     def normalise_pixels(self, sources: Tensor) -> Tensor:
         """Sources uint8 [B, S, S, 3] as `normalise` returns them, in one step for large sources."""
-        factor = 1 / (_MAX_PIXEL_VALUE * self.std)
-        pixels = sources.permute(0, 3, 1, 2).to(self.mean.dtype)
-        images = pixels * factor - self.mean / self.std
-        return images.contiguous(memory_format=torch.channels_last)
+        return normalise_pixels(sources, self.mean, self.std)
 
     def forward(self, sources: Tensor, mirrors: int = 1) -> tuple[ScaleState, ...]:
         """All scales of normalised sources [B, 3, S, S], coarsest first (figure 3).
@@ -202,9 +161,7 @@ class RACNN(nn.Module):
 
     def whole_view(self, sources: Tensor, mirrors: int = 1) -> View:
         """The whole of normalised sources [B, 3, S, S] as the first scale's view."""
-        image = tta_images(resample_whole(sources, self.input_size), mirrors)
-        boxes = whole_box(image.shape[0], sources.shape[-1], like=sources)
-        return View(image, boxes, 1.0, mirrors)
+        return whole_view(sources, self.input_size, mirrors)
 
     def look(self, sources: Tensor, view: View, coarser: ScaleState | None = None) -> ScaleState:
         """Run a scale's backbone on its view.

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from leafzoom.errors import LeafzoomError, ModelError
 from leafzoom.labels import Decision, LabelSet
 from leafzoom.model_file.calibration import ConformalCalibration, Reference
-from leafzoom.model_file.outputs import BACKBONE_HEAD
+from leafzoom.model_file.outputs import BACKBONE_HEAD, Framework, look_heads
 from leafzoom.photo import PREPROCESSING
 
 __all__ = [
@@ -60,7 +60,8 @@ class Manifest:
     was trained on (photographs by part, digest). `metrics`: {part: {head: {name: value}}}.
     `early_exit`: from which confidence on scale 1's answer can replace that of all scales; None if
     this was not fitted. `conformal`: what sets of possible answers are made of; `reference`: what
-    answers to the validation part look like; both of `head`, and None in older files.
+    answers to the validation part look like; both of `head`, and None in older files. `framework`:
+    `ra-cnn`, as in older files, or `ma-cnn`, whose `scales` are the whole and the parts.
 
     Raises:
         ModelError: a value of the wrong type or range; a head whose thresholds or interactions do
@@ -83,6 +84,7 @@ class Manifest:
     max_source_size: int = 0
     conformal: ConformalCalibration | None = None
     reference: Reference | None = None
+    framework: Framework = "ra-cnn"
     leafzoom_version: str = ""
     format_version: int = FORMAT_VERSION
 
@@ -101,8 +103,13 @@ class Manifest:
 
     @property
     def network_heads(self) -> tuple[str, ...]:
-        """The heads of the RA-CNN: all but the plain backbone's."""
+        """The heads of the network: all but the plain backbone's."""
         return tuple(head for head in self.decisions if head != BACKBONE_HEAD)
+
+    @property
+    def look_heads(self) -> tuple[str, ...]:
+        """The heads of the single looks, one a box, the whole photo first."""
+        return look_heads(self.scales, self.framework)
 
     def to_json(self) -> str:
         """One line of JSON; what is no text, as in the name of a folder, is escaped."""
@@ -178,6 +185,11 @@ class Manifest:
         objects = (self.recipe, self.data, self.metrics)
         if not all(isinstance(value, dict) for value in objects):
             raise ModelError("recipe, data and metrics are objects")
+
+        if self.framework not in get_args(Framework):
+            quote = str(self.framework)[:_MAX_QUOTE]
+            known = " or ".join(get_args(Framework))
+            raise ModelError(f"framework is {known}, not {quote}")
 
         confidence = self.early_exit
         if confidence is None:

@@ -1,13 +1,15 @@
 """The heads of a network, and the names of an exported model's inputs and outputs.
 
-Heads are named `scale1`, `scale2`, … and `fusion12`, `fusion123`, … (the first two scales, the
-first three). A run's manifest has one more head, the fine-tuned plain backbone, which an export
-leaves out.
+Heads of an RA-CNN are named `scale1`, `scale2`, … and `fusion12`, `fusion123`, … (the first two
+scales, the first three). Those of an MA-CNN with four parts are `scale1` (the whole), `part1` to
+`part4`, and one fusion of these five looks, `fusion12345`. A run's manifest has one more head, the
+fine-tuned plain backbone, which an export leaves out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal, TypeAlias
 
 __all__ = [
     "BACKBONE_HEAD",
@@ -20,17 +22,23 @@ __all__ = [
     "OOD_SCORE_OUTPUT",
     "PROBABILITY_OUTPUT",
     "SOURCE_INPUT",
+    "Framework",
     "box_outputs",
     "evidence_outputs",
     "fusion_head",
     "head_names",
+    "look_heads",
+    "part_head",
     "probability_outputs",
     "scale_head",
 ]
 
+Framework: TypeAlias = Literal["ra-cnn", "ma-cnn"]
+"""What looks: a recurrent attention CNN, scale by scale, or a multi-attention CNN, part by part."""
+
 SOURCE_INPUT = "source"
 PROBABILITY_OUTPUT = "probabilities_{head}"
-BOX_OUTPUT = "box_scale{scale}"
+BOX_OUTPUT = "box_{head}"
 
 # Models before this name keep the older word for the out-of-distribution score.
 OOD_SCORE_OUTPUT = "strangeness"
@@ -56,8 +64,17 @@ def scale_head(scale: int) -> str:
     return f"scale{scale}"
 
 
+def part_head(part: int) -> str:
+    """The name of one part's head; parts count from 1.
+
+    >>> part_head(2)
+    'part2'
+    """
+    return f"part{part}"
+
+
 def fusion_head(scales: int) -> str:
-    """The name of the head that fuses the first `scales` scales.
+    """The name of the head that fuses the first `scales` scales, or looks of an MA-CNN.
 
     >>> fusion_head(3)
     'fusion123'
@@ -65,15 +82,28 @@ def fusion_head(scales: int) -> str:
     return "fusion" + "".join(str(scale) for scale in range(1, scales + 1))
 
 
-def head_names(scales: int) -> tuple[str, ...]:
-    """The names of all heads of a network with this many scales, the last fusion last.
+def look_heads(scales: int, framework: Framework = "ra-cnn") -> tuple[str, ...]:
+    """The names of the heads of a network's single looks, one a box, the whole photo first.
+
+    >>> look_heads(3)
+    ('scale1', 'scale2', 'scale3')
+    >>> look_heads(3, "ma-cnn")
+    ('scale1', 'part1', 'part2')
+    """
+    if framework == "ra-cnn":
+        return tuple(scale_head(scale) for scale in range(1, scales + 1))
+    return (scale_head(1), *(part_head(part) for part in range(1, scales)))
+
+
+def head_names(scales: int, framework: Framework = "ra-cnn") -> tuple[str, ...]:
+    """The names of all heads of a network with this many looks, the last fusion last.
 
     >>> head_names(2)
     ('scale1', 'scale2', 'fusion12')
     """
-    scale_heads = [scale_head(scale) for scale in range(1, scales + 1)]
-    fusion_heads = [fusion_head(fused) for fused in range(2, scales + 1)]
-    return (*scale_heads, *fusion_heads)
+    first_fused = 2 if framework == "ra-cnn" else scales
+    fusion_heads = [fusion_head(fused) for fused in range(first_fused, scales + 1)]
+    return (*look_heads(scales, framework), *fusion_heads)
 
 
 def probability_outputs(heads: Iterable[str]) -> list[str]:
@@ -81,9 +111,13 @@ def probability_outputs(heads: Iterable[str]) -> list[str]:
     return [PROBABILITY_OUTPUT.format(head=head) for head in heads]
 
 
-def box_outputs(scales: int) -> list[str]:
-    """The names of the outputs with the scales' boxes [N, 4], coarsest first."""
-    return [BOX_OUTPUT.format(scale=scale) for scale in range(1, scales + 1)]
+def box_outputs(heads: Iterable[str]) -> list[str]:
+    """The names of the outputs with the looks' boxes [N, 4], the whole photo first.
+
+    >>> box_outputs(look_heads(2))
+    ['box_scale1', 'box_scale2']
+    """
+    return [BOX_OUTPUT.format(head=head) for head in heads]
 
 
 def evidence_outputs(scales: int) -> list[str]:

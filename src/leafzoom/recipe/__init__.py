@@ -23,6 +23,7 @@ with needs_extra("train", "reading a recipe"):
         recipe_to_dict,
     )
     from leafzoom.recipe.network import AugmentationRecipe, DataRecipe, ModelRecipe
+    from leafzoom.recipe.parts import PartsRecipe
     from leafzoom.recipe.recipe import Recipe
     from leafzoom.recipe.stages import (
         AlternationRecipe,
@@ -45,6 +46,7 @@ __all__ = [
     "FusionRecipe",
     "ModelRecipe",
     "OptimizerRecipe",
+    "PartsRecipe",
     "PredictionRecipe",
     "Recipe",
     "RecipeSummary",

@@ -158,7 +158,16 @@ class AugmentationRecipe:
 
 @dataclass(frozen=True, config=STRICT)
 class ModelRecipe:
-    """The RA-CNN: its backbone, its attention proposal networks (APNs) and how they zoom."""
+    """The network: its backbone, and an RA-CNN's attention proposal networks (APNs) and zooms."""
+
+    framework: Annotated[
+        Literal["ra-cnn", "ma-cnn"],
+        Field(
+            description="ra-cnn: zooms, one after the other (the paper); ma-cnn: parts of one look "
+            "([parts]; Zheng et al. 2017, the paper's [2]). Each refuses settings that are of the "
+            "other alone."
+        ),
+    ] = "ra-cnn"
 
     # The pattern keeps out addresses of a model hub.
     backbone: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from leafzoom.recipe.fields import STRICT
 from leafzoom.recipe.network import AugmentationRecipe, DataRecipe, ModelRecipe
+from leafzoom.recipe.parts import PartsRecipe
 from leafzoom.recipe.stages import (
     AlternationRecipe,
     DecisionRecipe,
@@ -20,6 +22,39 @@ from leafzoom.recipe.stages import (
 )
 
 __all__ = ["Recipe"]
+
+_RA_CNN_SETTINGS = {
+    "model": (
+        "scales",
+        "zoom_from",
+        "zoom_bounds",
+        "centre_range",
+        "crop_mask",
+        "surrogate",
+        "surrogate_scale",
+        "border",
+        "apn_hidden",
+        "apn_activation",
+        "apn_normalise",
+        "apn_stage",
+        "proposals",
+        "residual",
+    ),
+    "warm_up": ("target", "size_target"),
+    "alternation": (
+        "objective",
+        "frozen_scales",
+        "box_jitter",
+        "attention_dropping",
+        "apn_objective",
+        "margin",
+        "ranking_labels",
+        "ranking_reduction",
+        "apn",
+    ),
+    "few_photographs": ("below",),
+}
+"""What an MA-CNN has not, by section."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -38,6 +73,7 @@ class Recipe:
     fine_tuning: FineTuningRecipe = FineTuningRecipe()
     warm_up: WarmUpRecipe = WarmUpRecipe()
     alternation: AlternationRecipe = AlternationRecipe()
+    parts: PartsRecipe = PartsRecipe()
     fusion: FusionRecipe = FusionRecipe()
     few_photographs: FewPhotographsRecipe = FewPhotographsRecipe()
     decision: DecisionRecipe = DecisionRecipe()
@@ -45,10 +81,34 @@ class Recipe:
 
     @model_validator(mode="after")
     def _check_sections_fit(self) -> Recipe:
+        self._check_framework()
         self._check_sizes_fit()
         self._check_scales_train()
         self._check_proposals_train()
         return self
+
+    def _check_framework(self) -> None:
+        """Raise a ValueError if a setting is of the other framework alone."""
+        framework = self.model.framework
+        refused = _RA_CNN_SETTINGS
+        if framework == "ra-cnn":
+            refused = {"parts": tuple(field.name for field in fields(PartsRecipe))}
+
+        for section, keys in refused.items():
+            values = getattr(self, section)
+            for key in keys:
+                if getattr(values, key) != getattr(type(values)(), key):
+                    other = "ma-cnn" if framework == "ra-cnn" else "ra-cnn"
+                    raise ValueError(
+                        f"{section}.{key} is a setting of model.framework {other} alone, and "
+                        f"this recipe's is {framework}: leave it out"
+                    )
+
+        if framework == "ma-cnn" and not self.warm_up.epochs:
+            raise ValueError(
+                "warm_up.epochs 0 leaves an MA-CNN's channel grouping without the clusters that "
+                "it starts from: set it to 1 or more"
+            )
 
     def _check_sizes_fit(self) -> None:
         """Raise a ValueError if a size of one section contradicts another section."""
@@ -119,6 +179,11 @@ class Recipe:
         is_few = photographs < self.few_photographs.below
         trains_before = self.fine_tuning.epochs > 0 or self.trains_apns
         return is_few and not trains_before and not self.model.residual
+
+    @property
+    def looks(self) -> int:
+        """How many boxes the network looks at: scales, or the whole and the parts."""
+        return self.model.scales if self.model.framework == "ra-cnn" else 1 + self.parts.number
 
     @property
     def trains_apns(self) -> bool:

@@ -99,7 +99,10 @@ class FineTuningRecipe:
 
 @dataclass(frozen=True, config=STRICT)
 class WarmUpRecipe:
-    """Second stage: the APNs learn given boxes by smooth L1 (§3.3.2)."""
+    """Second stage: the APNs learn given boxes by smooth L1 (§3.3.2).
+
+    The channel grouping of an MA-CNN learns the clusters that it starts from.
+    """
 
     epochs: Annotated[Count, Field(description="Epochs; 0: no warm-up.")] = 1
     batch_size: BatchSize = 32
@@ -134,7 +137,10 @@ class AlternationRecipe:
 
     rounds: Annotated[
         Count,
-        Field(description="Rounds of classifier epochs and an APN epoch; 0: classifiers only."),
+        Field(
+            description="Rounds of classifier epochs and an APN epoch; 0: classifiers only. Of an "
+            "MA-CNN: of grouping epochs (parts.grouping_epochs), then classifier epochs."
+        ),
     ] = 1
     batch_size: BatchSize = 32
     patience: Annotated[

@@ -14,7 +14,10 @@ from torch import Tensor
 
 from leafzoom.dataset.batches import DatasetPart, plain_batches
 from leafzoom.drawing import BOX_COLOURS, draw_box, save_png
-from leafzoom.model.racnn import RACNN
+from leafzoom.model.attention_crop import resample
+from leafzoom.model.frameworks import AttentionNetwork
+from leafzoom.model.macnn import PartState
+from leafzoom.model.view import ScaleState
 from leafzoom.storage import make_folder, replacing
 
 __all__ = ["draw_zooms", "write_film"]
@@ -27,33 +30,33 @@ _COLOURS = 128
 
 
 @torch.no_grad()
-def draw_zooms(fabric: Fabric, racnn: RACNN, part: DatasetPart, path: Path, title: str) -> None:
-    """Draw a row for each photograph: the source with all boxes, then every zoom.
+def draw_zooms(
+    fabric: Fabric, network: AttentionNetwork, part: DatasetPart, path: Path, title: str
+) -> None:
+    """Draw a row for each photograph: the source with all boxes, then what is in them.
 
     Args:
         fabric: device and precision.
-        racnn: whose boxes are drawn.
+        network: whose boxes are drawn.
         part: a handful of photographs.
         path: of the PNG.
         title: written above.
     """
-    racnn.eval()
+    network.eval()
     make_folder(path.parent)
 
     # A column for each scale, a row for each photograph, the title above.
-    size = (_TILE_PX * racnn.scales, _TILE_PX * len(part) + _TITLE_PX)
+    size = (_TILE_PX * network.scales, _TILE_PX * len(part) + _TITLE_PX)
     sheet = Image.new("RGB", size, "white")
     ImageDraw.Draw(sheet).text((6, 4), title, fill="black")
 
     for batch in plain_batches(part, batch_size=len(part), device=fabric.device):
         with fabric.autocast():
-            states = racnn(racnn.normalise(batch.images))
+            states = network(network.normalise(batch.images))
 
-        # The whole photograph, then each scale's view as the network sees it.
+        # The whole photograph, then each zoom or part.
         views = [batch.images]
-        for state in states[1:]:
-            view = state.view.image.float() * racnn.std + racnn.mean
-            views.append(view.clamp(0, 1))
+        views += [_closer_view(network, state, batch.images) for state in states[1:]]
 
         # All boxes on the photograph, and a frame in its box's colour around each zoom.
         for row in range(len(batch.images)):
@@ -61,7 +64,7 @@ def draw_zooms(fabric: Fabric, racnn: RACNN, part: DatasetPart, path: Path, titl
             for scale, view in enumerate(views):
                 tile = _tile(view[row])
                 if scale == 0:
-                    _draw_boxes(tile, boxes, racnn.source_size)
+                    _draw_boxes(tile, boxes, network.source_size)
                 elif scale <= len(BOX_COLOURS):
                     edges = (0, 0, _TILE_PX - 1, _TILE_PX - 1)
                     draw_box(tile, edges, BOX_COLOURS[scale - 1], _LINE_PX)
@@ -93,6 +96,16 @@ def write_film(folder: Path, path: Path) -> None:
             loop=0,
             optimize=True,
         )
+
+
+def _closer_view(
+    network: AttentionNetwork, state: ScaleState | PartState, images: Tensor
+) -> Tensor:
+    """A zoom [B, 3, V, V] in 0..1 as the network sees it; a part's box, which it only points at."""
+    if isinstance(state, PartState):
+        return resample(images, state.boxes.float(), _TILE_PX).clamp(0, 1)
+    view = state.view.image.float() * network.std + network.mean
+    return view.clamp(0, 1)
 
 
 def _tile(view: Tensor) -> Image.Image:

@@ -31,6 +31,8 @@ def check_recipe(recipe: Recipe, labels: LabelSet, init: Checkpoint | None) -> N
         )
 
     _check_backbone(recipe, labels)
+    if recipe.model.framework == "ma-cnn":
+        return
     if init:
         _check_initial_apns(recipe, init)
     _check_apns_are_trained(recipe, init)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization, freeze
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.racnn import RACNN, ScaleState, View
+from leafzoom.model.racnn import RACNN
+from leafzoom.model.view import ScaleState, View
 from leafzoom.training.classifier_loss import ClassifierLoss
 from leafzoom.training.mixing import MixedBatch, Mixing
 from leafzoom.training.phases import Backward, exact_match

@@ -14,7 +14,7 @@ from leafzoom.training.stages import TrainingContext
 __all__ = ["EpochOutputs"]
 
 _FILM_PHOTOGRAPHS = 6
-_ZOOM_FILE_ORDER = {"warm_up": 1, "alternation": 2}
+_ZOOM_FILE_ORDER = {"warm_up": 1, "grouping": 1, "alternation": 2}
 
 
 class EpochOutputs:
@@ -40,7 +40,7 @@ class EpochOutputs:
             order = _ZOOM_FILE_ORDER[plan.name]
             path = context.out / "zooms" / f"{order}-{plan.name}-{epoch + 1:03d}.png"
             title = f"{plan.name} {epoch + 1} ({plan.phases[epoch].name})"
-            draw_zooms(context.fabric, context.racnn, self.sample, path, title)
+            draw_zooms(context.fabric, context.network, self.sample, path, title)
 
         write_log(context.out / "log.csv", self.progress.log)
 

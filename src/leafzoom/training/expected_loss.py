@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.model.racnn import RACNN, ScaleState
+from leafzoom.model.racnn import RACNN
+from leafzoom.model.view import ScaleState
 from leafzoom.training.phases import Backward, train_apns_alone
 
 __all__ = ["ExpectedLossPhase", "candidate_proposals", "expected_loss"]

@@ -78,7 +78,7 @@ def fit_heads(context: TrainingContext, negatives: Sequence[Negative] = ()) -> F
         )
     return fit_trained_heads(
         context.fabric,
-        context.racnn,
+        context.network,
         context.backbone,
         recipe.fusion,
         context.labels,

@@ -101,7 +101,7 @@ def leaf_outliers(
     Raises:
         TrainingError: fewer than 20 negatives can be read.
     """
-    context.racnn.eval()
+    context.network.eval()
     if negatives:
         return _fit(context, leaves, negatives)
 
@@ -150,7 +150,7 @@ def _detector_at_start(context: TrainingContext) -> OutlierDetector | None:
     if context.init is None:
         return None
     detector = load_outlier_detector(context.init)
-    first_scale = context.racnn.backbones[0]
+    first_scale = context.network.backbones[0]
     assert isinstance(first_scale, Backbone)
     if detector is None or not has_features_of(first_scale, context.init, "scale1"):
         return None
@@ -160,10 +160,10 @@ def _detector_at_start(context: TrainingContext) -> OutlierDetector | None:
 @torch.no_grad()
 def _features(context: TrainingContext, images: Tensor) -> Features:
     """What the detector reads of images [B, 3, S, S] in 0..1, [B, W]."""
-    racnn = context.racnn
+    network = context.network
     tta = context.recipe.prediction.tta
-    state = racnn.start(tta_images(racnn.normalise(images), tta))
-    features: Features = tta_mean(outlier_features(racnn, state).float(), tta).cpu().numpy()
+    state = network.start(tta_images(network.normalise(images), tta))
+    features: Features = tta_mean(outlier_features(network, state).float(), tta).cpu().numpy()
     return features
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from leafzoom.fitting.optimization import Optimization, freeze
 from leafzoom.model.attention_crop import resample_whole, whole_box
 from leafzoom.model.backbone import Backbone
+from leafzoom.model.frameworks import AttentionNetwork
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.classifier_loss import ClassifierLoss
 from leafzoom.training.mixing import MixedBatch, Mixing
@@ -60,11 +61,11 @@ class FineTuningPhase:
     """The plain backbone learns to classify the whole source, before every scale gets a copy.
 
     Args:
-        racnn: normalises the sources.
+        network: normalises the sources.
         backbone: learns.
         optimization: of the backbone.
         backward: runs the backward pass.
-        input_size: side of the view in pixels; by default the RA-CNN's.
+        input_size: side of the view in pixels; by default the network's.
         loss: of the backbone.
         mixing: of the batches; none by default.
     """
@@ -73,7 +74,7 @@ class FineTuningPhase:
 
     def __init__(
         self,
-        racnn: RACNN,
+        network: AttentionNetwork,
         backbone: Backbone,
         optimization: Optimization,
         backward: Backward,
@@ -82,23 +83,23 @@ class FineTuningPhase:
         loss: ClassifierLoss | None = None,
         mixing: Mixing | None = None,
     ) -> None:
-        self.racnn = racnn
+        self.network = network
         self.backbone = backbone
         self.optimization = optimization
         self.backward = backward
-        self.input_size = input_size or racnn.input_size
+        self.input_size = input_size or network.input_size
         self.loss = loss or ClassifierLoss()
         self.mixing = mixing
 
     def begin(self) -> None:
-        """Train the plain backbone; the RA-CNN only normalises the sources."""
-        freeze([self.racnn])
+        """Train the plain backbone; the network only normalises the sources."""
+        freeze([self.network])
         self.backbone.requires_grad_(True).train()
 
     def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on the binary cross-entropy."""
         batch = self.mixing(images) if self.mixing else MixedBatch(images)
-        view = resample_whole(self.racnn.normalise(batch.images), self.input_size)
+        view = resample_whole(self.network.normalise(batch.images), self.input_size)
         logits = self.backbone(view).logits
 
         whole = whole_box(len(images), images.shape[-1], like=images)

@@ -34,7 +34,7 @@ from leafzoom.dataset.stratification import subset
 from leafzoom.errors import TrainingError
 from leafzoom.fitting.heads import FittedHeads, write_selection
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.build import build_racnn, network_tensors
+from leafzoom.model.build import build_network, network_tensors
 from leafzoom.model.pretrained import (
     initial_checkpoint,
     pretrained_backbone,
@@ -53,7 +53,8 @@ from leafzoom.training.memory import MemoryWatch, keep_freed_memory
 from leafzoom.training.outliers import find_negatives
 from leafzoom.training.record import run_facts, run_status, stored_start_weights, training_labels
 from leafzoom.training.stage_loop import Progress, StageCallbacks, StagePlan, run_stage
-from leafzoom.training.stages import TrainingContext, training_stages
+from leafzoom.training.stage_order import training_stages
+from leafzoom.training.stages import TrainingContext
 from leafzoom.training.state import Cursor, State, load_state, save_state
 from leafzoom.training.teachers import SourceCaches, find_teachers, load_teachers, with_sources
 
@@ -196,16 +197,16 @@ class _Run:
         torch.manual_seed(recipe.seed)
         fabric = _fabric(self.settings)
         backbone = _start_backbone(recipe, self.labels.names, self.init)
-        racnn = build_racnn(recipe, len(self.labels.names))
+        network = build_network(recipe, len(self.labels.names))
         check_recipe(recipe, self.labels, self.init)
 
         backbone.to(fabric.device).to(memory_format=torch.channels_last)
-        racnn.to(fabric.device)
+        network.to(fabric.device)
         return TrainingContext(
             fabric=fabric,
             recipe=recipe,
             labels=self.labels,
-            racnn=racnn,
+            network=network,
             backbone=backbone,
             train_part=train_part,
             validation_part=validation_part,
@@ -288,7 +289,7 @@ class _Run:
         optimizations = {}
         tensors = {
             "backbone": context.backbone.state_dict(),
-            "racnn": context.racnn.state_dict(),
+            "racnn": context.network.state_dict(),  # an MA-CNN's under the older name too
         }
         if plan:
             optimizations = {name: o.state_dict() for name, o in plan.optimizations.items()}
@@ -312,11 +313,11 @@ class _Run:
 
         # Batch norms that were folded during the run have no tensors in the state.
         tensors = stored.tensors["racnn"]
-        for index, scale in enumerate(context.racnn.backbones):
+        for index, scale in enumerate(context.network.backbones):
             assert isinstance(scale, Backbone)
             prefix = f"backbones.{index}."
             scale.match_batch_norm(name for name in tensors if name.startswith(prefix))
-        context.racnn.load_state_dict(tensors)
+        context.network.load_state_dict(tensors)
 
         self.progress = Progress(
             cursor=stored.cursor,
@@ -389,7 +390,8 @@ class _Run:
             labels=self.labels,
             source_size=recipe.data.source_size,
             input_size=recipe.model.input_size,
-            scales=recipe.model.scales,
+            scales=recipe.looks,
+            framework=recipe.model.framework,
             decisions=heads.decisions if heads else {},
             recipe=self.facts.recipe,
             data=data,

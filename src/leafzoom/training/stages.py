@@ -5,7 +5,7 @@ Each stage knows what comes before its first batch, on which data it trains, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ from leafzoom.fitting.optimization import Optimization
 from leafzoom.fitting.scale_outputs import backbone_logits, scale_outputs
 from leafzoom.labels import LabelSet
 from leafzoom.model.backbone import Backbone
+from leafzoom.model.frameworks import AttentionNetwork
 from leafzoom.model.losses import label_weights
 from leafzoom.model.pretrained import load_backbone
 from leafzoom.model.racnn import RACNN
@@ -46,7 +47,8 @@ __all__ = [
     "Stage",
     "TrainingContext",
     "WarmUpStage",
-    "training_stages",
+    "alternation_data",
+    "average_of",
 ]
 
 
@@ -54,16 +56,16 @@ __all__ = [
 class TrainingContext:
     """What all stages of a training share.
 
-    `backbone`: the plain one, of which every scale starts as a copy. `init`: the checkpoint of
-    `--init`. `out`: the run's folder. `echo`: prints a line for people. `frozen`: the photographs
-    are so few that the scales stay as they start (see `Recipe.freezes_scales`). `teachers`: whose
-    probabilities are the soft labels.
+    `network`: of the recipe's framework. `backbone`: the plain one, of which every scale starts as
+    a copy. `init`: the checkpoint of `--init`. `out`: the run's folder. `echo`: prints a line for
+    people. `frozen`: the photographs are so few that the scales stay as they start (see
+    `Recipe.freezes_scales`). `teachers`: whose probabilities are the soft labels.
     """
 
     fabric: Fabric
     recipe: Recipe
     labels: LabelSet
-    racnn: RACNN
+    network: AttentionNetwork
     backbone: Backbone
     train_part: DatasetPart
     validation_part: DatasetPart
@@ -72,6 +74,12 @@ class TrainingContext:
     echo: Callable[[str], None]
     frozen: bool = False
     teachers: tuple[Teacher, ...] = ()
+
+    @property
+    def racnn(self) -> RACNN:
+        """The network, in the stages that are of an RA-CNN alone."""
+        assert isinstance(self.network, RACNN)
+        return self.network
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """How many batches an epoch over the training part has."""
@@ -118,11 +126,6 @@ class Stage(Protocol):
         """The phases, with new optimizers."""
 
 
-def training_stages(context: TrainingContext) -> Sequence[Stage]:
-    """The stages in their order."""
-    return (FineTuningStage(context), WarmUpStage(context), AlternationStage(context))
-
-
 class FineTuningStage:
     """The plain backbone: the baseline of table 1, and the start of every scale."""
 
@@ -147,7 +150,7 @@ class FineTuningStage:
         loss = context.fine_tuning_loss()
         phases = [
             FineTuningPhase(
-                context.racnn,
+                context.network,
                 context.backbone,
                 optimization,
                 context.fabric.backward,
@@ -166,13 +169,13 @@ class FineTuningStage:
             validate=self._validate,
             batch_size=recipe.batch_size,
             patience=recipe.patience,
-            average=_average(context.backbone, recipe.weight_average),
+            average=average_of(context.backbone, recipe.weight_average),
         )
 
     def _validate(self) -> dict[str, float]:
         context = self.context
         part = context.validation_part
-        logits = backbone_logits(context.fabric, context.racnn, context.backbone, part)
+        logits = backbone_logits(context.fabric, context.network, context.backbone, part)
         return validation_metrics((logits,), (), part.part_targets)
 
 
@@ -259,14 +262,7 @@ class AlternationStage:
 
     def training_data(self) -> DatasetPart:
         """The training part, with soft labels where the recipe has them."""
-        context = self.context
-        weight = context.recipe.alternation.soft_labels
-        if not weight or not context.teachers or context.frozen:
-            return context.train_part
-        stored = context.out / "soft-labels.npy"
-        return with_soft_labels(
-            context.fabric, context.teachers, context.train_part, weight, stored, context.echo
-        )
+        return alternation_data(self.context)
 
     def plan(self) -> StagePlan:
         """Classifier and APN phases in turn."""
@@ -292,11 +288,22 @@ class AlternationStage:
             validate=lambda: _validate_scales(context),
             batch_size=recipe.batch_size,
             patience=recipe.patience,
-            average=_average(context.racnn, recipe.weight_average),
+            average=average_of(context.racnn, recipe.weight_average),
         )
 
 
-def _average(module: nn.Module, decay: float) -> WeightAverage | None:
+def alternation_data(context: TrainingContext) -> DatasetPart:
+    """The training part of the alternation, with soft labels where the recipe has them."""
+    weight = context.recipe.alternation.soft_labels
+    if not weight or not context.teachers or context.frozen:
+        return context.train_part
+    stored = context.out / "soft-labels.npy"
+    return with_soft_labels(
+        context.fabric, context.teachers, context.train_part, weight, stored, context.echo
+    )
+
+
+def average_of(module: nn.Module, decay: float) -> WeightAverage | None:
     """A moving average of a module's weights; None where the recipe has none."""
     return WeightAverage(module, decay) if decay else None
 

@@ -139,7 +139,7 @@ def teacher_probabilities(
         part: n photographs of the training.
     """
     network = network_from_checkpoint(teacher.checkpoint).to(fabric.device)
-    head = fusion_head(network.racnn.scales)
+    head = fusion_head(network.attention_network.scales)
 
     # The same photographs at the teacher's source size.
     cache = teacher.cache

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -14,9 +14,12 @@ from scipy.optimize import minimize_scalar
 from leafzoom.fitting.scale_outputs import binary_cross_entropy
 from leafzoom.model.losses import ranking_loss
 
-__all__ = ["validation_metrics"]
+__all__ = ["Logits", "part_metrics", "validation_metrics"]
 
 _LOG_TEMPERATURE_RANGE = (-2, 2)
+
+Logits: TypeAlias = NDArray[np.float32]
+"""A head's logits, [n, L]."""
 
 
 def validation_metrics(
@@ -60,6 +63,32 @@ def validation_metrics(
     return metrics | _box_statistics(boxes)
 
 
+def part_metrics(
+    logits: Mapping[str, Logits],
+    boxes: Mapping[str, NDArray[np.float32]],
+    targets: NDArray[np.uint8],
+) -> dict[str, float]:
+    """Loss, exact match and micro F1 of each head of an MA-CNN; its boxes' centres and spreads.
+
+    The whole's box is the first one; what the values mean is as of `validation_metrics`.
+
+    Args:
+        logits: by head, [n, L].
+        boxes: by look, [n, 3], in source pixels.
+        targets: [n, L], 0 or 1.
+    """
+    metrics = {"loss": sum(_calibrated_loss(z, targets) for z in logits.values())}
+    for head, z in logits.items():
+        metrics[f"loss_{head}"] = binary_cross_entropy(z, targets)
+        metrics |= _scores(z, targets, f"_{head}")
+
+    whole, *parts = boxes
+    source_side = float(2 * boxes[whole][0, 2])
+    for part in parts:
+        metrics |= _one_box_statistics(boxes[part], source_side, f"box_{part}")
+    return metrics
+
+
 def _calibrated_loss(logits: NDArray[np.float32], targets: NDArray[np.uint8]) -> float:
     """The binary cross-entropy of logits [n, L] divided by the temperature that suits them best."""
     if not np.isfinite(logits).all():
@@ -92,13 +121,20 @@ def _scores(
 
 def _box_statistics(boxes: Sequence[NDArray[np.float32]]) -> dict[str, float]:
     """Means and spreads of the zooms' centres and half sides, as fractions of the source's side."""
-    statistics = {}
+    statistics: dict[str, float] = {}
     for scale, box in enumerate(boxes[1:], start=2):
         # The first box is the whole source: x, y, half side.
         source_side = float(2 * boxes[0][0, 2])
-        for column, name in enumerate(("x", "y", "half_side")):
-            mean = float(box[:, column].mean())
-            spread = float(box[:, column].std())
-            statistics[f"box{scale}_{name}_mean"] = mean / source_side
-            statistics[f"box{scale}_{name}_spread"] = spread / source_side
+        statistics |= _one_box_statistics(box, source_side, f"box{scale}")
+    return statistics
+
+
+def _one_box_statistics(
+    box: NDArray[np.float32], source_side: float, prefix: str
+) -> dict[str, float]:
+    """Mean and spread of a look's boxes [n, 3], as fractions of the source's side."""
+    statistics = {}
+    for column, name in enumerate(("x", "y", "half_side")):
+        statistics[f"{prefix}_{name}_mean"] = float(box[:, column].mean()) / source_side
+        statistics[f"{prefix}_{name}_spread"] = float(box[:, column].std()) / source_side
     return statistics

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from leafzoom.fitting.optimization import Optimization
 from leafzoom.model.attention_proposal import activation_centres, response_maxima
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.racnn import RACNN, ScaleState
+from leafzoom.model.racnn import RACNN
+from leafzoom.model.view import ScaleState
 from leafzoom.training.phases import Backward, train_apns_alone
 
 __all__ = ["WarmUpPhase"]

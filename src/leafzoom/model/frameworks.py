@@ -1,0 +1,17 @@
+"""The frameworks that find where to look: RA-CNN's scales, MA-CNN's parts.
+
+Both give one state a look, the whole first, with `boxes`, `descriptor` and `logits`; `scales`
+counts the looks. Both have `backbones`, `classifier_layers`, `whole_view`, `start` and the
+normalisation of pixels.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from leafzoom.model.macnn import MACNN
+from leafzoom.model.racnn import RACNN
+
+__all__ = ["AttentionNetwork"]
+
+AttentionNetwork: TypeAlias = RACNN | MACNN

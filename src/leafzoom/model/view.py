@@ -1,0 +1,110 @@
+"""What every framework shows its backbones, and what a backbone leaves behind.
+
+Convention: `boxes` are [B, 3], x (column), y (row) and half side, in pixels of the source unless a
+name says otherwise; see `attention_crop` for the origin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from leafzoom.model.attention_crop import resample_whole, whole_box
+from leafzoom.model.backbone import Backbone
+from leafzoom.model.mirrors import tta_images
+
+__all__ = [
+    "ScaleState",
+    "View",
+    "normalisation",
+    "normalise_images",
+    "normalise_pixels",
+    "whole_view",
+]
+
+_MAX_PIXEL_VALUE = 255
+
+
+@dataclass(frozen=True)
+class View:
+    """What a scale is shown: a normalised image [B, 3, V, V], and its box in the source, [B, 3].
+
+    `max_share`: the greatest side that the box can have, as a share of the source's. `mirrors`: how
+    many mirror images of each source are among the images (see `mirrors`), itself included.
+    """
+
+    image: Tensor
+    boxes: Tensor
+    max_share: float
+    mirrors: int = 1
+
+    def detach(self) -> View:
+        """The same view, cut off from the graph that made it."""
+        return replace(self, image=self.image.detach(), boxes=self.boxes.detach())
+
+
+@dataclass(frozen=True)
+class ScaleState:
+    """Where the loop of figure 3 stands after one scale.
+
+    `scale`: 0 for the first. `sources`: the normalised sources [B, 3, S, S], from which finer
+    scales are cut, without their mirror images. `view`: what the scale was shown. `stage_maps`: of
+    its backbone, see `BackboneOutput`. `features`: the map [B, C, M, M] that the APN reads.
+    `last_map`: the map [B, D, N, N] that is pooled into the `descriptor` [B, D]. `logits`: [B, L],
+    the scale's own and, with `residual`, a share of the coarser scale's.
+    """
+
+    scale: int
+    sources: Tensor
+    view: View
+    stage_maps: tuple[Tensor, ...]
+    features: Tensor
+    last_map: Tensor
+    descriptor: Tensor
+    logits: Tensor
+
+    @property
+    def boxes(self) -> Tensor:
+        """The box that the scale was shown, [B, 3] in pixels of the source."""
+        return self.view.boxes
+
+    def detach(self) -> ScaleState:
+        """The same state, cut off from the graph: no gradient reaches what led to it."""
+        return replace(
+            self,
+            view=self.view.detach(),
+            stage_maps=tuple(stage_map.detach() for stage_map in self.stage_maps),
+            features=self.features.detach(),
+            last_map=self.last_map.detach(),
+            descriptor=self.descriptor.detach(),
+            logits=self.logits.detach(),
+        )
+
+
+def normalisation(backbone: Backbone) -> tuple[Tensor, Tensor]:
+    """The mean and the standard deviation [1, 3, 1, 1] that a backbone's pixels are scaled by."""
+    mean = torch.tensor(backbone.mean).view(1, 3, 1, 1)
+    std = torch.tensor(backbone.std).view(1, 3, 1, 1)
+    return mean, std
+
+
+def normalise_images(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Images [B, 3, S, S] in 0..1 as a backbone expects them, in channels-last memory."""
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def normalise_pixels(sources: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Sources uint8 [B, S, S, 3] as `normalise_images` returns them, in one step."""
+    factor = 1 / (_MAX_PIXEL_VALUE * std)
+    pixels = sources.permute(0, 3, 1, 2).to(mean.dtype)
+    images = pixels * factor - mean / std
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def whole_view(sources: Tensor, input_size: int, mirrors: int = 1) -> View:
+    """The whole of normalised sources [B, 3, S, S] as a view of a side in pixels."""
+    image = tta_images(resample_whole(sources, input_size), mirrors)
+    boxes = whole_box(image.shape[0], sources.shape[-1], like=sources)
+    return View(image, boxes, 1.0, mirrors)

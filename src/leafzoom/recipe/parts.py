@@ -1,0 +1,50 @@
+"""The section of a recipe that is of the multi-attention CNN alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from leafzoom.recipe.fields import STRICT, Fraction, Positive, Weight
+from leafzoom.recipe.stages import OptimizerRecipe
+
+__all__ = ["PartsRecipe"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class PartsRecipe:
+    """The parts of an MA-CNN, and how its channel grouping learns (Zheng et al. 2017)."""
+
+    number: Annotated[
+        int, Field(ge=2, le=8, description="Parts that channels are grouped into (the paper: 4).")
+    ] = 4
+    side: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="Side of a part's box as a fraction of the source's (the paper: 96 of 448 "
+            "px). The answer does not depend on it.",
+        ),
+    ] = 96 / 448
+    hidden: Annotated[
+        int,
+        Field(ge=1, le=16384, description="Units between the two layers of each part's grouping."),
+    ] = 64
+    diversity_weight: Annotated[
+        Weight,
+        Field(description="Weight of the diversity loss beside the distance loss (the paper: 2)."),
+    ] = 2.0
+    diversity_margin: Annotated[
+        Fraction,
+        Field(
+            description="Attention of another part, as a share of its sum, that is no overlap yet "
+            "(the paper: 0.02)."
+        ),
+    ] = 0.02
+    grouping_epochs: Annotated[
+        Positive, Field(description="Epochs of each phase in which the channel grouping learns.")
+    ] = 1
+    optimizer: OptimizerRecipe = OptimizerRecipe(learning_rate=1e-3, weight_decay=0.0)

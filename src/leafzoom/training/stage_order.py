@@ -1,0 +1,23 @@
+"""The stages of a training in their order, by the recipe's framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leafzoom.training.part_stages import GroupingStage, PartAlternationStage
+from leafzoom.training.stages import (
+    AlternationStage,
+    FineTuningStage,
+    Stage,
+    TrainingContext,
+    WarmUpStage,
+)
+
+__all__ = ["training_stages"]
+
+
+def training_stages(context: TrainingContext) -> Sequence[Stage]:
+    """The stages in their order: both frameworks start from the fine-tuned backbone."""
+    if context.recipe.model.framework == "ma-cnn":
+        return (FineTuningStage(context), GroupingStage(context), PartAlternationStage(context))
+    return (FineTuningStage(context), WarmUpStage(context), AlternationStage(context))
