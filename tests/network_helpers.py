@@ -12,12 +12,16 @@ from torch import Tensor, nn
 
 from conftest import TINY
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.model.build import build_racnn
+from leafzoom.model.build import build_macnn, build_racnn
+from leafzoom.model.macnn import MACNN
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import OptimizerRecipe, load_recipe
 
 LABELS = 3
 RESIDUAL = ("model.residual=0.6", "model.surrogate=exact")
+
+MA_TINY = (*(change for change in TINY if "apn" not in change), "parts.hidden=8")
+"""`TINY` for the recipe `ma-cnn`."""
 
 State = dict[str, Tensor]
 
@@ -26,6 +30,12 @@ def small_racnn(*changes: str) -> RACNN:
     """The tiny recipe's RA-CNN with changes; the same random weights each time."""
     torch.manual_seed(0)
     return build_racnn(load_recipe("default", [*TINY, *changes]), LABELS)
+
+
+def small_macnn(*changes: str) -> MACNN:
+    """The tiny MA-CNN with changes; the same random weights each time."""
+    torch.manual_seed(0)
+    return build_macnn(load_recipe("ma-cnn", [*MA_TINY, *changes]), LABELS)
 
 
 def random_batch(count: int = 6) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Slow loops, pixel by pixel in float64, that the attention crop is compared with."""
+"""Slow loops in float64 that the attention crop and the parts' attention are compared with."""
 
 from __future__ import annotations
 
@@ -65,6 +65,75 @@ def slow_surrogate(gradient: Tensor, border: float, kind: str) -> Tensor:
                 energy = float((gradient[b, :, row, column] ** 2).sum())
                 out[b] -= energy * torch.tensor([tx, ty, tl], dtype=torch.float64)
     return out
+
+
+def slow_attention(
+    features: Tensor, weights: Tensor, *, centred: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The attention [B, P, H, W] of parts, and their descriptors [B, P, C].
+
+    Args:
+        features: [B, C, H, W].
+        weights: of channels, [B, P, C].
+        centred: measure each sum over channels from its mean over the places.
+    """
+    B, C, H, W = features.shape
+    P = weights.shape[1]
+    attention = torch.zeros(B, P, H, W, dtype=torch.float64)
+    descriptors = torch.zeros(B, P, C, dtype=torch.float64)
+    for b in range(B):
+        for p in range(P):
+            attention[b, p] = _slow_attention_map(features[b], weights[b, p], P, centred=centred)
+            for j in range(H):
+                for i in range(W):
+                    for c in range(C):
+                        descriptors[b, p, c] += features[b, c, j, i] * attention[b, p, j, i]
+    return attention, descriptors
+
+
+def _slow_attention_map(features: Tensor, weights: Tensor, parts: int, *, centred: bool) -> Tensor:
+    """One part's attention [H, W] on maps [C, H, W]."""
+    C, H, W = features.shape
+    scores = torch.zeros(H, W, dtype=torch.float64)
+    for j in range(H):
+        for i in range(W):
+            for c in range(C):
+                scores[j, i] += weights[c] * features[c, j, i]
+    mean = float(scores.sum()) / (H * W) if centred else 0.0
+    divisor = math.sqrt(C / parts) if centred else C / parts
+
+    attention = torch.zeros(H, W, dtype=torch.float64)
+    for j in range(H):
+        for i in range(W):
+            attention[j, i] = 1 / (1 + math.exp(-(float(scores[j, i]) - mean) / divisor))
+    return attention / float(attention.sum())
+
+
+def slow_grouping_losses(attention: Tensor, margin: float) -> tuple[float, float]:
+    """The distance and the diversity loss of attention [B, P, H, W], means over the batch."""
+    B, P, H, W = attention.shape
+    distance = 0.0
+    diversity = 0.0
+    for b in range(B):
+        for p in range(P):
+            peak_x, peak_y = _peak(attention[b, p])
+            for j in range(H):
+                for i in range(W):
+                    own = float(attention[b, p, j, i])
+                    distance += own * (((i - peak_x) / W) ** 2 + ((j - peak_y) / H) ** 2)
+                    others = [float(attention[b, k, j, i]) for k in range(P) if k != p]
+                    diversity += own * (max(others) - margin)
+    return distance / B, diversity / B
+
+
+def _peak(values: Tensor) -> tuple[int, int]:
+    """Column and row of the greatest cell of a map [H, W]."""
+    best = (0, 0)
+    for j in range(values.shape[0]):
+        for i in range(values.shape[1]):
+            if values[j, i] > values[best[1], best[0]]:
+                best = (i, j)
+    return best
 
 
 def _triangle(centre: float, half_side: float, pixel: int, size: int, length: int) -> list[float]:

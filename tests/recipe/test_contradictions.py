@@ -48,6 +48,30 @@ def test_default_with_these_changes_is_refused(changes: list[str], message: str)
         load_recipe("default", changes)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("ma-cnn", "model.scales=4", "model.scales is a setting of model.framework ra-cnn alone"),
+        ("ma-cnn", "model.residual=0.5", "model.residual is a setting of"),
+        ("ma-cnn", "warm_up.target=activation", "warm_up.target is a setting of"),
+        ("ma-cnn", "alternation.margin=0.1", "alternation.margin is a setting of"),
+        ("ma-cnn", "alternation.apn.learning_rate=1e-5", "alternation.apn is a setting of"),
+        ("ma-cnn", "few_photographs.below=100", "few_photographs.below is a setting of"),
+        ("ma-cnn", "warm_up.epochs=0", "without the clusters that it starts from"),
+        ("ma-cnn", "parts.number=1", "parts.number: Input should be greater than or equal to 2"),
+        ("ma-cnn", "parts.side=1.5", "parts.side: Input should be less than 1"),
+        ("ma-cnn", "parts.diversity_weight=-1", "parts.diversity_weight: Input should be"),
+        ("default", "parts.number=3", "parts.number is a setting of model.framework ma-cnn alone"),
+        ("paper", "parts.optimizer.learning_rate=1e-5", "this recipe's is ra-cnn: leave it out"),
+        ("default", "model.framework=ma-cnn", "model.apn_normalise is a setting of"),
+        ("default", "model.framework=cnn", "Input should be 'ra-cnn' or 'ma-cnn', not 'cnn'"),
+    ],
+)
+def test_settings_of_the_other_framework_are_refused(name: str, change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        load_recipe(name, [change])
+
+
 def test_joint_has_no_apn_phases_to_choose_for() -> None:
     changes = ["alternation.objective=joint", "alternation.apn_objective=activation"]
     with pytest.raises(RecipeError, match="objective joint has no APN phases"):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leafzoom.dataset.cache import Cache
+    from leafzoom.inference.export import Parity
     from leafzoom.model_file.checkpoint import Checkpoint
 
 __all__ = ["export", "export_checkpoint"]
@@ -104,8 +105,15 @@ def export_checkpoint(path: Path, out: Path, cache: Cache | None, *, half: bool 
     echo_to_stderr(
         f"{out}: {megabytes:.1f} MB; on {parity.photographs} photographs it differs from the "
         f"checkpoint by at most {parity.probability:.1e} in probability and "
-        f"{parity.box_px:.4f} px in boxes"
+        f"{parity.box_px:.4f} px in boxes{_jumps_text(parity)}"
     )
+
+
+def _jumps_text(parity: Parity) -> str:
+    """On how many photographs a part of an MA-CNN has two peaks; "" on none."""
+    if not parity.jumps:
+        return ""
+    return f" (on {parity.jumps} of them a part has two places of equal attention)"
 
 
 def _read_checkpoint(path: Path, *, half: bool) -> Checkpoint:

@@ -142,9 +142,10 @@ def _write_prediction(prediction: Prediction, out: TextIO) -> None:
         by_scale = "".join(f"{scale.probabilities[label]:9.1%}" for scale in scales)
         out.write(f"  {label.replace('_', ' '):24}{probability:8.1%}{by_scale}\n")
 
-    # Scale 1 looks at the whole photo.
+    # Scale 1 looks at the whole photo; an MA-CNN looks no closer at its parts.
     for scale in scales[1:]:
-        out.write(f"  {scale.name} looked at {_place(scale.box)}\n")
+        verb = "looked at" if scale.part is None else "is at"
+        out.write(f"  {scale.name} {verb} {_place(scale.box)}\n")
     if prediction.evidence is not None:
         _write_evidence(prediction, prediction.evidence, out)
 

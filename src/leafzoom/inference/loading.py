@@ -51,11 +51,14 @@ def zooming_network(model: str, network: Network) -> FusedNetwork | None:
         network: its result.
 
     Returns:
-        None if an exported model does not hold the network's own weights.
+        None if an exported model does not hold the network's own weights, and of an MA-CNN, which
+        looks into no box.
     """
     from leafzoom.inference.torch_network import TorchNetwork
     from leafzoom.model_file.checkpoint import load_checkpoint
 
+    if network.manifest.framework == "ma-cnn":
+        return None
     if isinstance(network, TorchNetwork):
         return network.network
 

@@ -97,6 +97,7 @@ def build_macnn(recipe: Recipe, labels: int) -> MACNN:
         parts=recipe.parts.number,
         part_side=recipe.parts.side,
         hidden=recipe.parts.hidden,
+        normalise=recipe.parts.normalise,
         drop_rate=model.drop_rate,
         source_size=recipe.data.source_size,
         input_size=model.input_size,

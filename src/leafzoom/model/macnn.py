@@ -10,8 +10,10 @@ Convention: `boxes` are [B, 3], x (column), y (row) and half side, in pixels of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -84,22 +86,35 @@ class ChannelGrouping(nn.Module):
         return torch.stack([layer(pooled) for layer in self.layers], dim=1)
 
 
-def attention_maps(features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def attention_maps(
+    features: Tensor, weights: Tensor, normalise: Literal["none", "places"] = "none"
+) -> tuple[Tensor, Tensor]:
     """The parts' attention M_i: the sigmoid of the weighted sum of channels, with a sum of 1.
 
     The sum over channels is divided by the mean size of a group, C / P. Without this, hundreds of
     channels that are not negative would make the sigmoid 1 everywhere, where nothing is learned.
 
+    Channels and clusters' weights that are not negative keep the sigmoid above a half: no place has
+    less than half the attention of the peak. With `places`, each sum is measured from its mean
+    over the places, and divided by the root of C / P, so that the attention can fall to 0.
+
     Args:
         features: [B, C, H, W].
         weights: [B, P, C].
+        normalise: see above.
 
     Returns:
         The sums before the sigmoid, and the attention after it, [B, P, H, W] each. The peak is the
         same in both, but a sigmoid near 1 rounds it away.
     """
     parts, channels = weights.shape[1:]
-    scores = torch.einsum("bpc,bchw->bphw", weights, features) * (parts / channels)
+    group_size = channels / parts
+    scores = torch.einsum("bpc,bchw->bphw", weights, features)
+    if normalise == "places":
+        scores = (scores - scores.mean(dim=(2, 3), keepdim=True)) / math.sqrt(group_size)
+    else:
+        scores = scores / group_size
+
     attention = torch.sigmoid(scores.float())
     return scores, attention / attention.sum(dim=(2, 3), keepdim=True)
 
@@ -139,6 +154,7 @@ class MACNN(nn.Module):
         parts: P.
         part_side: side of a part's box, as a fraction of the source's.
         hidden: of `ChannelGrouping`.
+        normalise: of `attention_maps`.
         drop_rate: of the dropout before the classifiers of parts and of all together.
         source_size: S, side of the source in pixels that it is trained with; it takes others too.
         input_size: V, side of the view in pixels.
@@ -157,6 +173,7 @@ class MACNN(nn.Module):
         parts: int,
         part_side: float,
         hidden: int,
+        normalise: Literal["none", "places"],
         drop_rate: float,
         source_size: int,
         input_size: int,
@@ -170,6 +187,7 @@ class MACNN(nn.Module):
         self.part_classifiers = nn.ModuleList(nn.Linear(channels, labels) for _ in range(parts))
         self.classifier = nn.Linear((1 + parts) * channels, labels)
         self.part_side = part_side
+        self.part_normalise = normalise
         self.drop_rate = drop_rate
         self.source_size = source_size
         self.input_size = input_size
@@ -252,7 +270,7 @@ class MACNN(nn.Module):
     def find_parts(self, whole: ScaleState) -> tuple[PartState, ...]:
         """Every part of what the backbone has seen."""
         features = whole.last_map
-        scores, attention = attention_maps(features, self.grouping(features))
+        scores, attention = self.attend(features)
         descriptors = part_descriptors(features, attention)
 
         parts = []
@@ -267,6 +285,10 @@ class MACNN(nn.Module):
             )
             parts.append(state)
         return tuple(parts)
+
+    def attend(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Every part's scores and attention [B, P, H, W] on maps [B, C, H, W]."""
+        return attention_maps(features, self.grouping(features), self.part_normalise)
 
     def all_logits(self, states: Sequence[ScaleState | PartState]) -> Tensor:
         """The logits [B, L] of the classifier that reads all descriptors side by side."""

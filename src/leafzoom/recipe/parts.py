@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -33,6 +33,14 @@ class PartsRecipe:
         int,
         Field(ge=1, le=16384, description="Units between the two layers of each part's grouping."),
     ] = 64
+    normalise: Annotated[
+        Literal["none", "places"],
+        Field(
+            description="places: a part's attention depends on where the sum of its channels "
+            "differs from its mean over the map; none: on the sum as it is (the paper), which "
+            "leaves every place half the peak's attention at the start."
+        ),
+    ] = "none"
     diversity_weight: Annotated[
         Weight,
         Field(description="Weight of the diversity loss beside the distance loss (the paper: 2)."),

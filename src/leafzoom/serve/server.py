@@ -129,10 +129,17 @@ def _tested_predictor(model: str) -> Predictor:
     """The predictor of a model, after one prediction of a black picture.
 
     Raises:
-        ModelError: the model cannot be read or run.
+        ModelError: the model cannot be read or run, or is an MA-CNN.
     """
     predictor = Predictor(open_network(model))
-    size = predictor.network.manifest.source_size
+    manifest = predictor.network.manifest
+    if manifest.framework == "ma-cnn":
+        raise ModelError(
+            f"the model {model} is an MA-CNN, and the page that leafzoom serve shows is of zooms: "
+            "use leafzoom predict, or serve a model of an RA-CNN"
+        )
+
+    size = manifest.source_size
     try:
         predictor.network(np.zeros((1, size, size, 3), np.uint8))
     except Exception as error:

@@ -22,6 +22,8 @@ _STARTS = 10  # of k-means, of which the best one is kept
 def channel_peaks(fabric: Fabric, macnn: MACNN, part: DatasetPart) -> NDArray[np.float32]:
     """Where each channel of the backbone's last map responds most, [C, 2n].
 
+    In photographs to which a channel does not respond, it has the mean of its other peaks.
+
     Args:
         fabric: device and precision.
         macnn: whose backbone looks, in eval().
@@ -31,12 +33,24 @@ def channel_peaks(fabric: Fabric, macnn: MACNN, part: DatasetPart) -> NDArray[np
         A row a channel: x and y in each photograph, as fractions of the map's side.
     """
     macnn.eval()
-    batches = []
+    places = []
+    responses = []
     for batch in plain_batches(part, batch_size=_BATCH_SIZE, device=fabric.device):
         with fabric.autocast():
             whole = macnn.start(macnn.normalise(batch.images))
-        batches.append(_peaks(whole.last_map.float()).cpu())
-    rows: NDArray[np.float32] = torch.cat(batches, dim=1).flatten(1).numpy()
+        features = whole.last_map.float()
+        flat = features.flatten(2)
+        places.append(peaks(features).cpu())
+        responses.append((flat.amax(dim=2) > flat.amin(dim=2)).cpu())
+
+    # Without any response, the map's centre.
+    place = torch.cat(places)
+    is_response = torch.cat(responses)[:, :, None]
+    count = is_response.sum(dim=0)
+    mean = (place * is_response).sum(dim=0) / count.clamp(min=1)
+    mean = torch.where(count > 0, mean, 0.5)
+    filled = torch.where(is_response, place, mean)
+    rows: NDArray[np.float32] = filled.transpose(0, 1).flatten(1).numpy()
     return rows
 
 
@@ -52,14 +66,3 @@ def cluster_channels(rows: NDArray[np.float32], parts: int, seed: int) -> Tensor
     cluster = clustering.fit_predict(rows)
     members = cluster[None, :] == np.arange(parts)[:, None]
     return torch.from_numpy(members.astype(np.float32))
-
-
-def _peaks(features: Tensor) -> Tensor:
-    """Peaks [C, B, 2] of maps [B, C, H, W], as fractions of the map's side.
-
-    A channel that does not respond has its peak at the map's centre, not in the first cell.
-    """
-    flat = features.flatten(2)
-    is_flat = flat.amax(dim=2) == flat.amin(dim=2)
-    places = peaks(features).masked_fill(is_flat[:, :, None], 0.5)
-    return places.transpose(0, 1)

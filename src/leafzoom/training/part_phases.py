@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from leafzoom.fitting.optimization import Optimization, freeze
 from leafzoom.model.attention_crop import whole_box
 from leafzoom.model.grouping_loss import GroupingLoss
-from leafzoom.model.macnn import MACNN, attention_maps
+from leafzoom.model.macnn import MACNN
 from leafzoom.model.view import ScaleState
 from leafzoom.model_file.outputs import look_heads
 from leafzoom.training.classifier_loss import ClassifierLoss
@@ -76,7 +76,7 @@ class GroupingPhase:
     def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on the channel grouping loss."""
         features = _frozen_look(self.macnn, images).last_map
-        _, attention = attention_maps(features, self.macnn.grouping(features))
+        _, attention = self.macnn.attend(features)
         losses = self.loss(attention)
 
         self.backward(losses["grouping_loss"])
