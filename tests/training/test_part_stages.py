@@ -1,0 +1,250 @@
+"""A whole training of an MA-CNN, and what follows it: evaluation, prediction, export, resuming."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import failure_line, run_command
+from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.split import Split
+from leafzoom.dataset.synthetic import render_leaves
+from leafzoom.errors import ModelError
+from leafzoom.inference import export as export_module
+from leafzoom.inference.export import Parity, export_onnx, parity
+from leafzoom.inference.loading import open_network, zooming_network
+from leafzoom.inference.network import OnnxNetwork
+from leafzoom.inference.torch_network import TorchNetwork
+from leafzoom.model_file.checkpoint import load_checkpoint
+from leafzoom.recipe import load_recipe
+from leafzoom.serve.server import run_server
+from leafzoom.training import run as run_module
+from leafzoom.training import stage_loop
+from leafzoom.training.part_phases import GroupingPhase, PartClassifierPhase
+from leafzoom.training.run import train
+from leafzoom.training.state import State, save_state
+from network_helpers import MA_TINY, model_digest, silent, training_losses
+
+HEADS = ("backbone", "scale1", "part1", "part2", "part3", "part4", "fusion12345")
+LOOKS = HEADS[1:-1]
+
+
+class Stop(Exception):  # noqa: N818
+    """Stands for a kill between two batches."""
+
+
+@pytest.fixture(scope="module")
+def run(leaves: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run of the recipe, made through the command line."""
+    out = tmp_path_factory.mktemp("parts") / "run"
+    changes = [word for change in MA_TINY for word in ("--set", change)]
+    result = run_command("train", "--data", leaves, "--recipe", "ma-cnn", "--out", out, *changes)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_it_trains_every_stage(run: Path) -> None:
+    record = json.loads((run / "run.json").read_text())
+    assert record["seconds"].keys() == {"fine_tuning", "grouping", "alternation", "fusion"}
+
+    checkpoint = load_checkpoint(run / "model.safetensors")
+    assert checkpoint.parts == {*HEADS, "grouping"}
+    assert tuple(checkpoint.manifest.decisions) == HEADS
+    assert checkpoint.manifest.framework == "ma-cnn"
+    assert checkpoint.manifest.look_heads == LOOKS
+    assert checkpoint.manifest.early_exit is None
+
+    # A picture a grouping epoch and a classifier epoch: one, then one and two.
+    assert len(list((run / "zooms").glob("*.png"))) == 4
+
+
+def test_its_log_has_both_phases_and_every_head(run: Path) -> None:
+    with (run / "log.csv").open() as file:
+        keys = {row["key"] for row in csv.DictReader(file)}
+    heads = [*LOOKS, "all"]
+    assert keys >= {f"alternation/classifier/train_loss_{head}" for head in heads}
+    assert keys >= {f"alternation/classifier/select_exact_match_{head}" for head in heads}
+    losses = ["grouping_loss", "distance_loss", "diversity_loss"]
+    assert keys >= {f"alternation/grouping/train_{loss}" for loss in losses}
+    assert "grouping/grouping/train_cluster_loss" in keys
+    assert "alternation/grouping/select_box_part4_x_spread" in keys
+
+
+def test_rounds_are_grouping_then_classifiers(cache: Cache, split: Split, tmp_path: Path) -> None:
+    changes = [*MA_TINY, "alternation.rounds=2", "parts.grouping_epochs=2"]
+    recipe = load_recipe("ma-cnn", [*changes, "alternation.classifier_epochs=1"])
+    plans = []
+
+    def record(fabric: object, plan: stage_loop.StagePlan, *_: object, **__: object) -> None:
+        plans.append(plan)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "run_stage", record)
+        train(cache, split, recipe, tmp_path / "run", echo=silent)
+
+    alternation = plans[-1]
+    kinds = [GroupingPhase, GroupingPhase, PartClassifierPhase] * 2
+    assert [type(phase) for phase in alternation.phases] == kinds
+    steps = {name: o.total_steps for name, o in alternation.optimizations.items()}
+    assert steps == {"grouping": 4 * 4, "classifier": 2 * 4}
+
+    # Both optimizers together hold every parameter once.
+    optimized: list[int] = []
+    for optimization in alternation.optimizations.values():
+        for group in optimization.optimizer.param_groups:
+            optimized += [id(parameter) for parameter in group["params"]]
+    everything = [id(parameter) for parameter in alternation.module.parameters()]
+    assert sorted(optimized) == sorted(everything)
+
+
+def test_classifiers_start_as_the_fine_tuned_layer(
+    cache: Cache, split: Split, tmp_path: Path
+) -> None:
+    """Without any later epoch, every part's classifier is the plain backbone's linear layer."""
+    changes = ["alternation.rounds=0", "alternation.classifier_epochs=0"]
+    recipe = load_recipe("ma-cnn", [*MA_TINY, "fine_tuning.epochs=1", *changes])
+    path = train(cache, split, recipe, tmp_path / "run", echo=silent)
+
+    checkpoint = load_checkpoint(path)
+    whole = checkpoint.tensors["scale1.network.classifier.weight"]
+    assert torch.equal(whole, checkpoint.tensors["backbone.network.classifier.weight"])
+    for part in LOOKS[1:]:
+        assert torch.equal(checkpoint.tensors[f"{part}.weight"], whole)
+
+
+@pytest.mark.parametrize(
+    "states_before_stop",
+    [
+        pytest.param(2, marks=pytest.mark.slow),
+        pytest.param(10, marks=pytest.mark.slow),
+        15,
+        pytest.param(21, marks=pytest.mark.slow),
+    ],
+)
+def test_resume_equals_an_uninterrupted_run(
+    run: Path,
+    cache: Cache,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    states_before_stop: int,
+) -> None:
+    """A state after every batch: in fine-tuning, the grouping's start, and both phases."""
+    monkeypatch.setattr(stage_loop, "_SAVE_INTERVAL_S", -1.0)
+    recipe = load_recipe("ma-cnn", MA_TINY)
+    out = tmp_path / "run"
+    states = 0
+
+    def save_and_stop(folder: Path, state: State) -> None:
+        nonlocal states
+        save_state(folder, state)
+        states += 1
+        if states == states_before_stop:
+            raise Stop
+
+    with monkeypatch.context() as context:
+        context.setattr(run_module, "save_state", save_and_stop)
+        with pytest.raises(Stop):
+            train(cache, split, recipe, out, echo=silent)
+
+    train(cache, split, recipe, out, resume=True, echo=silent)
+    assert training_losses(out) == training_losses(run)
+    assert model_digest(out) == model_digest(run)
+
+
+def test_evaluation_scores_every_head(run: Path, leaves: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    arguments = ["--data", leaves, "--split", "inner-test", "--out", report]
+    assert run_command("evaluate", run, *arguments).exit_code == 0
+
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert tuple(metrics["heads"]) == HEADS
+    assert tuple(metrics["heads_fitted"]) == HEADS
+    with (report / "predictions.csv").open() as file:
+        header = next(csv.reader(file))
+    assert f"part4_{metrics['heads']['part4']['per_label'].popitem()[0]}" in header
+    assert "fusion12345" in (report / "index.html").read_text()
+
+    one = [*arguments[:-1], tmp_path / "one", "--head", "part2"]
+    assert run_command("evaluate", run, *one).exit_code == 0
+
+
+def test_prediction_has_a_box_a_part(run: Path, leaves: Path) -> None:
+    photo = next((leaves / "train_images").iterdir())
+    result = run_command("predict", photo, "--model", run / "model.safetensors", "--format", "json")
+    (content,) = json.loads(result.stdout)
+
+    assert [scale["scale"] for scale in content["scales"]] == [1, 2, 3, 4, 5]
+    assert [scale.get("part") for scale in content["scales"]] == [None, 1, 2, 3, 4]
+    assert content["scales"][0]["box"] == [0, 0, 96, 96]
+    for scale in content["scales"][1:]:
+        x0, y0, x1, y1 = scale["box"]
+        assert 0 <= x0 < x1 <= 96
+        assert 0 <= y0 < y1 <= 96
+        assert x1 - x0 == pytest.approx(96 * 96 / 448, abs=0.01)
+
+    table = run_command("predict", photo, "--model", run / "model.safetensors").stdout
+    assert "part 4 is at x " in table
+
+
+def test_the_export_computes_what_the_checkpoint_computes(run: Path, tmp_path: Path) -> None:
+    """Its heads, its boxes and larger sources; a training can start from it."""
+    path = tmp_path / "model.onnx"
+    exported = run_command("export", run, "--out", path)
+    assert exported.exit_code == 0, exported.output
+
+    checkpoint = load_checkpoint(run / "model.safetensors")
+    network = OnnxNetwork(path)
+    for side in (96, 130):
+        sources = np.stack([leaf.pixels for leaf in render_leaves(5, size=side, seed=2)])
+        result = parity(TorchNetwork(checkpoint), network, sources)
+        assert result.probability < 1e-4
+        assert result.jumps <= 1
+    assert network.manifest == checkpoint.manifest
+
+    stored = load_checkpoint(path)
+    for name, tensor in checkpoint.tensors.items():
+        if not name.startswith("backbone."):
+            torch.testing.assert_close(stored.tensors[name], tensor, rtol=0, atol=0)
+
+
+def test_an_export_may_differ_in_few_peaks_and_in_nothing_else(
+    run: Path, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = load_checkpoint(run / "model.safetensors")
+    sources = np.asarray(cache.sources[:4])
+    same = {"ood_score": 0.0, "photographs": 4, "worst": (0,)}
+
+    for jumps, probability, is_written in [(1, 1e-6, True), (2, 1e-6, False), (0, 0.5, False)]:
+        result = Parity(probability=probability, box_px=30.0, jumps=jumps, **same)  # type: ignore[arg-type]
+        monkeypatch.setattr(export_module, "parity", lambda *_, result=result: result)
+        monkeypatch.setattr(export_module, "_float32_rounding", lambda *_: 0.0)
+        path = tmp_path / f"{jumps}-{is_written}.onnx"
+        if is_written:
+            assert export_onnx(checkpoint, path, sources).jumps == jumps
+        else:
+            with pytest.raises(ModelError, match="differs from the checkpoint"):
+                export_onnx(checkpoint, path, sources)
+        assert path.exists() == is_written
+
+
+def test_info_names_its_looks(run: Path) -> None:
+    assert "the whole and 4 parts (MA-CNN)" in run_command("info", run).stdout
+
+
+def test_what_needs_zooms_or_evidence_is_refused(run: Path, leaves: Path) -> None:
+    photo = next((leaves / "train_images").iterdir())
+    model = str(run / "model.safetensors")
+    line = failure_line(run_command("predict", photo, "--model", model, "--maps"), 1)
+    assert "it is an MA-CNN, whose attention is no sum over places" in line
+    line = failure_line(run_command("predict", photo, "--model", model, "--early-exit"), 2)
+    assert "no confidence threshold for an early exit" in line
+
+    with pytest.raises(ModelError, match="is an MA-CNN, and the page that leafzoom serve shows"):
+        run_server(model, port=0)
+    assert zooming_network(model, open_network(model)) is None
