@@ -18,15 +18,16 @@ class PartsRecipe:
     """The parts of an MA-CNN, and how its channel grouping learns (Zheng et al. 2017)."""
 
     number: Annotated[
-        int, Field(ge=2, le=8, description="Parts that channels are grouped into (the paper: 4).")
+        int,
+        Field(ge=2, le=8, description="Parts that channels are grouped into (Zheng et al.: 4)."),
     ] = 4
     side: Annotated[
         float,
         Field(
             gt=0,
             lt=1,
-            description="Side of a part's box as a fraction of the source's (the paper: 96 of 448 "
-            "px). The answer does not depend on it.",
+            description="Side of a part's box as a fraction of the source's (Zheng et al.: 96 of "
+            "448 px). The answer does not depend on it.",
         ),
     ] = 96 / 448
     hidden: Annotated[
@@ -37,19 +38,21 @@ class PartsRecipe:
         Literal["none", "places"],
         Field(
             description="places: a part's attention depends on where the sum of its channels "
-            "differs from its mean over the map; none: on the sum as it is (the paper), which "
-            "leaves every place half the peak's attention at the start."
+            "differs from its mean over the map; none: on the sum as it is (Zheng et al.), which "
+            "leaves every place at least half the peak's attention at the start."
         ),
     ] = "none"
     diversity_weight: Annotated[
         Weight,
-        Field(description="Weight of the diversity loss beside the distance loss (the paper: 2)."),
+        Field(
+            description="Weight of the diversity loss beside the distance loss (Zheng et al.: 2)."
+        ),
     ] = 2.0
     diversity_margin: Annotated[
         Fraction,
         Field(
             description="Attention of another part, as a share of its sum, that is no overlap yet "
-            "(the paper: 0.02)."
+            "(Zheng et al.: 0.02)."
         ),
     ] = 0.02
     grouping_epochs: Annotated[
