@@ -160,15 +160,6 @@ class AugmentationRecipe:
 class ModelRecipe:
     """The network: its backbone, and an RA-CNN's attention proposal networks (APNs) and zooms."""
 
-    framework: Annotated[
-        Literal["ra-cnn", "ma-cnn"],
-        Field(
-            description="ra-cnn: zooms, one after the other (the paper); ma-cnn: parts of one look "
-            "([parts]; Zheng et al. 2017, the paper's [2]). Each refuses settings that are of the "
-            "other alone."
-        ),
-    ] = "ra-cnn"
-
     # The pattern keeps out addresses of a model hub.
     backbone: Annotated[
         str,
@@ -177,6 +168,14 @@ class ModelRecipe:
             description="timm's name of the backbone, one copy a scale (§3.1.1: EfficientNet-B0).",
         ),
     ] = "tf_efficientnet_lite0"
+    framework: Annotated[
+        Literal["ra-cnn", "ma-cnn"],
+        Field(
+            description="ra-cnn: zooms, one after the other (the paper); ma-cnn: parts of one look "
+            "([parts]; Zheng et al. 2017, the paper's [2]). Each refuses settings that are of the "
+            "other alone."
+        ),
+    ] = "ra-cnn"
     pretrained: Annotated[
         str,
         Field(
