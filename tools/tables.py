@@ -31,6 +31,8 @@ or, with NAME below results/experiments,
     lesions_held  what boxes hold of lesions
     noise_estimates, noise_by_combination
                   how many labels are wrong, and which
+    complex_heads, complex_decisions, complex_confusions
+                  the errors of `complex`
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from collections.abc import Callable
 from tools import (
     benchmark_tables,
     closer_tables,
+    complex_tables,
     evaluation_tables,
     experiment_tables,
     noise_tables,
@@ -66,6 +69,9 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "price": experiment_tables.price,
     "noise_estimates": noise_tables.noise_estimates,
     "noise_by_combination": noise_tables.noise_by_combination,
+    "complex_heads": complex_tables.complex_heads,
+    "complex_decisions": complex_tables.complex_decisions,
+    "complex_confusions": complex_tables.complex_confusions,
     "cost_accuracy": experiment_tables.cost_accuracy,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {
