@@ -33,6 +33,8 @@ or, with NAME below results/experiments,
                   how many labels are wrong, and which
     complex_heads, complex_decisions, complex_confusions
                   the errors of `complex`
+    paper_scores, paper_exact_match, paper_claims
+                  the paper beside its reproduction
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ from tools import (
     evaluation_tables,
     experiment_tables,
     noise_tables,
+    paper_tables,
 )
 from tools.markdown import Lines, Result, with_present_part_names
 from tools.provenance import ROOT
@@ -72,6 +75,9 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "complex_heads": complex_tables.complex_heads,
     "complex_decisions": complex_tables.complex_decisions,
     "complex_confusions": complex_tables.complex_confusions,
+    "paper_scores": paper_tables.paper_scores,
+    "paper_exact_match": paper_tables.paper_exact_match,
+    "paper_claims": paper_tables.paper_claims,
     "cost_accuracy": experiment_tables.cost_accuracy,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.dataset.batches import Batch, DatasetPart, batch_count, epoch_batches, seed_for
-from leafzoom.errors import TrainingError
+from leafzoom.errors import DivergedError
 from leafzoom.fitting.optimization import Optimization
 from leafzoom.training.memory import MemoryWatch
 from leafzoom.training.phases import Phase
@@ -110,7 +110,7 @@ def run_stage(
         seed: of the run.
 
     Raises:
-        TrainingError: a training or validation loss, or a weight, is not finite; the last saved
+        DivergedError: a training or validation loss, or a weight, is not finite; the last saved
             state is from before.
         DataError: a photograph's pixels have changed (see `DatasetPart`).
     """
@@ -195,7 +195,7 @@ def _run_epoch(
                 number = float(value)
                 if not math.isfinite(number):
                     where = _batch_description(batch, count)
-                    raise TrainingError(f"{title}: {name} is {number} at {where}: {_ADVICE}")
+                    raise DivergedError(f"{title}: {name} is {number} at {where}: {_ADVICE}")
                 sums[name] = sums.get(name, 0.0) + number
             bar.set_postfix(_first_means(sums, batch.index + 1))
             progress.cursor = replace(progress.cursor, batch=batch.index + 1, sums=dict(sums))
@@ -226,7 +226,7 @@ def _require_finite_weights(plan: StagePlan, title: str, last_batch: str) -> Non
     """Stop before a state with spoilt weights is saved: the loss shows it one batch later."""
     for name, tensor in plan.module.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise TrainingError(
+            raise DivergedError(
                 f"{title}: {name} is no longer finite after {last_batch}: {_ADVICE}"
             )
 
@@ -234,7 +234,7 @@ def _require_finite_weights(plan: StagePlan, title: str, last_batch: str) -> Non
 def _require_finite_loss(plan: StagePlan, epoch: int, loss: float) -> None:
     """Stop before a state is saved whose weights the last steps have spoilt."""
     if not math.isfinite(loss):
-        raise TrainingError(
+        raise DivergedError(
             f"{plan.name} {epoch + 1}/{len(plan.phases)}: the validation loss is {loss}, so the "
             "weights are spoilt: train in another folder with a lower learning rate"
         )
