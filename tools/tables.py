@@ -35,6 +35,7 @@ or, with NAME below results/experiments,
                   the errors of `complex`
     paper_scores, paper_exact_match, paper_claims
                   the paper beside its reproduction
+    rivals        networks of the same cost beside each other
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from tools import (
     experiment_tables,
     noise_tables,
     paper_tables,
+    rival_tables,
 )
 from tools.markdown import Lines, Result, with_present_part_names
 from tools.provenance import ROOT
@@ -78,6 +80,7 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "paper_scores": paper_tables.paper_scores,
     "paper_exact_match": paper_tables.paper_exact_match,
     "paper_claims": paper_tables.paper_claims,
+    "rivals": rival_tables.rivals,
     "cost_accuracy": experiment_tables.cost_accuracy,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {
