@@ -187,6 +187,7 @@ def test_fusions_of_the_convex_problem_are_fitted_on_the_training_part(
 def test_few_photographs_hold_nothing_out_already(leaves: Path, tmp_path: Path) -> None:
     few = ("fine_tuning.epochs=0", "warm_up.epochs=0", "alternation.rounds=0")
     changes = [word for change in few for word in ("--set", change)]
+    changes += ["--set", "model.proposals=centre"]
     arguments = ("--recipe", "own-leaves", *SET_TINY, *changes, "--select-on", "none")
     result = run_command("train", "--data", leaves, "--out", tmp_path / "run", *arguments)
     assert "leave --select-on none out" in failure_line(result, 2)
