@@ -20,6 +20,8 @@ KIND is one of
 or, with NAME below results/experiments,
 
     experiment    an arm a row
+    interval_coverage
+                  how often intervals over a few seeds hold the truth
     zoom_value    what an arm's boxes are worth
     early_exit    what stopping after the first scale costs and saves
     few_photographs
@@ -52,6 +54,7 @@ from tools import (
     complex_tables,
     evaluation_tables,
     experiment_tables,
+    interval_tables,
     noise_tables,
     paper_tables,
     rival_tables,
@@ -65,6 +68,7 @@ DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/benchmarks.md", "docs/experimen
 
 _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "experiment": experiment_tables.experiment,
+    "interval_coverage": interval_tables.interval_coverage,
     "zoom_value": experiment_tables.zoom_value,
     "early_exit": experiment_tables.early_exit,
     "few_photographs": experiment_tables.few_photographs,

@@ -177,6 +177,11 @@ def evaluate(
     _echo_lesions(coverage)
     click.echo(f"{len(part.image_names)} photographs ({split_name}); see {out / 'index.html'}")
     part.warn_of_overlap()
+    if manifest.holds_nothing_out:
+        echo_to_stderr(
+            "leafzoom: the training held no photograph out: it kept its last epoch, fitted fusions "
+            "on the training photographs, and has threshold 0.5, so confidences are not calibrated"
+        )
 
 
 @dataclass(frozen=True)
@@ -240,7 +245,8 @@ def _evaluated_part(
     model: str, manifest: Manifest, cache: Cache, split_name: str
 ) -> _EvaluatedPart:
     """The photographs of a part, and their overlap with those that the model was made with."""
-    from leafzoom.dataset.split import evaluation_image_names, read_split, split_of_model
+    from leafzoom.dataset.evaluated_part import evaluation_image_names, split_of_model
+    from leafzoom.dataset.split import read_split
     from leafzoom.model_file.paths import run_folder
 
     # A run folder holds its split; any other model knows its split's digest at most.
@@ -317,6 +323,7 @@ def _describe_model(model: str, manifest: Manifest) -> ModelDescription:
         recipe=manifest.recipe.get("name"),
         trained_on=manifest.data.get("trained_on"),
         leafzoom=manifest.leafzoom_version,
+        select_on=manifest.data.get("select_on", "validation"),
         film=run / "attention.gif" if run else None,
     )
 

@@ -75,6 +75,8 @@ def _decision_lines(manifest: Manifest) -> Iterator[str]:
 
 def _metric_lines(manifest: Manifest) -> Iterator[str]:
     """The scores on the parts of the split, a line a head."""
+    if manifest.holds_nothing_out:
+        yield "nothing was held out: these scores are of the photographs that it was trained on"
     for part, heads in manifest.metrics.items():
         if not part.startswith("inner"):
             continue

@@ -8,7 +8,7 @@ are paired).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,21 @@ _SMOOTHING = 0.6  # weight of the smoothed value before
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of a figure: which metric of the alternation, and its name where there are several."""
+    """A line of a figure: which metric of the alternation, and its name where there are several.
+
+    `otherwise`: what is drawn of runs whose log lacks the metric.
+    """
 
     name: str
     metric: str
     dashed: bool = False
+    otherwise: _Line | None = None
+
+    def in_log_of(self, run: RunRecord) -> _Line | None:
+        """This line or the other one, whichever a run has logged."""
+        if ("alternation", self.metric) in run.log:
+            return self
+        return self.otherwise.in_log_of(run) if self.otherwise else None
 
 
 @dataclass(frozen=True)
@@ -139,10 +149,11 @@ def _sections(runs: Sequence[RunRecord], names: Sequence[str]) -> list[_Section]
         drawn = []
         for index, (run, name) in enumerate(zip(runs, names, strict=True)):
             for line in lines:
-                # Runs may have other numbers of scales, or no ranking loss.
-                if ("alternation", line.metric) in run.log:
-                    curve_name = f"{name}: {line.name}" if len(lines) > 1 else name
-                    drawn.append(_curve(run, line, curve_name, colour=index))
+                # Runs may have other numbers of scales, or no validation part.
+                logged = line.in_log_of(run)
+                if logged:
+                    curve_name = f"{name}: {logged.name}" if len(lines) > 1 else name
+                    drawn.append(_curve(run, logged, curve_name, colour=index))
 
         if drawn:
             figure = curves(drawn, title, "epoch of the alternation")
@@ -155,7 +166,7 @@ def _scales(runs: Sequence[RunRecord]) -> int:
     scales = 0
     for run in runs:
         for _, metric in run.log:
-            if metric.startswith("select_loss_scale"):
+            if "_loss_scale" in metric:
                 scales = max(scales, int(metric[-1]))
     return scales
 
@@ -181,17 +192,21 @@ def _figure_lines(scales: int) -> dict[str, list[_Line]]:
 
     # Figure 12: the loss that asks every scale to do better than the one before.
     for scale in range(1, scales):
-        title = f"Ranking loss of scales {scale} and {scale + 1} (figure 12)"
-        figures[title] = _validation_and_training(f"ranking_loss{scale}{scale + 1}")
+        title = f"Ranking loss of scales {scale} and {scale + 1} a photograph (figure 12)"
+        lines = _validation_and_training(f"ranking_loss{scale}{scale + 1}")
+
+        # Older runs logged it as the recipe reduces a batch, which may be a sum.
+        figures[title] = [replace(line, otherwise=None) for line in lines]
 
     return figures
 
 
 def _validation_and_training(metric: str) -> list[_Line]:
-    """One metric on both parts."""
+    """One metric on both parts, in eval(); older runs have the training's running mean instead."""
+    running = _Line("training, in train()", f"train_{metric}", dashed=True)
     return [
         _Line("validation", f"select_{metric}"),
-        _Line("training", f"train_{metric}", dashed=True),
+        _Line("training", f"sample_{metric}", dashed=True, otherwise=running),
     ]
 
 

@@ -12,7 +12,7 @@ from scipy.special import expit
 from leafzoom.fitting.folds import stratified_folds
 from leafzoom.labels import Decision, LabelSet
 
-__all__ = ["combination_priors", "fit_decision"]
+__all__ = ["combination_priors", "fit_decision", "plain_decision"]
 
 _PRIOR_STD = 0.77  # of thresholds and interactions around their priors, in log-odds
 _LOG_SHARPNESS_STD = 0.7  # of the logarithm of 1 / temperature around 0: a factor of two
@@ -41,6 +41,14 @@ def combination_priors(labels: LabelSet, targets: NDArray[np.uint8]) -> Array:
 
     unseen = max(int((~occurs).sum()), 1)
     return np.where(occurs, 0.0, _UNSEEN_LOG_ODDS - np.log(unseen))
+
+
+def plain_decision(labels: LabelSet) -> Decision:
+    """The paper's decision, which nothing is fitted for: threshold 0.5 for every label.
+
+    `decide` keeps it to combinations of labels that occur.
+    """
+    return Decision((0.5,) * len(labels.names))
 
 
 def fit_decision(

@@ -18,7 +18,7 @@ from scipy.special import expit
 
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.fitting.conformal import fit_conformal
-from leafzoom.fitting.decision import fit_decision
+from leafzoom.fitting.decision import fit_decision, plain_decision
 from leafzoom.fitting.early_exit import fit_early_exit
 from leafzoom.fitting.fusion import FusionFit, LinearLayer, fit_lbfgs, fit_sgd
 from leafzoom.fitting.linear_layers import fit_linear_layer, fit_scale_weights
@@ -26,6 +26,7 @@ from leafzoom.fitting.ood_detector import fit_ood_detector
 from leafzoom.fitting.out_of_fold import out_of_fold_answers
 from leafzoom.fitting.outlier_detector import LeafOutliers
 from leafzoom.fitting.reference import fit_reference
+from leafzoom.fitting.scale_classifiers import mean_classifier, weighted_classifiers
 from leafzoom.fitting.scale_outputs import (
     ScaleOutputs,
     backbone_descriptors,
@@ -48,7 +49,6 @@ __all__ = [
     "fit_frozen_heads",
     "fit_frozen_layers",
     "fit_heads",
-    "mean_classifier",
     "ood_scores",
     "write_selection",
 ]
@@ -65,6 +65,8 @@ class FittedHeads:
     head that was fitted there are out of fold. `early_exit`: see `fit_early_exit`. `conformal`,
     `reference`: of the last head, which answers; None without a photograph. `scale_weights`: how
     much each scale counts, of fusions that are a weighted sum of the scales' classifiers.
+    `holds_out`: whether there was a validation part; without, scores and fits are of the training
+    part, and nothing is fitted for decisions.
     """
 
     network: FusedRACNN
@@ -76,6 +78,7 @@ class FittedHeads:
     conformal: ConformalCalibration | None
     reference: Reference | None
     scale_weights: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    holds_out: bool = True
 
     def metrics(self) -> dict[str, Any]:
         """The scores and fits as a model file keeps them."""
@@ -85,7 +88,8 @@ class FittedHeads:
         }
         for head, weights in self.scale_weights.items():
             fits[head] = {"scale_weights": list(weights)}
-        return {"inner-select": self.scores, "fusion_fit": fits}
+        part = "inner-select" if self.holds_out else "inner-train"
+        return {part: self.scores, "fusion_fit": fits}
 
 
 def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one training
@@ -104,7 +108,9 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
 ) -> FittedHeads:
     """Fit the fusions, then every head's decision, then the out-of-distribution detectors.
 
-    A fusion that was fitted on the validation part is judged there by its out-of-fold logits.
+    A fusion that was fitted on the validation part is judged there by its out-of-fold logits. With
+    an empty validation part the training part takes its place, and decisions are not fitted: scales
+    that know a photograph are surer of it than they will be of a new one.
 
     Args:
         fabric: device and precision.
@@ -119,6 +125,9 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
         priors: of the combinations (see `combination_priors`).
         outliers: the outlier detector and its scores of the photographs that are fitted on.
     """
+    holds_out = len(validation_part) > 0
+    if not holds_out:
+        validation_part = train_part
     fusions = tuple(build_fusions(recipe, racnn))
     outputs = scale_outputs(fabric, racnn, validation_part, fusions, tta=tta)
     targets = validation_part.part_targets
@@ -132,7 +141,9 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
     # The fusions, from the training part or cross-validated on the validation part.
     fusion_fits: dict[str, FusionFit] = {}
     if recipe.fit == "sgd":
-        training_outputs = scale_outputs(fabric, racnn, train_part, fusions, tta=tta)
+        training_outputs = outputs
+        if holds_out:
+            training_outputs = scale_outputs(fabric, racnn, train_part, fusions, tta=tta)
         for index, fusion in enumerate(fusions):
             inputs = training_outputs.fusion_inputs[index]
             fit_sgd(fusion, inputs, train_part.part_targets, recipe, seed)
@@ -145,6 +156,9 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
             logits[fusion_head(fusion.scales)] = fit.out_of_fold.astype(np.float32)
 
     network = _network(fabric, racnn, fusions, outputs, outliers, tta=tta, seed=seed)
+    if not holds_out:
+        return _plain_heads(network, logits, targets, labels, fusion_fits)
+
     scores = _leaf_scores(network, outputs.descriptors, outliers)
     return _decide_and_score(
         network, logits, targets, labels, priors, fusion_fits=fusion_fits, leaf_scores=scores
@@ -243,7 +257,7 @@ def fit_frozen_layers(
         head = fusion_head(fusion.scales)
         shares = (1 / fusion.scales,) * fusion.scales
         fit = fit_scale_weights(tuple(out_of_fold[: fusion.scales]), shares, targets, seed)
-        _set_linear_layer(fusion, _weighted_classifiers(racnn, fusion, fit.weights))
+        _set_linear_layer(fusion, weighted_classifiers(racnn, fusion, fit.weights))
         scale_weights[head] = fit.weights
         logits[head] = fit.out_of_fold.astype(np.float32)
     return FrozenLayers(logits, scale_weights)
@@ -327,6 +341,27 @@ def _decide_and_score(
     )
 
 
+def _plain_heads(
+    network: FusedRACNN,
+    logits: Logits,
+    targets: NDArray[np.uint8],
+    labels: LabelSet,
+    fusion_fits: dict[str, FusionFit],
+) -> FittedHeads:
+    """Every head with the plain decision, and what it reaches on the training part."""
+    return FittedHeads(
+        network=network,
+        decisions={head: plain_decision(labels) for head in logits},
+        scores={head: _scores(z, targets, labels) for head, z in logits.items()},
+        fusion_fits=fusion_fits,
+        logits=logits,
+        early_exit=None,
+        conformal=None,
+        reference=None,
+        holds_out=False,
+    )
+
+
 def _fused(fusion: Fusion, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     """A fusion's logits [n, L] from its inputs [n, W]."""
     with torch.no_grad():
@@ -365,54 +400,6 @@ def _network(
     outlier_detector = outliers.detector if outliers else None
     network = FusedRACNN(racnn, fusions, tta, detector, first_detector, outlier_detector)
     return network.to(fabric.device).eval()
-
-
-def mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:
-    """The layer with which a fusion is the mean of its scales' logits.
-
-    With `residual` it is the finest scale's logits, which the coarser ones' are part of.
-    """
-    scales = fusion.scales
-    finest = scales - 1
-
-    # Logits: each label from the same label of every scale.
-    if fusion.inputs == "logits":
-        shares = [1 / scales] * scales
-        if racnn.residual:
-            shares = [float(scale == finest) for scale in range(scales)]
-        return _weighted_classifiers(racnn, fusion, shares)
-
-    # Descriptors: the classifiers side by side, each with its share.
-    shares = [1 / scales] * scales
-    if racnn.residual:
-        shares = [racnn.residual ** (finest - scale) for scale in range(scales)]
-    layer = _weighted_classifiers(racnn, fusion, shares)
-
-    # An L2-normalised descriptor is no input that the scales' classifiers know.
-    if fusion.normalise == "l2":
-        return LinearLayer(np.zeros_like(layer.weight), layer.bias)
-    return layer
-
-
-def _weighted_classifiers(racnn: RACNN, fusion: Fusion, shares: Sequence[float]) -> LinearLayer:
-    """The layer on the fusion's inputs whose logits are the scales' own, times their shares.
-
-    Of scales whose logits do not build on each other.
-    """
-    layers = []
-    for backbone in list(racnn.backbones)[: fusion.scales]:
-        assert isinstance(backbone, Backbone)
-        layers.append(backbone.classifier_layer())
-    pairs = list(zip(shares, layers, strict=True))
-
-    if fusion.inputs == "logits":
-        labels = layers[0].out_features
-        identities = [share * np.eye(labels) for share in shares]
-        return LinearLayer(np.concatenate(identities, axis=1), np.zeros(labels))
-
-    weight = torch.cat([share * layer.weight.detach() for share, layer in pairs], dim=1)
-    bias = torch.stack([share * layer.bias.detach() for share, layer in pairs]).sum(dim=0)
-    return LinearLayer(weight.double().cpu().numpy(), bias.double().cpu().numpy())
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ __all__ = [
     "classification_loss",
     "correct_probability",
     "label_weights",
+    "loss_per_photograph",
     "ranking_loss",
 ]
 
@@ -132,3 +133,14 @@ def ranking_loss(
     )
     total = (loss * weight).sum()
     return total if reduction == "sum" else total / len(targets)
+
+
+def loss_per_photograph(
+    loss: Tensor, reduction: Literal["sum", "mean"], photographs: int
+) -> Tensor:
+    """A batch's ranking loss as a mean over its photographs, whichever its reduction is.
+
+    >>> float(loss_per_photograph(torch.tensor(6.0), "sum", 4))
+    1.5
+    """
+    return loss / photographs if reduction == "sum" else loss

@@ -104,6 +104,11 @@ class Manifest:
         """The heads of the RA-CNN: all but the plain backbone's."""
         return tuple(head for head in self.decisions if head != BACKBONE_HEAD)
 
+    @property
+    def holds_nothing_out(self) -> bool:
+        """Whether the training held no photograph out (`train --select-on none`)."""
+        return self.data.get("select_on") == "none"
+
     def to_json(self) -> str:
         """One line of JSON; what is no text, as in the name of a folder, is escaped."""
         text = json.dumps(asdict(self), ensure_ascii=False)

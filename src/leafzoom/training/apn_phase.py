@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.model.losses import classification_loss, ranking_loss
+from leafzoom.model.losses import classification_loss, loss_per_photograph, ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.phases import Backward, train_apns_alone
 
@@ -22,6 +22,10 @@ class PairLoss(Protocol):
     @property
     def name(self) -> str:
         """Its name in the log."""
+
+    @property
+    def reduction(self) -> Literal["sum", "mean"]:
+        """Whether it is the sum or the mean over the batch."""
 
     def __call__(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
         """The loss of logits [B, L] of both scales and targets [B, L] in 0..1."""
@@ -57,6 +61,7 @@ class FinerLoss:
     """
 
     name: str = "finer_loss"
+    reduction: Literal["sum", "mean"] = "mean"
 
     def __call__(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
         """The loss of a batch."""
@@ -93,7 +98,8 @@ class ApnPhase:
 
             loss = self.loss(coarse.logits, fine.logits, targets)
             self.backward(loss)
-            logged[f"{self.loss.name}{zoom + 1}{zoom + 2}"] = loss.detach()
+            mean_loss = loss_per_photograph(loss.detach(), self.loss.reduction, len(images))
+            logged[f"{self.loss.name}{zoom + 1}{zoom + 2}"] = mean_loss
 
             # The next pair's loss stops here and does not reach this pair's APN.
             coarse = fine.detach()

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.model.losses import ranking_loss
+from leafzoom.model.losses import loss_per_photograph, ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.classifier_loss import ClassifierLoss
 from leafzoom.training.phases import Backward, exact_match
@@ -79,7 +79,8 @@ class JointPhase:
             fine_scale = zoom + 2
             logged[f"loss_scale{fine_scale}"] = loss.detach()
             logged[f"exact_match_scale{fine_scale}"] = exact_match(state.logits, targets)
-            logged[f"ranking_loss{zoom + 1}{fine_scale}"] = ranking.detach()
+            mean_ranking = loss_per_photograph(ranking.detach(), self.reduction, len(images))
+            logged[f"ranking_loss{zoom + 1}{fine_scale}"] = mean_ranking
 
         self.backward(total)
         for optimization in self.optimizations:

@@ -6,7 +6,7 @@ RUN/split.json          the photographs of the three parts
 RUN/log.csv             epoch, stage/phase/metric, value
 RUN/zooms/*.png         where the network looks after every epoch; RUN/attention.gif their film
 RUN/states/             what --resume goes on from
-RUN/selection.csv       every head's logits on the validation part
+RUN/selection.csv       every head's logits on the validation part, if there is one
 RUN/backbone.safetensors, RUN/model.safetensors, RUN/model.onnx
 """
 
@@ -46,7 +46,7 @@ from leafzoom.model_file.manifest import Manifest
 from leafzoom.recipe import Recipe
 from leafzoom.storage import folder_name, make_folder, remove_partial, write_json
 from leafzoom.training.attention_film import write_film
-from leafzoom.training.checks import check_recipe
+from leafzoom.training.checks import check_held_out, check_recipe
 from leafzoom.training.epoch_outputs import EpochOutputs
 from leafzoom.training.last_stage import fit_heads, fitted_part, part_lines
 from leafzoom.training.memory import MemoryWatch, keep_freed_memory
@@ -198,6 +198,9 @@ class _Run:
         backbone = _start_backbone(recipe, self.labels.names, self.init)
         racnn = build_racnn(recipe, len(self.labels.names))
         check_recipe(recipe, self.labels, self.init)
+        photographs = len(train_part) + len(validation_part)
+        frozen = recipe.freezes_scales(photographs)
+        check_held_out(recipe, photographs, len(validation_part))
 
         backbone.to(fabric.device).to(memory_format=torch.channels_last)
         racnn.to(fabric.device)
@@ -212,7 +215,7 @@ class _Run:
             init=self.init,
             out=self.out,
             echo=self.echo,
-            frozen=recipe.freezes_scales(len(train_part) + len(validation_part)),
+            frozen=frozen,
         )
 
     def _part(self, image_names: tuple[str, ...], limit: int) -> DatasetPart:
@@ -336,7 +339,8 @@ class _Run:
 
         # The files.
         tensors = {**_backbone_tensors(context.backbone), **network_tensors(heads.network)}
-        write_selection(self.out / "selection.csv", heads, fitted_part(context), self.labels)
+        if context.holds_out:
+            write_selection(self.out / "selection.csv", heads, fitted_part(context), self.labels)
         save_checkpoint(path, tensors, self._manifest(context, heads))
         write_film(self.out / "zooms", self.out / "attention.gif")
 
@@ -357,9 +361,10 @@ class _Run:
         }
         write_json(self.out / "run.json", record)
 
+        part = "validation" if heads.holds_out else "on the photographs it was trained on:"
         for head, scores in heads.scores.items():
             values = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
-            self.echo(f"{head}: validation {values}")
+            self.echo(f"{head}: {part} {values}")
         return path
 
     def _record(self) -> dict[str, Any]:
@@ -383,6 +388,7 @@ class _Run:
             "split_digest": self.split.digest(),
             "trained_on": len(context.train_part),
             "selected_on": len(context.validation_part),
+            "select_on": self.split.select_on,
             "cross_validated": context.frozen,
         }
         return Manifest(

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization, freeze
-from leafzoom.model.losses import ranking_loss
+from leafzoom.model.losses import loss_per_photograph, ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.classifier_loss import ClassifierLoss
 from leafzoom.training.phases import Backward, exact_match, train_apns_alone
@@ -129,7 +129,8 @@ class SharedApnPhase:
                 detach_coarse=False,
             )
             total = total + loss
-            logged[f"ranking_loss{zoom + 1}{zoom + 2}"] = loss.detach()
+            mean_loss = loss_per_photograph(loss.detach(), self.reduction, len(images))
+            logged[f"ranking_loss{zoom + 1}{zoom + 2}"] = mean_loss
             coarse = fine
 
         self.backward(total)

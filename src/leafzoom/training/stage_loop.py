@@ -22,10 +22,22 @@ from leafzoom.training.phases import Phase
 from leafzoom.training.state import BestEpoch, Cursor, LogRow, PeakMemory
 from leafzoom.training.weight_average import WeightAverage
 
-__all__ = ["Progress", "StageCallbacks", "StagePlan", "run_stage"]
+__all__ = ["PartMetrics", "Progress", "StageCallbacks", "StagePlan", "run_stage"]
 
 _SAVE_INTERVAL_S = 600.0
 _ADVICE = "look at these photographs, or train in another folder with a lower learning rate"
+
+
+@dataclass(frozen=True)
+class PartMetrics:
+    """The metrics that are logged after every epoch, all in eval(), "loss" among them.
+
+    `validate`: of the validation part; None where nothing is held out. `measure_training`: of a
+    fixed sample of the training part.
+    """
+
+    validate: Callable[[], dict[str, float]] | None
+    measure_training: Callable[[], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -33,17 +45,17 @@ class StagePlan:
     """What a stage trains, and how.
 
     `phases`: one an epoch. `module`: what is trained, validated and kept. `optimizations`: by name.
-    `validate`: the validation metrics, "loss" among them. `patience`: validations without a better
-    loss that end the stage (0: never). `selecting`: names of the phases after which an epoch can be
-    the best; the last of `phases` is one of them. `average`: of the module's weights; it is what is
-    validated and kept.
+    `metrics`: of the parts of the data; without a validation the last epoch is kept. `patience`:
+    validations without a better loss that end the stage (0: never). `selecting`: names of the
+    phases after which an epoch can be the best; the last of `phases` is one of them. `average`: of
+    the module's weights; it is what is measured and kept.
     """
 
     name: str
     phases: Sequence[Phase]
     module: nn.Module
     optimizations: Mapping[str, Optimization]
-    validate: Callable[[], dict[str, float]]
+    metrics: PartMetrics
     batch_size: int
     patience: int = 0
     selecting: frozenset[str] = frozenset({"classifier", "joint"})
@@ -122,15 +134,19 @@ def run_stage(
         with MemoryWatch(fabric.device) as watch:
             trained = _run_epoch(fabric, plan, part, augmentation, progress, callbacks, seed)
             with _averaged(plan):
-                validated = plan.validate()
+                validated = plan.metrics.validate() if plan.metrics.validate else {}
+                sampled = plan.metrics.measure_training()
         progress.record_memory(plan.name, watch)
-        _require_finite_loss(plan, epoch, validated["loss"])
+        _require_finite_loss(plan, epoch, "validation", validated)
+        _require_finite_loss(plan, epoch, "training", sampled)
 
         # Keep what was learned about this epoch.
         progress.record_metrics(plan, epoch, _prefixed("train_", trained))
+        progress.record_metrics(plan, epoch, _prefixed("sample_", sampled))
         progress.record_metrics(plan, epoch, _prefixed("select_", validated))
         with _averaged(plan):
-            _keep_best(plan, epoch, validated["loss"], progress)
+            if validated:
+                _keep_best(plan, epoch, validated["loss"], progress)
             callbacks.after_epoch(plan, epoch)
 
         # The state is saved with its time, so that a resumed training adds up.
@@ -140,7 +156,11 @@ def run_stage(
         callbacks.save()
         callbacks.echo(_epoch_line(plan, epoch, trained, validated, seconds))
 
-    # The next stage starts from the best epoch, not from the last.
+    # Without a validation the last epoch is kept, as its average where there is one.
+    if plan.metrics.validate is None and plan.average:
+        plan.average.keep()
+
+    # Otherwise the next stage starts from the best epoch.
     best = progress.best
     if best is not None:
         plan.module.load_state_dict(best.tensors)
@@ -231,11 +251,14 @@ def _require_finite_weights(plan: StagePlan, title: str, last_batch: str) -> Non
             )
 
 
-def _require_finite_loss(plan: StagePlan, epoch: int, loss: float) -> None:
+def _require_finite_loss(
+    plan: StagePlan, epoch: int, part: str, metrics: Mapping[str, float]
+) -> None:
     """Stop before a state is saved whose weights the last steps have spoilt."""
+    loss = metrics.get("loss", 0.0)
     if not math.isfinite(loss):
         raise DivergedError(
-            f"{plan.name} {epoch + 1}/{len(plan.phases)}: the validation loss is {loss}, so the "
+            f"{plan.name} {epoch + 1}/{len(plan.phases)}: the {part} loss is {loss}, so the "
             "weights are spoilt: train in another folder with a lower learning rate"
         )
 
