@@ -6,8 +6,8 @@ Trains the arms of reproduction.toml (recipe `paper-lite`) on `inner-train` with
 finished is skipped, what was stopped goes on. Writes results/experiments/reproduction.json,
 docs/experiments/reproduction.svg, and RUNS/figures: the paper's figures as a page, with zoomed
 photographs. `python -m tools.tables` makes docs/paper.md from the JSON. With `--scored` it then
-trains the paper's network on all of DATA, for photographs that are not in it, and writes
-RUNS/scored.safetensors in half precision.
+trains the paper's network on all of the paper's training photographs, with nothing held out, and
+writes RUNS/scored.safetensors in half precision, for the paper's validation photographs.
 
 The paper's own size (224 px, ten rounds) takes days on two cores. `--set model.input_size=128 --set
 data.source_size=128 --set data.train_limit=4000 --set alternation.rounds=4` takes hours.
@@ -51,7 +51,7 @@ _NAME = "reproduction"
 _RECIPE = "paper-lite"
 _PAPER = "wide-sigmoid"
 _SPLIT = "inner-train"
-_ALL = "all"
+_PAPER_SPLIT = "paper-train"
 _FIGURES = (
     ("exact match of scale 2 (figure 7)", "exact_match_scale2"),
     ("exact match of scale 3 (figure 8)", "exact_match_scale3"),
@@ -119,15 +119,14 @@ def train_arm(
 
 
 def train_scored(data: Path, changes: Sequence[str], runs: Path) -> Path:
-    """Train the paper's network on all photographs; its weights in half precision."""
+    """Train the paper's network as it did, without a held-out part; half-precision weights."""
     arm = read_arms()[_PAPER]
     folder = runs / "scored"
     recipe = load_recipe(_RECIPE, [*arm.changes, *changes, "name=scored"])
     cache = open_data(data, recipe.data.source_size)
     resume = (folder / "run.json").is_file()
-    checkpoint = load_checkpoint(
-        train(cache, training_split(cache, _ALL), recipe, folder, resume=resume, echo=_echo)
-    )
+    split = training_split(cache, _PAPER_SPLIT, "none")
+    checkpoint = load_checkpoint(train(cache, split, recipe, folder, resume=resume, echo=_echo))
     path = runs / "scored.safetensors"
     save_checkpoint(path, checkpoint.tensors, checkpoint.manifest, torch.float16)
     return path
