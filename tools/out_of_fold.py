@@ -24,7 +24,7 @@ from leafzoom.evaluation.evaluate import Evaluation, evaluate
 from leafzoom.evaluation.uncertainty import estimate_uncertainty
 from leafzoom.fitting.decision import fit_decision
 from leafzoom.fitting.fusion import fit_lbfgs
-from leafzoom.fitting.heads import mean_classifier
+from leafzoom.fitting.mean_classifier import mean_classifier
 from leafzoom.fitting.scale_outputs import scale_outputs
 from leafzoom.inference.network import OnnxNetwork
 from leafzoom.labels import decide

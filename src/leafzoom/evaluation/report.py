@@ -114,6 +114,8 @@ def _write_page(
         dataset=dataset,
         model=model,
         head=head,
+        single_label=manifest.labels.single_label,
+        accuracy=_accuracy_name(evaluation),
         scales=manifest.scales,
         source_size=manifest.source_size,
         licence=manifest.licence,
@@ -128,7 +130,7 @@ def _write_page(
         zoom=tables.zoom_tables(zoom_value) if zoom_value else None,
         lesions=lesion_tables(further.lesions) if further.lesions else None,
         # Figures.
-        zoom_figure=_zoom_figure(zoom_value) if zoom_value else None,
+        zoom_figure=_zoom_figure(zoom_value, _accuracy_name(evaluation)) if zoom_value else None,
         precision_recall=figures.precision_recall(
             evaluation.targets, evaluation.probabilities, manifest.labels.names
         ),
@@ -148,8 +150,13 @@ def _template() -> jinja2.Template:
     return environment.from_string(source.read_text(encoding="utf-8"))
 
 
-def _zoom_figure(zoom_value: ZoomValue) -> str:
-    return figures.zoom_value_bars(zoom_value.exact_match, zoom_value.intervals, "exact match")
+def _accuracy_name(evaluation: Evaluation) -> str:
+    """Exact match, which is top-1 accuracy where a photograph has one class."""
+    return "top-1 accuracy" if evaluation.manifest.labels.single_label else "exact match"
+
+
+def _zoom_figure(zoom_value: ZoomValue, accuracy: str) -> str:
+    return figures.zoom_value_bars(zoom_value.exact_match, zoom_value.intervals, accuracy)
 
 
 def _base64(file: Path) -> str:

@@ -112,6 +112,7 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedRACNN:
         _empty_detector(checkpoint, _DETECTOR_PART),
         _empty_detector(checkpoint, _FIRST_DETECTOR_PART),
         _empty_outlier_detector(checkpoint),
+        single_label=manifest.labels.single_label,
     )
 
     for name, module in _parts(network).items():

@@ -184,6 +184,14 @@ class ModelRecipe:
             "in start_weights; empty: any.",
         ),
     ] = ""
+    loss: Annotated[
+        Literal["sigmoid", "softmax"],
+        Field(
+            description="What a head's logits mean: sigmoid, a probability for each label by "
+            "itself (binary cross-entropy, §3.2); softmax, one class a photograph (cross-entropy, "
+            "the original RA-CNN), for tables with exactly one label a photograph."
+        ),
+    ] = "sigmoid"
     input_size: Annotated[
         InputSize, Field(description="Side of the view of every scale in pixels (§2: 224).")
     ] = 224
@@ -254,8 +262,11 @@ class ModelRecipe:
         Field(ge=1, le=16384, description="Hidden units of an APN (the authors' code: 4096)."),
     ] = 64
     apn_activation: Annotated[
-        Literal["sigmoid", "relu"],
-        Field(description="Activation of the hidden units (§3.1.2: sigmoid; §4 compares relu)."),
+        Literal["sigmoid", "relu", "tanh"],
+        Field(
+            description="Activation of the hidden units (§3.1.2: sigmoid; §4 compares relu; tanh "
+            "for the original RA-CNN)."
+        ),
     ] = "sigmoid"
     apn_normalise: Annotated[
         Literal["none", "places"],

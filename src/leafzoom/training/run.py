@@ -150,7 +150,7 @@ class _Run:
         self.init = initial_checkpoint(init) if init else None
         teachers = load_teachers(settings.teachers)
         self.teachers = find_teachers(
-            recipe, teachers, self.init, self.labels.names, settings.source_sizes
+            recipe, teachers, self.init, self.labels, settings.source_sizes
         )
         self.facts = run_facts(
             cache, split, recipe, self.labels.names, self.init, teachers, settings.precision

@@ -79,8 +79,15 @@ class TrainingContext:
 
     def fine_tuning_loss(self) -> ClassifierLoss:
         """The loss of the plain backbone."""
-        weights = label_weights(self.train_part.part_targets, self.recipe.data.class_weights)
-        return ClassifierLoss(weights.to(self.fabric.device) if weights else None)
+        single_label = self.labels.single_label
+        weights = label_weights(
+            self.train_part.part_targets,
+            self.recipe.data.class_weights,
+            single_label=single_label,
+        )
+        return ClassifierLoss(
+            weights.to(self.fabric.device) if weights else None, single_label=single_label
+        )
 
     def classifier_loss(self) -> ClassifierLoss:
         """The loss of the scales' classifiers."""
@@ -173,7 +180,8 @@ class FineTuningStage:
         context = self.context
         part = context.validation_part
         logits = backbone_logits(context.fabric, context.racnn, context.backbone, part)
-        return validation_metrics((logits,), (), part.part_targets)
+        single_label = context.labels.single_label
+        return validation_metrics((logits,), (), part.part_targets, single_label=single_label)
 
 
 class WarmUpStage:
@@ -324,4 +332,5 @@ def _validate_scales(context: TrainingContext) -> dict[str, float]:
         part.part_targets,
         margin=recipe.margin,
         ranking_labels=recipe.ranking_labels,
+        single_label=context.labels.single_label,
     )
