@@ -33,7 +33,11 @@ _OUTLIER_PART = "outliers"
 def build_backbone(recipe: ModelRecipe, labels: int) -> Backbone:
     """A backbone with random weights (see `Backbone` for its errors)."""
     return Backbone(
-        name=recipe.backbone, labels=labels, drop_rate=recipe.drop_rate, apn_stage=recipe.apn_stage
+        name=recipe.backbone,
+        labels=labels,
+        drop_rate=recipe.drop_rate,
+        apn_stage=recipe.apn_stage,
+        descriptor=recipe.descriptor,
     )
 
 

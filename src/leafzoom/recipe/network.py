@@ -202,6 +202,14 @@ class ModelRecipe:
     drop_rate: Annotated[
         float, Field(ge=0, lt=1, description="Dropout before the classifier's linear layer.")
     ] = 0.2
+    descriptor: Annotated[
+        Literal["network", "pooled"],
+        Field(
+            description="What a scale's linear layer and the fusion read: network, what timm's "
+            "network has there (of VGG, 4096 units behind 119 million weights); pooled, of VGG the "
+            "mean of its last map (512 units), as EfficientNet and ResNet have anyway."
+        ),
+    ] = "network"
     batch_norm: Annotated[
         Literal["keep", "fold"],
         Field(
