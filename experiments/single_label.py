@@ -59,8 +59,8 @@ ARMS = {
     "EfficientNet-Lite0": Arm(
         recipe="demo",
         changes=("model.loss=softmax", "alternation.classifier_epochs=1"),
-        train=240,
-        validation=60,
+        train=720,
+        validation=90,
         test=150,
     ),
     "VGG-11": Arm(

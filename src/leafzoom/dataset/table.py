@@ -160,7 +160,7 @@ class Table:
 
         first = min(others, key=lambda row: row.line)
         shown = f"{len(first.labels)} labels ({' '.join(first.labels)})"
-        more = f" ({len(others) - 1} more rows are like it)" if len(others) > 1 else ""
+        more = f" (one of {len(others)} such rows)" if len(others) > 1 else ""
         raise DataError(
             f"{self.csv} row {first.line}: {quoted(first.image_name)} has "
             f"{shown if first.labels else 'no label'}, and with model.loss softmax each "
