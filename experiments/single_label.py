@@ -58,9 +58,13 @@ class Arm:
 ARMS = {
     "EfficientNet-Lite0": Arm(
         recipe="demo",
-        changes=("model.loss=softmax", "alternation.classifier_epochs=1"),
-        train=720,
-        validation=90,
+        changes=(
+            "model.loss=softmax",
+            "fine_tuning.epochs=3",
+            "alternation.classifier_epochs=1",
+        ),
+        train=360,
+        validation=60,
         test=150,
     ),
     "VGG-11": Arm(

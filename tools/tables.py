@@ -25,6 +25,7 @@ or, with NAME below results/experiments,
     few_photographs
                   what trainings on few photographs reach
     price         what a diagnosis costs
+    single_label  what the softmax reaches with one class a photograph
     cost_accuracy what is right for the cost
     source_sizes  what larger sources are worth
     detail        the same, of photographs that no training saw
@@ -64,6 +65,7 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "detail": closer_tables.detail,
     "lesions_held": closer_tables.lesions_held,
     "price": experiment_tables.price,
+    "single_label": experiment_tables.single_label,
     "noise_estimates": noise_tables.noise_estimates,
     "noise_by_combination": noise_tables.noise_by_combination,
     "cost_accuracy": experiment_tables.cost_accuracy,

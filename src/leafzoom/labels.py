@@ -24,6 +24,7 @@ __all__ = [
     "combination_probabilities",
     "decide",
     "log_odds",
+    "logits_of",
     "most_probable",
     "plain_answers",
 ]
@@ -151,6 +152,17 @@ def log_odds(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
+def logits_of(probabilities: NDArray[np.floating], labels: LabelSet) -> NDArray[np.float64]:
+    """The logits [N, L] of a head's probabilities [N, L], in float64.
+
+    Log-odds, or the logarithms of a softmax, which are its logits up to a constant a row.
+    """
+    if not labels.single_label:
+        return log_odds(probabilities)
+    exact = np.asarray(probabilities, np.float64)
+    return np.asarray(np.log(np.maximum(exact, _MIN_CLASS_PROBABILITY)))
+
+
 @dataclass(frozen=True)
 class Decision:
     """How a head's probabilities become an answer.
@@ -269,8 +281,7 @@ def combination_probabilities(
         [N, C]; rows sum to 1.
     """
     combinations = _combination_rows(labels)
-    log_scores = _log_probabilities if labels.single_label else log_odds
-    evidence = log_scores(probabilities)
+    evidence = logits_of(probabilities, labels)
 
     if decision.interactions:
         evidence = evidence - log_odds(np.array(decision.thresholds))
@@ -299,12 +310,6 @@ def answer_confidence(
 
     posterior = combination_probabilities(probabilities, decision, labels)
     return np.asarray(posterior[np.arange(len(answers)), answer_columns])
-
-
-def _log_probabilities(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The logarithms of a softmax's probabilities in float64."""
-    exact = np.asarray(probabilities, np.float64)
-    return np.asarray(np.log(np.maximum(exact, _MIN_CLASS_PROBABILITY)))
 
 
 def _combination_rows(labels: LabelSet) -> NDArray[np.float64]:

@@ -33,7 +33,12 @@ __all__ = [
 ]
 
 SYNTHETIC_LABELS = ("healthy", "ring_spot", "solid_spot")
-_COMBINATIONS = (("healthy",), ("ring_spot",), ("solid_spot",), ("ring_spot", "solid_spot"))
+_COMBINATIONS: tuple[tuple[str, ...], ...] = (
+    ("healthy",),
+    ("ring_spot",),
+    ("solid_spot",),
+    ("ring_spot", "solid_spot"),
+)
 
 _OVERSAMPLE = 2
 _SPOT_OVERSAMPLE = 4

@@ -35,8 +35,8 @@ class DataRecipe:
         Field(
             description="Weights in the classifiers' loss, so that rare labels count more: of a "
             "photograph with a label to one without it, the inverse of their numbers or its square "
-            "root. Validation losses, fusions and decisions have none, nor do few photographs "
-            "(few_photographs.below)."
+            "root; with model.loss softmax, of the classes. Validation losses, fusions and "
+            "decisions have none, nor do few photographs (few_photographs.below)."
         ),
     ] = "none"
     train_limit: Annotated[
