@@ -244,6 +244,12 @@ def test_a_network_of_the_other_loss_starts_but_does_not_teach(
     assert load_checkpoint(tmp_path / "b" / "model.safetensors").manifest.labels.single_label
 
 
+AS_IT_IS = (
+    "alternation.box_jitter=0.0",
+    "alternation.attention_dropping=0.0",
+    "alternation.frozen_stages=0",
+    "alternation.frozen_scales=0",
+)
 VARIANTS = {
     "what changes targets": (
         "augmentation.mix=0.5",
@@ -251,13 +257,13 @@ VARIANTS = {
         "data.class_weights=sqrt",
         "alternation.apn_objective=expected",
     ),
-    "the failed training": ("alternation.objective=shared",),
+    "the failed training": ("alternation.objective=shared", *AS_IT_IS),
     "the finer scale's loss": (
         "alternation.apn_objective=classification",
         "warm_up.target=activation",
         "fusion.fit=sgd",
     ),
-    "everything at once": ("alternation.objective=joint",),
+    "everything at once": ("alternation.objective=joint", *AS_IT_IS),
     "few photographs": (
         "few_photographs.below=1000",
         "fine_tuning.epochs=0",

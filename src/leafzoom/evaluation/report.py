@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from leafzoom.labels import answer_confidence
 from leafzoom.storage import make_folder, write_text
 
 __all__ = ["write_report_files"]
+
+_MAX_DRAWN_LABELS = 30
 
 
 def write_report_files(
@@ -107,6 +110,13 @@ def _write_page(
     is_correct = (answers == evaluation.targets).all(axis=1)
     calibration = figures.calibration_bins(confidence, is_correct)
 
+    # Of hundreds of classes only some can be drawn; the others are a row of the confusion matrix.
+    drawn = figures.most_missed(evaluation.targets, answers, _MAX_DRAWN_LABELS)
+    drawn_labels = manifest.labels
+    if len(drawn) < len(manifest.labels.names) and manifest.labels.single_label:
+        combinations = tuple(manifest.labels.combinations[index] for index in drawn)
+        drawn_labels = replace(manifest.labels, combinations=combinations)
+
     groups = measurements.groups
     page = _template().render(
         title=f"{model.name} on {dataset.split}",
@@ -132,9 +142,12 @@ def _write_page(
         # Figures.
         zoom_figure=_zoom_figure(zoom_value, _accuracy_name(evaluation)) if zoom_value else None,
         precision_recall=figures.precision_recall(
-            evaluation.targets, evaluation.probabilities, manifest.labels.names
+            evaluation.targets[:, drawn],
+            {head: values[:, drawn] for head, values in evaluation.probabilities.items()},
+            [manifest.labels.names[index] for index in drawn],
         ),
-        confusion=figures.confusion(evaluation.targets, answers, manifest.labels),
+        confusion=figures.confusion(evaluation.targets, answers, drawn_labels),
+        drawn=len(drawn) if len(drawn) < len(manifest.labels.names) else None,
         calibration=figures.calibration(calibration),
         calibration_error=f"{calibration.mean_gap:.3f}",
         gallery=gallery_groups(evaluation, table, predictor),
