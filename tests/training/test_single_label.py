@@ -282,7 +282,10 @@ def test_what_a_recipe_adds_trains_with_classes(
     short = ("fine_tuning.epochs=1", "alternation.classifier_epochs=1")
     recipe: Recipe = load_recipe("default", [*SOFTMAX, *short, *VARIANTS[name]])
     path = train(class_cache, class_split, recipe, tmp_path / "run", echo=silent)
-    assert all(np.isfinite(float(line.split()[1])) for line in training_losses(tmp_path / "run"))
+    if name != "few photographs":  # which have no epoch
+        losses = training_losses(tmp_path / "run")
+        assert losses
+        assert all(np.isfinite(float(line.split()[1])) for line in losses)
 
     network = open_network(str(path))
     probabilities = network(np.asarray(class_cache.sources[:3])).probabilities
