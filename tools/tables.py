@@ -27,6 +27,7 @@ or, with NAME below results/experiments,
     few_photographs
                   what trainings on few photographs reach
     price         what a diagnosis costs
+    single_label  what the softmax reaches with one class a photograph
     cost_accuracy what is right for the cost
     source_sizes  what larger sources are worth
     detail        the same, of photographs that no training saw
@@ -58,6 +59,7 @@ from tools import (
     noise_tables,
     paper_tables,
     rival_tables,
+    single_label_tables,
 )
 from tools.markdown import Lines, Result, with_present_part_names
 from tools.provenance import ROOT
@@ -76,6 +78,7 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "detail": closer_tables.detail,
     "lesions_held": closer_tables.lesions_held,
     "price": experiment_tables.price,
+    "single_label": single_label_tables.single_label,
     "noise_estimates": noise_tables.noise_estimates,
     "noise_by_combination": noise_tables.noise_by_combination,
     "complex_heads": complex_tables.complex_heads,

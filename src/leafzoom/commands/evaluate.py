@@ -366,7 +366,16 @@ def _echo_lesions(coverage: LesionCoverage | None) -> None:
 
 
 def _echo_scores(evaluation: Evaluation) -> None:
-    """Print a line a head: scores at threshold 0.5, then with the fitted decisions."""
+    """Print a line a head: scores at threshold 0.5, then with the fitted decisions.
+
+    Of single labels there is one decision, the most probable class.
+    """
+    if evaluation.manifest.labels.single_label:
+        click.echo(f"{'head':<12} {'top-1':>7} {'macro F1':>9} {'mAP':>7}")
+        for head, scores in evaluation.heads_fitted.items():
+            click.echo(f"{head:<12} {scores.top1:7.4f} {scores.macro.f1:9.4f} {scores.map:7.4f}")
+        return
+
     click.echo(
         f"{'head':<12} {'exact':>7} {'micro F1':>9} {'macro F1':>9} {'mAP':>7}"
         f"   fitted: {'exact':>7} {'micro F1':>9}"

@@ -10,6 +10,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from leafzoom.fitting.folds import stratified_folds
+from leafzoom.fitting.likelihood import photograph_losses
 from leafzoom.labels import Decision, LabelSet
 
 __all__ = ["combination_priors", "fit_decision", "plain_decision"]
@@ -65,6 +66,9 @@ def fit_decision(
     temperature. Thresholds, interactions and the logarithm of the temperature have normal priors,
     so that few photographs move them little.
 
+    Of single labels (classes that exclude each other) the answer is the most probable class, and
+    only the temperature of the softmax is fitted.
+
     Two things keep the confidence from being more than these photographs show. What is fitted to
     them suits them too well, so the scores are divided by a factor of at least 1, fitted out of
     fold. And n photographs without an error only say that one more is right with probability
@@ -85,6 +89,9 @@ def fit_decision(
     combinations = np.array(labels.combinations, np.float64)
     count, width = combinations.shape
     priors = np.zeros(count) if priors is None else priors
+
+    if labels.single_label:
+        return _fit_temperature(np.asarray(logits, np.float64), targets)
 
     # Which combination each photograph has; those with an unknown one are left out.
     matches = (targets[:, None, :] == combinations[None]).all(axis=2)
@@ -109,6 +116,27 @@ def fit_decision(
     thresholds = np.clip(thresholds, _THRESHOLD_MARGIN, 1 - _THRESHOLD_MARGIN)
     softened = interactions / softening
     return Decision(tuple(thresholds.tolist()), temperature, tuple(softened.tolist()), lapse_rate)
+
+
+def _fit_temperature(logits: Array, targets: NDArray[np.uint8]) -> Decision:
+    """The temperature of a softmax [n, L] under which the true classes are likeliest.
+
+    The logarithm of the temperature has the same prior as with several labels. One number does not
+    suit the photographs too well, so nothing is softened out of fold.
+    """
+    count, width = targets.shape
+    lapse_rate = _lapse_rate(count, width)
+    if not count:
+        return Decision((), 1.0, (), lapse_rate)
+
+    def loss(log_sharpness: float) -> float:
+        scaled = logits * np.exp(log_sharpness)
+        likelihood = photograph_losses(scaled, targets, single_label=True).sum()
+        return float(likelihood) + (log_sharpness / _LOG_SHARPNESS_STD) ** 2 / 2
+
+    bounds = (-np.log(_MAX_TEMPERATURE), -np.log(_MIN_TEMPERATURE))
+    log_sharpness = float(minimize_scalar(loss, bounds=bounds, method="bounded").x)
+    return Decision((), float(np.exp(-log_sharpness)), (), lapse_rate)
 
 
 def _lapse_rate(photographs: int, combinations: int) -> float:

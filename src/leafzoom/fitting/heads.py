@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.fitting.conformal import fit_conformal
 from leafzoom.fitting.decision import fit_decision, plain_decision
 from leafzoom.fitting.early_exit import fit_early_exit
-from leafzoom.fitting.fusion import FusionFit, LinearLayer, fit_lbfgs, fit_sgd
+from leafzoom.fitting.fusion import FusionFit, fit_lbfgs, fit_sgd
+from leafzoom.fitting.likelihood import label_probabilities
 from leafzoom.fitting.linear_layers import fit_linear_layer, fit_scale_weights
 from leafzoom.fitting.ood_detector import fit_ood_detector
 from leafzoom.fitting.out_of_fold import out_of_fold_answers
 from leafzoom.fitting.outlier_detector import LeafOutliers
 from leafzoom.fitting.reference import fit_reference
-from leafzoom.fitting.scale_classifiers import mean_classifier, weighted_classifiers
+from leafzoom.fitting.scale_classifiers import (
+    mean_classifier,
+    set_linear_layer,
+    weighted_classifiers,
+)
 from leafzoom.fitting.scale_outputs import (
     ScaleOutputs,
     backbone_descriptors,
     backbone_logits,
     scale_outputs,
 )
-from leafzoom.labels import Decision, LabelSet
+from leafzoom.labels import Decision, LabelSet, plain_answers
 from leafzoom.metrics import score
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_fusions
@@ -41,7 +42,6 @@ from leafzoom.model.fusion import FusedRACNN, Fusion, fusion_head
 from leafzoom.model.racnn import RACNN
 from leafzoom.model_file.calibration import ConformalCalibration, Reference
 from leafzoom.recipe import FusionRecipe
-from leafzoom.storage import write_text
 
 __all__ = [
     "FittedHeads",
@@ -50,7 +50,6 @@ __all__ = [
     "fit_frozen_layers",
     "fit_heads",
     "ood_scores",
-    "write_selection",
 ]
 
 Logits = dict[str, NDArray[np.float32]]
@@ -60,7 +59,8 @@ Logits = dict[str, NDArray[np.float32]]
 class FittedHeads:
     """The whole network in eval(), and what was fitted on the validation part.
 
-    `decisions`: one for each head. `scores`: each head's exact match, micro and macro F1 there.
+    `decisions`: one for each head. `scores`: each head's exact match, micro and macro F1 there, and
+    the top-1 accuracy of single labels.
     `fusion_fits`: of the fusions that were fitted there. `logits`: {head: [n, L]}; those of a
     head that was fitted there are out of fold. `early_exit`: see `fit_early_exit`. `conformal`,
     `reference`: of the last head, which answers; None without a photograph. `scale_weights`: how
@@ -146,16 +146,39 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
             training_outputs = scale_outputs(fabric, racnn, train_part, fusions, tta=tta)
         for index, fusion in enumerate(fusions):
             inputs = training_outputs.fusion_inputs[index]
-            fit_sgd(fusion, inputs, train_part.part_targets, recipe, seed)
+            fit_sgd(
+                fusion,
+                inputs,
+                train_part.part_targets,
+                recipe,
+                seed,
+                single_label=labels.single_label,
+            )
             logits[fusion_head(fusion.scales)] = _fused(fusion, outputs.fusion_inputs[index])
     else:
         for index, fusion in enumerate(fusions):
             prior = mean_classifier(racnn, fusion)
-            fit = fit_lbfgs(fusion, outputs.fusion_inputs[index], targets, prior, seed)
+            fit = fit_lbfgs(
+                fusion,
+                outputs.fusion_inputs[index],
+                targets,
+                prior,
+                seed,
+                single_label=labels.single_label,
+            )
             fusion_fits[fusion_head(fusion.scales)] = fit
             logits[fusion_head(fusion.scales)] = fit.out_of_fold.astype(np.float32)
 
-    network = _network(fabric, racnn, fusions, outputs, outliers, tta=tta, seed=seed)
+    network = _network(
+        fabric,
+        racnn,
+        fusions,
+        outputs,
+        outliers,
+        tta=tta,
+        seed=seed,
+        single_label=labels.single_label,
+    )
     if not holds_out:
         return _plain_heads(network, logits, targets, labels, fusion_fits)
 
@@ -199,12 +222,24 @@ def fit_frozen_heads(  # noqa: PLR0913, the networks, the data and the recipe of
     outputs = scale_outputs(fabric, racnn, part, tta=tta)
     targets = part.part_targets
 
-    layers = fit_frozen_layers(racnn, fusions, outputs.descriptors, targets, seed)
+    single_label = labels.single_label
+    layers = fit_frozen_layers(
+        racnn, fusions, outputs.descriptors, targets, seed, single_label=single_label
+    )
     plain = backbone_descriptors(fabric, racnn, backbone, part, tta=tta)
-    plain_fit = fit_linear_layer(backbone, plain, targets, seed)
+    plain_fit = fit_linear_layer(backbone, plain, targets, seed, single_label=single_label)
     logits = {"backbone": plain_fit.out_of_fold.astype(np.float32), **layers.logits}
 
-    network = _network(fabric, racnn, fusions, outputs, outliers, tta=tta, seed=seed)
+    network = _network(
+        fabric,
+        racnn,
+        fusions,
+        outputs,
+        outliers,
+        tta=tta,
+        seed=seed,
+        single_label=labels.single_label,
+    )
     return _decide_and_score(
         network,
         logits,
@@ -233,6 +268,8 @@ def fit_frozen_layers(
     descriptors: NDArray[np.float32],
     targets: NDArray[np.uint8],
     seed: int,
+    *,
+    single_label: bool = False,
 ) -> FrozenLayers:
     """Fit every scale's linear layer, then how much each scale counts in each fusion.
 
@@ -242,12 +279,14 @@ def fit_frozen_layers(
         descriptors: [n, scales * D], all scales' side by side.
         targets: [n, L].
         seed: of the folds.
+        single_label: whether each photograph has one class.
     """
     by_scale = np.split(descriptors, racnn.scales, axis=1)
     out_of_fold = []
     for scale, part in zip(racnn.backbones, by_scale, strict=True):
         assert isinstance(scale, Backbone)
-        out_of_fold.append(fit_linear_layer(scale, part, targets, seed).out_of_fold)
+        layer_fit = fit_linear_layer(scale, part, targets, seed, single_label=single_label)
+        out_of_fold.append(layer_fit.out_of_fold)
     logits = {
         f"scale{number}": z.astype(np.float32) for number, z in enumerate(out_of_fold, start=1)
     }
@@ -256,8 +295,9 @@ def fit_frozen_layers(
     for fusion in fusions:
         head = fusion_head(fusion.scales)
         shares = (1 / fusion.scales,) * fusion.scales
-        fit = fit_scale_weights(tuple(out_of_fold[: fusion.scales]), shares, targets, seed)
-        _set_linear_layer(fusion, weighted_classifiers(racnn, fusion, fit.weights))
+        fused_logits = tuple(out_of_fold[: fusion.scales])
+        fit = fit_scale_weights(fused_logits, shares, targets, seed, single_label=single_label)
+        set_linear_layer(fusion, weighted_classifiers(racnn, fusion, fit.weights))
         scale_weights[head] = fit.weights
         logits[head] = fit.out_of_fold.astype(np.float32)
     return FrozenLayers(logits, scale_weights)
@@ -283,20 +323,6 @@ def _leaf_scores(
     if scores is None or outliers is None:
         return scores
     return np.maximum(scores, outliers.leaf_scores)
-
-
-def write_selection(path: Path, heads: FittedHeads, part: DatasetPart, labels: LabelSet) -> None:
-    """Write a row for each photograph of the validation part: labels and every head's logits."""
-    columns = [f"{head}_{label}" for head in heads.logits for label in labels.names]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "labels", *columns])
-
-    for index, row in enumerate(part.rows):
-        logits = np.concatenate([z[index] for z in heads.logits.values()])
-        label_names = " ".join(labels.decode(part.targets[row]))
-        writer.writerow([part.image_names[row], label_names, *(f"{z:.5g}" for z in logits)])
-    write_text(path, text.getvalue())
 
 
 def _decide_and_score(
@@ -372,10 +398,14 @@ def _fused(fusion: Fusion, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
 def _scores(
     logits: NDArray[np.float32], targets: NDArray[np.uint8], labels: LabelSet
 ) -> dict[str, float]:
-    """Exact match, micro F1 and macro F1 at threshold 0.5."""
-    probabilities = expit(logits.astype(np.float64))
-    scored = score(targets, logits > 0, probabilities, labels.names)
+    """Exact match, micro F1 and macro F1 of plain answers; of single labels top-1 accuracy too."""
+    single_label = labels.single_label
+    probabilities = label_probabilities(logits, single_label=single_label)
+    answers = plain_answers(probabilities, labels)
+    scored = score(targets, answers, probabilities, labels.names, single_label=single_label)
+    top1 = {} if scored.top1 is None else {"top1": scored.top1}
     return {
+        **top1,
         "exact_match": scored.exact_match,
         "micro_f1": scored.micro.f1,
         "macro_f1": scored.macro.f1,
@@ -391,6 +421,7 @@ def _network(
     *,
     tta: int,
     seed: int,
+    single_label: bool,
 ) -> FusedRACNN:
     """The whole network with its out-of-distribution detectors, of all scales and of the first."""
     descriptors = outputs.descriptors
@@ -398,14 +429,7 @@ def _network(
     detector = fit_ood_detector(descriptors, racnn.scales, seed)
     first_detector = fit_ood_detector(descriptors[:, :first_width], 1, seed)
     outlier_detector = outliers.detector if outliers else None
-    network = FusedRACNN(racnn, fusions, tta, detector, first_detector, outlier_detector)
+    network = FusedRACNN(
+        racnn, fusions, tta, detector, first_detector, outlier_detector, single_label=single_label
+    )
     return network.to(fabric.device).eval()
-
-
-@torch.no_grad()
-def _set_linear_layer(fusion: Fusion, layer: LinearLayer) -> None:
-    """Give a fusion a layer on its inputs as they are, without rescaling."""
-    fusion.shift.zero_()
-    fusion.scale.fill_(1.0)
-    fusion.linear.weight.copy_(torch.from_numpy(layer.weight))
-    fusion.linear.bias.copy_(torch.from_numpy(layer.bias))

@@ -12,7 +12,7 @@ from leafzoom.model.backbone import Backbone
 from leafzoom.model.fusion import Fusion
 from leafzoom.model.racnn import RACNN
 
-__all__ = ["mean_classifier", "weighted_classifiers"]
+__all__ = ["mean_classifier", "set_linear_layer", "weighted_classifiers"]
 
 
 def mean_classifier(racnn: RACNN, fusion: Fusion) -> LinearLayer:
@@ -61,3 +61,12 @@ def weighted_classifiers(racnn: RACNN, fusion: Fusion, shares: Sequence[float]) 
     weight = torch.cat([share * layer.weight.detach() for share, layer in pairs], dim=1)
     bias = torch.stack([share * layer.bias.detach() for share, layer in pairs]).sum(dim=0)
     return LinearLayer(weight.double().cpu().numpy(), bias.double().cpu().numpy())
+
+
+@torch.no_grad()
+def set_linear_layer(fusion: Fusion, layer: LinearLayer) -> None:
+    """Give a fusion a layer on its inputs as they are, without rescaling."""
+    fusion.shift.zero_()
+    fusion.scale.fill_(1.0)
+    fusion.linear.weight.copy_(torch.from_numpy(layer.weight))
+    fusion.linear.bias.copy_(torch.from_numpy(layer.bias))

@@ -77,8 +77,9 @@ class Predictor:
             default as large as the photo's pixels carry, up to what the model was measured with.
 
     Raises:
-        UsageError: a threshold of a label that the model does not know, or outside 0..1; an early
-            exit from a model that has no threshold for it; a source size that it does not take.
+        UsageError: a threshold of a label that the model does not know, or outside 0..1, or for a
+            model of one class a photo; an early exit from a model that has no threshold for it; a
+            source size that it does not take.
     """
 
     def __init__(
@@ -388,6 +389,14 @@ class Predictor:
 
 def _with_thresholds(manifest: Manifest, thresholds: Mapping[str, float]) -> dict[str, Decision]:
     """Every head's decision, with some thresholds replaced."""
+    if not thresholds:
+        return manifest.decisions
+    if manifest.labels.single_label:
+        raise UsageError(
+            f"the model {manifest.name} answers with the most probable class, which no threshold "
+            "changes: leave the thresholds out"
+        )
+
     # A misspelt label would otherwise change nothing, without a word.
     labels = manifest.labels.names
     for label, threshold in thresholds.items():

@@ -1,7 +1,7 @@
 """The attention proposal network (§3.1.2): from a feature map to the box of the next scale.
 
-Flattened feature map → linear → sigmoid (or ReLU) → linear → tanh, which gives tx, ty and tl in
--1..1 (eq. 2). `BoxCoder` turns these into a box of the view.
+Flattened feature map → linear → sigmoid (or ReLU, tanh) → linear → tanh, which gives tx, ty and tl
+in -1..1 (eq. 2). `BoxCoder` turns these into a box of the view.
 
 Convention: points are (x, y) in pixels of the view, x = column to the right, y = row down, the
 origin at the outer corner of the first pixel.
@@ -26,6 +26,11 @@ __all__ = [
 ]
 
 _MIN_MEAN_SQUARE = 1e-12
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+}
 
 
 class AttentionProposal(nn.Module):
@@ -48,7 +53,7 @@ class AttentionProposal(nn.Module):
         channels: int,
         map_size: int,
         hidden: int,
-        activation: Literal["sigmoid", "relu"],
+        activation: Literal["sigmoid", "relu", "tanh"],
         normalise: Literal["none", "places"] = "none",
     ) -> None:
         super().__init__()
@@ -56,7 +61,7 @@ class AttentionProposal(nn.Module):
         self.layers = nn.Sequential(
             nn.Flatten(),
             nn.Linear(channels * map_size * map_size, hidden),
-            nn.Sigmoid() if activation == "sigmoid" else nn.ReLU(),
+            _ACTIVATIONS[activation](),
             nn.Linear(hidden, 3),
             nn.Tanh(),
         )

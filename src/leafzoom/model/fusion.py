@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from leafzoom.model.losses import label_probabilities
 from leafzoom.model.mirrors import tta_mean
 from leafzoom.model.ood_detector import (
     MahalanobisDetector,
@@ -119,6 +120,7 @@ class FusedRACNN(nn.Module):
         first_ood_detector: reads the first scale's descriptor.
         outlier_detector: reads the first scale's maps. A picture's score is the greater one of this
             detector's and of the density's.
+        single_label: whether each photograph has one class: probabilities are a softmax.
     """
 
     def __init__(
@@ -129,8 +131,11 @@ class FusedRACNN(nn.Module):
         ood_detector: MahalanobisDetector | None = None,
         first_ood_detector: MahalanobisDetector | None = None,
         outlier_detector: OutlierDetector | None = None,
+        *,
+        single_label: bool = False,
     ) -> None:
         super().__init__()
+        self.single_label = single_label
         self.racnn = racnn
         self.fusions = nn.ModuleList(fusions)
         self.tta = tta
@@ -159,6 +164,10 @@ class FusedRACNN(nn.Module):
         # The boxes of the image as it is, which comes first.
         boxes = tuple(state.boxes.reshape(self.tta, -1, 3)[0] for state in states)
         return NetworkOutput(logits, boxes, ood_score, first_ood_score, states)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """A head's probabilities [B, L] from its logits [B, L]."""
+        return label_probabilities(logits, single_label=self.single_label)
 
     def first_ood_score(self, state: ScaleState) -> Tensor | None:
         """The out-of-distribution score [B] from the first scale of images and their mirrors."""

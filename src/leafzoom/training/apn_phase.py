@@ -38,6 +38,7 @@ class RankingLoss:
     margin: float
     labels: Literal["present", "all"]
     reduction: Literal["sum", "mean"]
+    single_label: bool = False
     name: str = "ranking_loss"
 
     def __call__(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
@@ -49,6 +50,7 @@ class RankingLoss:
             margin=self.margin,
             labels=self.labels,
             reduction=self.reduction,
+            single_label=self.single_label,
         )
 
 
@@ -60,12 +62,13 @@ class FinerLoss:
     look where the coarser scales err; with `surrogate = "exact"` by that loss's own gradient.
     """
 
+    single_label: bool = False
     name: str = "finer_loss"
     reduction: Literal["sum", "mean"] = "mean"
 
     def __call__(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
         """The loss of a batch."""
-        return classification_loss(fine, targets)
+        return classification_loss(fine, targets, single_label=self.single_label)
 
 
 class ApnPhase:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from leafzoom import __version__
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import SelectOn, Split
-from leafzoom.errors import ModelError, RecipeError, TrainingError
+from leafzoom.errors import DataError, ModelError, RecipeError, TrainingError
 from leafzoom.labels import LabelSet
 from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint
 from leafzoom.recipe import Recipe, recipe_from_dict, recipe_to_dict
@@ -71,10 +71,24 @@ def training_labels(cache: Cache, split: Split, recipe: Recipe) -> LabelSet:
     """The labels of a training, with the combinations that it may learn.
 
     Combinations that only the test part has are not seen by a decision, as those of a user's photos
-    will not be.
+    will not be. Of single labels, every class is an answer.
+
+    Raises:
+        DataError: with `model.loss = "softmax"`, a photograph without exactly one label, or fewer
+            than two classes.
     """
     everything = split.train + split.validation + split.test
-    names = cache.table.take(everything).label_set(recipe.data.labels).names
+    table = cache.table.take(everything)
+    names = table.label_set(recipe.data.labels).names
+    if recipe.single_label:
+        table.require_one_label()
+        if len(names) < 2:
+            raise DataError(
+                f"{table.csv} has one class, {names[0]}, and model.loss softmax needs two: add "
+                "photographs of another"
+            )
+        return LabelSet.of_classes(names)
+
     seen = cache.table.take(split.train + split.validation).label_set(names)
     if recipe.decision.combinations == "seen":
         return seen

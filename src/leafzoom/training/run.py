@@ -32,7 +32,8 @@ from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
 from leafzoom.dataset.stratification import subset
 from leafzoom.errors import TrainingError
-from leafzoom.fitting.heads import FittedHeads, write_selection
+from leafzoom.fitting.heads import FittedHeads
+from leafzoom.fitting.selection import write_selection
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_racnn, network_tensors
 from leafzoom.model.pretrained import (
@@ -150,7 +151,7 @@ class _Run:
         self.init = initial_checkpoint(init) if init else None
         teachers = load_teachers(settings.teachers)
         self.teachers = find_teachers(
-            recipe, teachers, self.init, self.labels.names, settings.source_sizes
+            recipe, teachers, self.init, self.labels, settings.source_sizes
         )
         self.facts = run_facts(
             cache, split, recipe, self.labels.names, self.init, teachers, settings.precision

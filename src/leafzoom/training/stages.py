@@ -107,8 +107,15 @@ class TrainingContext:
 
     def fine_tuning_loss(self) -> ClassifierLoss:
         """The loss of the plain backbone."""
-        weights = label_weights(self.train_part.part_targets, self.recipe.data.class_weights)
-        return ClassifierLoss(weights.to(self.fabric.device) if weights else None)
+        single_label = self.labels.single_label
+        weights = label_weights(
+            self.train_part.part_targets,
+            self.recipe.data.class_weights,
+            single_label=single_label,
+        )
+        return ClassifierLoss(
+            weights.to(self.fabric.device) if weights else None, single_label=single_label
+        )
 
     def classifier_loss(self) -> ClassifierLoss:
         """The loss of the scales' classifiers."""
@@ -200,7 +207,8 @@ class FineTuningStage:
     def _measure(self, part: DatasetPart) -> dict[str, float]:
         context = self.context
         logits = backbone_logits(context.fabric, context.racnn, context.backbone, part)
-        return validation_metrics((logits,), (), part.part_targets)
+        single_label = context.labels.single_label
+        return validation_metrics((logits,), (), part.part_targets, single_label=single_label)
 
 
 class WarmUpStage:
@@ -350,4 +358,5 @@ def _scale_metrics(context: TrainingContext, part: DatasetPart) -> dict[str, flo
         part.part_targets,
         margin=recipe.margin,
         ranking_labels=recipe.ranking_labels,
+        single_label=context.labels.single_label,
     )
