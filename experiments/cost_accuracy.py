@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,8 @@ import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
+from experiments.costs import Work, multiply_adds, ratio_quartiles, seconds_in_turns
 from experiments.head_logits import MIRRORS, HeadLogits, logits_of_model, plain_backbone
 from experiments.publishing import (
     new_figure,
@@ -74,7 +72,6 @@ _PLAIN_LABEL_OFFSET = (9, -4)
 _MARKERS = {_EARLY_EXIT: "D", _INT8: "s"}
 _BILLION = 1e9
 
-Work = Callable[[], object]
 Right = dict[str, NDArray[np.bool_]]
 
 
@@ -91,10 +88,11 @@ def main() -> None:
     right = _right_answers(arguments.data, arguments.keep)
     works = _works()
     with torch.inference_mode():
-        multiply_adds = {name: _multiply_adds(work) for name, work in works.items()}
-        ratios = _time_ratios(works)
+        counted = {name: multiply_adds(work, _BATCH_SIZE) for name, work in works.items()}
+        seconds = seconds_in_turns(works, _ROUNDS, _WARM_UP_ROUNDS)
 
-    points = {name: _point(name, right, multiply_adds[name], ratios[name]) for name in works}
+    ratios = ratio_quartiles(seconds, next(iter(works)))
+    points = {name: _point(name, right, counted[name], ratios[name]) for name in works}
     points |= {_EARLY_EXIT: _early_exit_point(points), _INT8: _int8_point(points)}
     result = {
         "name": _NAME,
@@ -210,32 +208,6 @@ def _looks_work(scales: int, mirrors: int) -> Work:
     return work
 
 
-def _multiply_adds(work: Work) -> float:
-    """Multiply-adds a photograph; torch counts each as two operations."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return float(counter.get_total_flops()) / 2 / _BATCH_SIZE
-
-
-def _time_ratios(works: dict[str, Work]) -> dict[str, list[float]]:
-    """Each network's time over the first one's, in turns: quartiles."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(_WARM_UP_ROUNDS + _ROUNDS):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-
-            if number >= _WARM_UP_ROUNDS:
-                seconds[name].append(time.perf_counter() - started)
-
-    first = np.array(next(iter(seconds.values())))
-    ratios = {}
-    for name, durations in seconds.items():
-        quartiles = np.percentile(np.array(durations) / first, (25, 50, 75))
-        ratios[name] = [round(float(quartile), 3) for quartile in quartiles]
-    return ratios
-
-
 # The points.
 
 
@@ -254,10 +226,10 @@ def _difference(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> dict[str,
     }
 
 
-def _point(name: str, right: Right, multiply_adds: float, ratios: list[float]) -> dict[str, Any]:
+def _point(name: str, right: Right, counted: float, ratios: list[float]) -> dict[str, Any]:
     """A network's cost and exact match, and its difference from the plain Lite2 with mirrors."""
     return {
-        "multiply_adds": round(multiply_adds),
+        "multiply_adds": round(counted),
         "time_ratio": ratios[1],
         "time_ratio_quartiles": [ratios[0], ratios[2]],
         "exact_match": round(float(right[name].mean()), 4),

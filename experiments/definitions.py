@@ -46,7 +46,8 @@ class Comparison:
 
     `arms`: ARM, or ARM:KIND with the head (`scale1`) or the boxes (`nine`, `oracle`, …) that are
     compared. `data`: "photographs" or "leaves" (rendered ones). `zoom_value`: the value of the
-    learned boxes to the same classifiers is reported too.
+    learned boxes to the same classifiers is reported too. `measured`: whether its result is
+    published.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Comparison:
     against: dict[str, str]
     data: str = "photographs"
     zoom_value: bool = False
+    measured: bool = True
 
     def compared_with(self, arm: str) -> str:
         """The arm that this one is compared with."""
@@ -94,6 +96,7 @@ def read_comparisons() -> dict[str, Comparison]:
             against=table.get("against", {}),
             data=table.get("data", "photographs"),
             zoom_value=table.get("zoom_value", False),
+            measured=table.get("measured", True),
         )
         for name, table in tables.items()
     }

@@ -41,7 +41,7 @@ from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import grouped_split, training_split
 from leafzoom.dataset.table import Table, read_table
 from leafzoom.fitting.decision import combination_priors, fit_decision
-from leafzoom.fitting.heads import fit_frozen_layers
+from leafzoom.fitting.frozen_layers import fit_frozen_layers
 from leafzoom.fitting.scale_outputs import scale_outputs
 from leafzoom.labels import LabelSet, answer_confidence, decide
 from leafzoom.model.backbone import Backbone

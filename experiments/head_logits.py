@@ -20,7 +20,7 @@ from torch import Tensor
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.sources import sources_to_images
 from leafzoom.fitting.fusion import fit_lbfgs
-from leafzoom.fitting.heads import mean_classifier
+from leafzoom.fitting.scale_classifiers import mean_classifier
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone, build_fusions, build_racnn, network_from_checkpoint
 from leafzoom.model.mirrors import tta_mean

@@ -9,15 +9,13 @@ photographs of noise, from the source to the logits. Ratios are to the first NAM
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from experiments.costs import Work, multiply_adds, ratio_quartiles, seconds_in_turns
 from experiments.measured_runs import load_network
 from experiments.publishing import write_result
 from leafzoom.dataset.sources import sources_to_images
@@ -26,8 +24,6 @@ __all__ = ["main"]
 
 _BATCH_SIZE = 8
 _ROUNDS = 15
-
-Work = Callable[[], object]
 
 
 def main() -> None:
@@ -39,14 +35,13 @@ def main() -> None:
     parser.add_argument("names", nargs="+")
     arguments = parser.parse_args()
 
-    # The networks take turns, so that a busy machine slows all of them alike.
     torch.manual_seed(0)
     works = {name: _work(arguments.runs, name) for name in arguments.names}
     with torch.inference_mode():
-        multiply_adds = {name: _multiply_adds(work) for name, work in works.items()}
-        seconds = _seconds_in_turns(works)
+        counted = {name: multiply_adds(work, _BATCH_SIZE) for name, work in works.items()}
+        seconds = seconds_in_turns(works, _ROUNDS)
 
-    rows = _rows(multiply_adds, seconds, first=arguments.names[0])
+    rows = _rows(counted, seconds, first=arguments.names[0])
     result = {
         "name": "price",
         "command": f"python -m experiments.price RUNS {' '.join(arguments.names)}",
@@ -79,38 +74,19 @@ def _work(runs: Path, name: str) -> Work:
     return first_scale if head else all_scales
 
 
-def _multiply_adds(work: Work) -> float:
-    """Multiply-adds a photograph; torch counts each as two operations."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return float(counter.get_total_flops()) / 2 / _BATCH_SIZE
-
-
-def _seconds_in_turns(works: dict[str, Work]) -> dict[str, list[float]]:
-    """Seconds a photograph, a value a round."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(_ROUNDS):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            seconds[name].append((time.perf_counter() - started) / _BATCH_SIZE)
-    return seconds
-
-
 def _rows(
-    multiply_adds: dict[str, float], seconds: dict[str, list[float]], first: str
+    counted: dict[str, float], seconds: dict[str, list[float]], first: str
 ) -> dict[str, dict[str, Any]]:
     """A row a network, in plain values for JSON."""
+    ratios = ratio_quartiles(seconds, first)
     rows = {}
-    for name in seconds:
-        ratios = np.array(seconds[name]) / np.array(seconds[first])
-        quartiles = np.percentile(ratios, [25, 75])
+    for name, durations in seconds.items():
         rows[name] = {
-            "multiply_adds": round(multiply_adds[name]),
-            "multiply_adds_ratio": round(multiply_adds[name] / multiply_adds[first], 4),
-            "milliseconds": round(1000 * float(np.median(seconds[name])), 2),
-            "time_ratio": round(float(np.median(ratios)), 4),
-            "time_ratio_quartiles": [round(float(value), 4) for value in quartiles],
+            "multiply_adds": round(counted[name]),
+            "multiply_adds_ratio": round(counted[name] / counted[first], 4),
+            "milliseconds": round(1000 * float(np.median(durations)) / _BATCH_SIZE, 2),
+            "time_ratio": ratios[name][1],
+            "time_ratio_quartiles": [ratios[name][0], ratios[name][2]],
         }
     return rows
 

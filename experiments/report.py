@@ -1,14 +1,13 @@
 """Compare measured arms: python -m experiments.report RUNS [NAME...]
 
-Writes results/experiments/NAME.json and docs/experiments/NAME.svg for every comparison of
+Writes results/experiments/NAME.json and docs/experiments/NAME.svg for every measured comparison of
 comparisons.toml (or those named) from the RUNS that python -m experiments.run left.
 
 Of every arm: exact match of each head with its fitted decision, a value a seed, and where the boxes
 lie.
-Of every pair: the difference in exact match of the last fusion, its 95 % interval from a bootstrap
-over photographs and seeds at once, and the p-value of a paired permutation test (see
-`paired_difference`). With `zoom_value`: the same of the learned boxes against others for the same
-classifiers, as python -m experiments.zoom_value measured them.
+Of every pair: the difference in exact match of the last fusion, its 95 % interval for new seeds and
+photographs, and its p-value (see `paired_difference`). With `zoom_value`: the same of the learned
+boxes against others for the same classifiers, as python -m experiments.zoom_value measured them.
 """
 
 from __future__ import annotations
@@ -99,7 +98,8 @@ def main() -> None:
 
     comparisons = read_comparisons()
     arms = read_arms()
-    for name in arguments.names or comparisons:
+    published = [name for name, comparison in comparisons.items() if comparison.measured]
+    for name in arguments.names or published:
         if name not in comparisons:
             parser.error(f"no comparison {name}: there are {', '.join(comparisons)}")
 

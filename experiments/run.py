@@ -1,5 +1,7 @@
 """Train and measure arms: python -m experiments.run DATA PARTS.json SHARED RUNS --arm NAME...
 
+Or all arms of a comparison of comparisons.toml: --comparison NAME.
+
 An arm is base.toml (or the recipe here that it `extends`) with the changes that arms.toml names.
 With every seed it is trained from the SHARED checkpoint (or its `start`, a file beside it) on the
 `train` part of PARTS.json (see python -m experiments.parts), and measured on its `report` part.
@@ -15,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.definitions import Arm, read_arms
+from experiments.definitions import Arm, Comparison, read_arms, read_comparisons
 from experiments.measure import measure
 from experiments.measured_runs import MeasuredRun, cached_sources
 from leafzoom.dataset.cache import Cache
@@ -32,7 +34,11 @@ __all__ = ["Experiment", "main"]
 def main() -> None:
     """Train and measure every arm with every seed; print the scores and the times."""
     arms = read_arms()
-    arguments = _arguments(arms)
+    comparisons = read_comparisons()
+    arguments = _arguments(arms, comparisons)
+    names = [*arguments.arm]
+    for name in arguments.comparison:
+        names += [arm for arm in comparisons[name].trained_arms if arm not in names]
 
     keep_freed_memory()
     experiment = Experiment(
@@ -44,7 +50,7 @@ def main() -> None:
         limit=arguments.limit,
     )
     for seed in arguments.seeds:
-        for name in arguments.arm:
+        for name in names:
             experiment.train_and_measure(arms[name], seed)
 
 
@@ -120,7 +126,7 @@ class Experiment:
         return self._caches[source_size]
 
 
-def _arguments(arms: dict[str, Arm]) -> argparse.Namespace:
+def _arguments(arms: dict[str, Arm], comparisons: dict[str, Comparison]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -129,13 +135,23 @@ def _arguments(arms: dict[str, Arm]) -> argparse.Namespace:
     parser.add_argument("parts", type=Path)
     parser.add_argument("shared", type=Path)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--arm", action="append", required=True, metavar="NAME")
+    parser.add_argument("--arm", action="append", default=[], metavar="NAME")
+    parser.add_argument(
+        "--comparison",
+        action="append",
+        default=[],
+        metavar="NAME",
+        choices=list(comparisons),
+        help="all arms of a comparison of comparisons.toml",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
         "--limit", type=int, default=0, help="photographs to train on and to measure (a trial)"
     )
 
     arguments = parser.parse_args()
+    if not arguments.arm and not arguments.comparison:
+        parser.error("name an --arm or a --comparison")
     for name in arguments.arm:
         if name not in arms:
             parser.error(f"no arm {name}: there are {', '.join(arms)}")

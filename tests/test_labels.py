@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from leafzoom.errors import DataError, ModelError
-from leafzoom.labels import Decision, LabelSet, combination_probabilities, decide
+from leafzoom.labels import (
+    Decision,
+    LabelSet,
+    answer_confidence,
+    combination_probabilities,
+    decide,
+    plain_answers,
+)
 
 
 def test_decision_is_a_combination_that_occurs() -> None:
@@ -107,3 +114,39 @@ def test_many_labels_have_fewer_possible_combinations() -> None:
     sizes = {sum(row) for row in possible.combinations}
     assert sizes == {1, 2}
     assert len(possible.combinations) == 24 + 24 * 23 // 2
+
+
+CLASSES = LabelSet.of_classes(("finch", "heron", "wren"))
+
+
+def test_of_one_class_a_photograph_the_most_probable_is_the_answer() -> None:
+    """Also where no class is above one half, and whatever the temperature."""
+    probabilities = np.array([[0.3, 0.36, 0.34], [0.98, 0.01, 0.01]], np.float32)
+    for temperature in (0.2, 1.0, 5.0):
+        answers = decide(probabilities, Decision((), temperature), CLASSES)
+        assert answers.tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert plain_answers(probabilities, CLASSES).tolist() == answers.astype(bool).tolist()
+
+
+def test_classes_have_the_softmax_of_their_logarithms_over_the_temperature() -> None:
+    probabilities = np.array([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
+    calibrated = combination_probabilities(probabilities, Decision((), 2.0), CLASSES)
+    powers = np.sqrt(probabilities[0])
+    np.testing.assert_allclose(calibrated[0], powers / powers.sum(), rtol=1e-12)
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1)
+    assert np.isfinite(calibrated).all()
+
+    # Without a temperature they are the network's, up to the lapse rate.
+    plain = combination_probabilities(probabilities, Decision((), 1.0), CLASSES)
+    np.testing.assert_allclose(plain, probabilities, atol=1e-12)
+    careful = Decision((), 1.0, (), 0.3)
+    answers = decide(probabilities, careful, CLASSES)
+    confidence = answer_confidence(probabilities, answers, careful, CLASSES)
+    np.testing.assert_allclose(confidence, [0.7 * 0.5 + 0.1, 0.7 * 1.0 + 0.1])
+
+
+def test_a_combination_of_several_labels_is_no_class() -> None:
+    with pytest.raises(DataError, match="each combination is one class"):
+        LabelSet(("a", "b"), ((1, 1),), single_label=True)
+    with pytest.raises(DataError, match="each combination is one class"):
+        LabelSet(("a", "b"), ((0, 0),), single_label=True)

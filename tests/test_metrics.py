@@ -88,3 +88,27 @@ def test_map_is_the_mean_over_labels_that_occur() -> None:
     probabilities = np.array([[0.9, 0.5], [0.8, 0.5], [0.1, 0.5]])
     metrics = score(targets, probabilities > 0.5, probabilities, ("a", "b"))
     assert metrics.map == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_one_class_a_photograph_has_top_1_accuracy_and_a_confusion_matrix() -> None:
+    random = np.random.default_rng(1)
+    truth = random.integers(0, 4, 60)
+    given = np.where(random.random(60) < 0.7, truth, random.integers(0, 4, 60))
+    targets = np.eye(4, dtype=np.uint8)[truth]
+    answers = np.eye(4, dtype=bool)[given]
+
+    scored = score(targets, answers, answers * 0.9, NAMES, single_label=True)
+    assert scored.top1 == pytest.approx((truth == given).mean())
+    assert scored.exact_match == scored.top1
+    assert scored.confusion == tuple(
+        tuple(int(((truth == row) & (given == column)).sum()) for column in range(4))
+        for row in range(4)
+    )
+    content = scored.to_dict()
+    assert content["threshold"] is None
+    assert content["top1"] == scored.top1
+
+    # With several labels the keys are as before.
+    several = score(targets, answers, answers * 0.9, NAMES).to_dict()
+    assert set(content) - set(several) == {"top1", "confusion"}
+    assert several["threshold"] == 0.5

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from leafzoom.dataset.cache import Cache, build_cache, default_cache_folder
-from leafzoom.dataset.split import evaluation_image_names
+from leafzoom.dataset.evaluated_part import evaluation_image_names
 from leafzoom.dataset.table import read_table
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.photo import read_source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.statistics import holm
 from tools.markdown import (
     Lines,
     Result,
@@ -14,6 +15,9 @@ from tools.markdown import (
     row,
 )
 
+Corrected = dict[int, float]
+"""Corrected p-values, by the identity of the comparison."""
+
 __all__ = [
     "cost_accuracy",
     "early_exit",
@@ -23,6 +27,10 @@ __all__ = [
     "zoom_value",
 ]
 
+_ONE_SEED = " ¹"
+_SIGNIFICANCE = 0.05
+_INTERVALS = "¹ one seed: for new photographs alone"
+_OTHER_BOXES = ("centre", "random", "response")
 _LESION_SHARES = ("centre_on", "centre_on_chance", "holds", "holds_chance")
 _FEW_PHOTOGRAPHS_ARMS = {
     "known": "known",
@@ -36,6 +44,8 @@ def experiment(result: Result) -> Lines:
     """The arms of a comparison: exact match of the heads (means over seeds), differences, boxes."""
     arms = result["arms"]
     heads = _shown_heads(arms)
+    both_parts = result.get("both_parts", {"pairs": []})
+    corrected = _corrected(result["pairs"] + both_parts["pairs"])
     lesion_boxes = sorted({_box(key) for arm in arms.values() for key in arm.get("lesions", {})})
     pairs = {pair["arm"]: pair for pair in result["pairs"]}
 
@@ -48,6 +58,7 @@ def experiment(result: Result) -> Lines:
             "against",
             "difference in points (95 %)",
             "p",
+            "p, Holm",
             "boxes: side, spread",
             *(_lesion_column(box) for box in lesion_boxes),
         ]
@@ -57,16 +68,16 @@ def experiment(result: Result) -> Lines:
 
         # What is compared.
         cells.append(_by_seed(arm["exact_match_by_seed"][_last_head(arm)]))
-        cells += _comparison(pairs.get(name))
+        cells += _comparison(pairs.get(name), corrected)
 
         # Where the boxes lie.
         cells.append(_box_shapes(arm["boxes"]))
         cells += [_lesion_shares(arm["lesions"], box) for box in lesion_boxes]
         lines.append(row(cells))
 
-    lines += ["", _experiment_footnote(result)]
+    lines += ["", _experiment_footnote(result, corrected)]
     if "both_parts" in result:
-        lines += _both_parts(result["both_parts"])
+        lines += _both_parts(both_parts, corrected)
     return lines
 
 
@@ -83,6 +94,7 @@ def zoom_value(result: Result) -> Lines:
             "than at the largest response",
         )
     )
+    corrected = _corrected(_zoom_comparisons(result))
     for arm, heads in result["zoom_value"].items():
         last_head = list(heads)[-1]
         for head, values in heads.items():
@@ -91,20 +103,36 @@ def zoom_value(result: Result) -> Lines:
 
             # The learned boxes against each other kind.
             cells = [arm, str(values["seeds"]), f"`{head}`", f"{values['exact_match']:.3f}"]
-            for kind in ("centre", "random", "response"):
-                comparison = values[kind]
-                cells.append(
-                    format_points(comparison["difference"], comparison["interval"], digits=1)
-                )
+            cells += [_zoom_points(values[kind], corrected) for kind in _OTHER_BOXES]
             lines.append(row(cells))
 
     data = "LEAVES" if _is_of_leaves(result) else "DATA"
     runs = " ".join(f"RUNS/{arm}-?" for arm in result["zoom_value"])
     footnote = (
-        f"Points, 95 % intervals; the same {result['photographs']} photographs. "
+        f"Points, 95 % intervals; the same {result['photographs']} photographs. {_INTERVALS}. "
+        f"{_number_of_comparisons(corrected)}, in bold. "
         f"`python -m experiments.zoom_value {data} {runs}`"
     )
     return [*lines, "", footnote]
+
+
+def _zoom_comparisons(result: Result) -> list[dict[str, Any]]:
+    """The comparisons that a table of zoom values shows."""
+    comparisons = []
+    for heads in result["zoom_value"].values():
+        last_head = list(heads)[-1]
+        for head, values in heads.items():
+            if not head.startswith("fusion") or head == last_head:
+                comparisons += [values[kind] for kind in _OTHER_BOXES]
+    return comparisons
+
+
+def _zoom_points(comparison: dict[str, Any], corrected: Corrected) -> str:
+    """The cell of a comparison, in bold where it is significant among all."""
+    points = format_points(comparison["difference"], comparison["interval"], digits=1)
+    if len(comparison["by_seed"]) == 1:
+        points += _ONE_SEED
+    return f"**{points}**" if corrected[id(comparison)] < _SIGNIFICANCE else points
 
 
 def price(result: Result) -> Lines:
@@ -156,6 +184,8 @@ def few_photographs(result: Result) -> Lines:
         for values in result["arms"].get(arm, []):
             lines.append(row([title, *_few_photographs_cells(values)]))
 
+    shown = [values for arm in _FEW_PHOTOGRAPHS_ARMS for values in result["arms"].get(arm, [])]
+    corrected = _corrected([values["against_best_scale"] for values in shown])
     judged = [
         f"{title} {result['arms'][arm][0]['judged']}"
         for arm, title in _FEW_PHOTOGRAPHS_ARMS.items()
@@ -165,7 +195,8 @@ def few_photographs(result: Result) -> Lines:
     footnote = (
         f"`{command_of(result)}`. Fitted decisions, on photographs drawn alike that nothing was "
         f"trained on ({', '.join(judged)}); means over seeds where not by seed. The best scale is "
-        "chosen on these photographs. A whole training on "
+        f"chosen on these photographs. {_INTERVALS}. {_number_of_comparisons(corrected)}. "
+        "A whole training on "
         f"{timed['photographs']} photographs took {timed['processor_minutes']:.1f} minutes of the "
         f"processor, {timed['minutes']:.1f} by the clock while others used its "
         f"{result['machine']['cores']} cores too."
@@ -302,12 +333,29 @@ def _by_seed(values: list[float]) -> str:
     return ", ".join(f"{value:.3f}" for value in values)
 
 
-def _comparison(pair: dict[str, Any] | None) -> Lines:
-    """The cells of an arm's comparison: against, difference, p; empty where it has none."""
+def _comparison(pair: dict[str, Any] | None, corrected: Corrected) -> Lines:
+    """The cells of an arm's comparison: against, difference, both p; empty where it has none."""
     if pair is None:
-        return ["", "", ""]
+        return ["", "", "", ""]
     difference = format_points(pair["difference"], pair["interval"])
-    return [pair["against"], difference, format_p_value(pair["p"])]
+    if len(pair["by_seed"]) == 1:
+        difference += _ONE_SEED
+    p_values = [format_p_value(pair["p"]), format_p_value(corrected[id(pair)])]
+    return [pair["against"], difference, *p_values]
+
+
+def _corrected(pairs: list[dict[str, Any]]) -> Corrected:
+    """The p-values of all comparisons of a section, corrected for their number."""
+    p_values = holm([pair["p"] for pair in pairs])
+    return {id(pair): p for pair, p in zip(pairs, p_values, strict=True)}
+
+
+def _number_of_comparisons(corrected: Corrected) -> str:
+    """How many comparisons there are, and how many are significant when that is corrected for."""
+    significant = sum(p < _SIGNIFICANCE for p in corrected.values())
+    count = len(corrected)
+    comparisons = "1 comparison" if count == 1 else f"{count} comparisons"
+    return f"{comparisons}, {significant} significant after Holm's correction"
 
 
 def _box_shapes(boxes: dict[str, float]) -> str:
@@ -330,27 +378,31 @@ def _lesion_shares(lesions: dict[str, float], box: str) -> str:
     return "{:.0f} ({:.0f}), {:.0f} ({:.0f})".format(*shares)
 
 
-def _experiment_footnote(result: Result) -> str:
+def _experiment_footnote(result: Result, corrected: Corrected) -> str:
     part = f"decisions fitted on `inner-validation`, of {result['photographs']} photographs"
     if _is_of_leaves(result):
         part = f"decisions fitted on 200 others, of {result['photographs']} rendered leaves"
     return (
         f"Exact match, {part} that nothing was trained on; "
-        f"a difference is of the seeds that both have. `{command_of(result)}`"
+        f"a difference is of the seeds that both have. {_INTERVALS}. "
+        f"{_number_of_comparisons(corrected)}. `{command_of(result)}`"
     )
 
 
-def _both_parts(comparison: dict[str, Any]) -> Lines:
+def _both_parts(comparison: dict[str, Any], corrected: Corrected) -> Lines:
     """The last fusions on `inner-test` and `inner-validation` together."""
-    lines = heading(("arm", "exact match by seed", "against", "difference in points (95 %)", "p"))
+    lines = heading(
+        ("arm", "exact match by seed", "against", "difference in points (95 %)", "p", "p, Holm")
+    )
 
     for pair in comparison["pairs"]:
         by_seed = _by_seed(comparison["exact_match_by_seed"][pair["arm"]])
-        lines.append(row([pair["arm"], by_seed, *_comparison(pair)]))
+        lines.append(row([pair["arm"], by_seed, *_comparison(pair, corrected)]))
 
     footnote = (
         f"The last fusion on the {comparison['photographs']} photographs of `inner-test` and "
-        "`inner-validation` together, in the latter with fusions and decisions out of fold."
+        "`inner-validation` together, in the latter with fusions and decisions out of fold. The "
+        "comparisons of both tables are corrected together."
     )
     return ["", *lines, "", footnote]
 

@@ -62,4 +62,8 @@ def _deciding_metadata(manifest: Manifest) -> bytes:
     """What of the metadata changes answers, as bytes."""
     content = asdict(manifest)
     deciding = {key: content[key] for key in _DECIDING}
+
+    # Published digests are older than this entry, which says nothing of a model of several labels.
+    if not deciding["labels"]["single_label"]:
+        del deciding["labels"]["single_label"]
     return json.dumps(deciding, sort_keys=True, default=str).encode()

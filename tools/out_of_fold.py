@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.dataset.cache import Cache
@@ -24,10 +25,11 @@ from leafzoom.evaluation.evaluate import Evaluation, evaluate
 from leafzoom.evaluation.uncertainty import estimate_uncertainty
 from leafzoom.fitting.decision import fit_decision
 from leafzoom.fitting.fusion import fit_lbfgs
-from leafzoom.fitting.heads import mean_classifier
+from leafzoom.fitting.likelihood import label_probabilities
+from leafzoom.fitting.scale_classifiers import mean_classifier
 from leafzoom.fitting.scale_outputs import scale_outputs
 from leafzoom.inference.network import OnnxNetwork
-from leafzoom.labels import decide
+from leafzoom.labels import decide, plain_answers
 from leafzoom.metrics import score
 from leafzoom.model.build import build_fusions, network_from_checkpoint
 from leafzoom.model_file.checkpoint import load_checkpoint
@@ -81,7 +83,7 @@ def decide_out_of_fold(
     for fold in range(_FOLDS):
         inside = fold_of == fold
         decision = fit_decision(logits[~inside], targets[~inside], manifest.labels)
-        probabilities = expit(logits[inside]).astype(np.float32)
+        probabilities = _probabilities(logits[inside], manifest)
         answers[inside] = decide(probabilities, decision, manifest.labels)
 
     return answers
@@ -98,15 +100,16 @@ def score_out_of_fold(run: Path, manifest: Manifest) -> dict[str, Any]:
     answers = {}
     answers_fitted = {}
     for head, logits in selection.logits.items():
-        probabilities[head] = expit(logits).astype(np.float32)
-        answers[head] = logits > 0
+        probabilities[head] = _probabilities(logits, manifest)
+        answers[head] = plain_answers(probabilities[head], manifest.labels)
         answers_fitted[head] = decide_out_of_fold(logits, targets, manifest)
 
     heads = {}
     heads_fitted = {}
+    score_head = partial(score, targets, single_label=manifest.labels.single_label)
     for head, values in probabilities.items():
-        heads[head] = score(targets, answers[head], values, label_names)
-        heads_fitted[head] = score(targets, answers_fitted[head], values, label_names)
+        heads[head] = score_head(answers[head], values, label_names)
+        heads_fitted[head] = score_head(answers_fitted[head], values, label_names)
 
     # Intervals need an evaluation; boxes and verdicts are not stored.
     evaluation = Evaluation(
@@ -213,8 +216,21 @@ def fused_logits_out_of_fold(
     fabric = Fabric(accelerator="cpu", devices=1)
     outputs = scale_outputs(fabric, racnn, part, (fusion,), tta=recipe.prediction.tta)
     prior = mean_classifier(racnn, fusion)
-    fit = fit_lbfgs(fusion, outputs.fusion_inputs[0], part.part_targets, prior, recipe.seed)
+    fit = fit_lbfgs(
+        fusion,
+        outputs.fusion_inputs[0],
+        part.part_targets,
+        prior,
+        recipe.seed,
+        single_label=manifest.labels.single_label,
+    )
     return fit.out_of_fold
+
+
+def _probabilities(logits: NDArray[np.float64], manifest: Manifest) -> NDArray[np.float32]:
+    """A head's probabilities [n, L] from its logits [n, L]."""
+    single_label = manifest.labels.single_label
+    return label_probabilities(logits, single_label=single_label).astype(np.float32)
 
 
 def _numbers(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> NDArray[np.float64]:
@@ -232,4 +248,5 @@ def _logits_of_file(path: Path, image_names: tuple[str, ...], cache: Cache) -> N
     probabilities = evaluate(network, cache, image_names, (head,)).probabilities[head]
 
     clipped = np.clip(probabilities.astype(np.float64), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
-    return np.asarray(logit(clipped))
+    single_label = network.manifest.labels.single_label
+    return np.asarray(np.log(clipped) if single_label else logit(clipped))

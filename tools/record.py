@@ -30,6 +30,11 @@ def main() -> None:
         memory_run = _read_json(arguments.memory_run / "run.json")
 
     metrics = _read_json(arguments.report / "metrics.json")
+    if run.get("select_on") == "none":
+        raise SystemExit(
+            f"{arguments.run} held nothing out (--select-on none): it has no validation scores to "
+            "record; use the report's metrics.json"
+        )
 
     result = recorded(
         arguments.name,

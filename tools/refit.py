@@ -28,7 +28,7 @@ from leafzoom.fitting.decision import combination_priors, fit_decision
 from leafzoom.fitting.out_of_fold import OutOfFoldAnswers, out_of_fold_answers
 from leafzoom.fitting.reference import fit_reference
 from leafzoom.inference.network import OnnxNetwork
-from leafzoom.labels import log_odds
+from leafzoom.labels import logits_of
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.model_file.onnx_writer import write_manifest
 from tools.evaluation_data import open_data, rows_of_part
@@ -148,7 +148,7 @@ def _outputs(
         if arrays.ood_score is not None:
             scores.append(arrays.ood_score)
 
-    logits = log_odds(np.concatenate(probabilities))
+    logits = logits_of(np.concatenate(probabilities), network.manifest.labels)
     return logits, np.concatenate(scores) if scores else None
 
 

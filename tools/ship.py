@@ -48,6 +48,11 @@ def main() -> None:
 
     # The model file.
     checkpoint = load_checkpoint(arguments.run / "model.safetensors").in_half_precision()
+    if checkpoint.manifest.holds_nothing_out:
+        raise SystemExit(
+            f"{arguments.run} held nothing out (--select-on none), so its decisions cannot be "
+            "fitted: ship a run of --split all"
+        )
     manifest = replace(checkpoint.manifest, name=_NAME)
     cache = open_data(arguments.data, manifest.source_size)
     parity = _export(replace(checkpoint, manifest=manifest), cache)

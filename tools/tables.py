@@ -20,17 +20,25 @@ KIND is one of
 or, with NAME below results/experiments,
 
     experiment    an arm a row
+    interval_coverage
+                  how often intervals over a few seeds hold the truth
     zoom_value    what an arm's boxes are worth
     early_exit    what stopping after the first scale costs and saves
     few_photographs
                   what trainings on few photographs reach
     price         what a diagnosis costs
+    single_label  what the softmax reaches with one class a photograph
     cost_accuracy what is right for the cost
     source_sizes  what larger sources are worth
     detail        the same, of photographs that no training saw
     lesions_held  what boxes hold of lesions
     noise_estimates, noise_by_combination
                   how many labels are wrong, and which
+    complex_heads, complex_decisions, complex_confusions
+                  the errors of `complex`
+    paper_scores, paper_exact_match, paper_claims
+                  the paper beside its reproduction
+    rivals        networks of the same cost beside each other
 """
 
 from __future__ import annotations
@@ -44,9 +52,14 @@ from collections.abc import Callable
 from tools import (
     benchmark_tables,
     closer_tables,
+    complex_tables,
     evaluation_tables,
     experiment_tables,
+    interval_tables,
     noise_tables,
+    paper_tables,
+    rival_tables,
+    single_label_tables,
 )
 from tools.markdown import Lines, Result, with_present_part_names
 from tools.provenance import ROOT
@@ -57,6 +70,7 @@ DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/benchmarks.md", "docs/experimen
 
 _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "experiment": experiment_tables.experiment,
+    "interval_coverage": interval_tables.interval_coverage,
     "zoom_value": experiment_tables.zoom_value,
     "early_exit": experiment_tables.early_exit,
     "few_photographs": experiment_tables.few_photographs,
@@ -64,8 +78,16 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "detail": closer_tables.detail,
     "lesions_held": closer_tables.lesions_held,
     "price": experiment_tables.price,
+    "single_label": single_label_tables.single_label,
     "noise_estimates": noise_tables.noise_estimates,
     "noise_by_combination": noise_tables.noise_by_combination,
+    "complex_heads": complex_tables.complex_heads,
+    "complex_decisions": complex_tables.complex_decisions,
+    "complex_confusions": complex_tables.complex_confusions,
+    "paper_scores": paper_tables.paper_scores,
+    "paper_exact_match": paper_tables.paper_exact_match,
+    "paper_claims": paper_tables.paper_claims,
+    "rivals": rival_tables.rivals,
     "cost_accuracy": experiment_tables.cost_accuracy,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {

@@ -6,7 +6,8 @@
     ├── DataError                 a table, a photograph, a cache or a split
     │   └── PhotoError            one photograph that cannot be read
     ├── ModelError                a checkpoint, weights or an exported model
-    ├── TrainingError             a training that cannot go on (a loss that is not finite, …)
+    ├── TrainingError             a training that cannot start or go on
+    │   └── DivergedError         a loss or a weight that is not finite
     └── MissingExtraError         a library of an extra that is not installed
 
 Every message says in one line what was expected, what came, where, and what to do.
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 
 __all__ = [
     "DataError",
+    "DivergedError",
     "LeafzoomError",
     "MissingExtraError",
     "ModelError",
@@ -60,6 +62,10 @@ class ModelError(LeafzoomError):
 
 class TrainingError(LeafzoomError):
     """A training cannot start or go on."""
+
+
+class DivergedError(TrainingError):
+    """A loss or a weight of a training is no longer finite."""
 
 
 class MissingExtraError(LeafzoomError):

@@ -24,9 +24,14 @@ __all__ = [
     "combination_probabilities",
     "decide",
     "log_odds",
+    "logits_of",
+    "most_probable",
+    "plain_answers",
 ]
 
 _MIN_PROBABILITY = 1e-7  # log-odds are computed no closer than this to 0 and 1
+_MIN_CLASS_PROBABILITY = 1e-30  # a softmax's logarithms are computed no closer than this to 0
+_PLAIN_THRESHOLD = 0.5  # of every label, as in the paper's tables
 _MAX_POSSIBLE_COMBINATIONS = 512
 _MAX_LABELS_AT_ONCE = 3
 
@@ -35,12 +40,17 @@ _MAX_LABELS_AT_ONCE = 3
 class LabelSet:
     """Label names in column order, and the combinations that occur, as 0/1 rows in that order.
 
+    `single_label`: each photograph has exactly one label, its class. A head's probabilities are
+    then a softmax, and the combinations are the classes one by one.
+
     Raises:
-        DataError: no label, a label twice, or a combination that is not a 0/1 row of L values.
+        DataError: no label, a label twice, a combination that is not a 0/1 row of L values, or, of
+            single labels, one that is not a class.
     """
 
     names: tuple[str, ...]
     combinations: tuple[tuple[int, ...], ...]
+    single_label: bool = False
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -57,12 +67,24 @@ class LabelSet:
                 raise DataError(
                     f"a combination has to be {len(self.names)} values of 0 or 1, not {row}"
                 )
+            if self.single_label and sum(row) != 1:
+                raise DataError(f"of single labels each combination is one class, not {row}")
 
     @classmethod
     def from_targets(cls, names: Sequence[str], targets: NDArray[np.uint8]) -> LabelSet:
         """The label set with the combinations that occur in `targets` [N, L], sorted."""
         rows = {tuple(row) for row in targets.astype(int).tolist()}
         return cls(tuple(names), tuple(sorted(rows)))
+
+    @classmethod
+    def of_classes(cls, names: Sequence[str]) -> LabelSet:
+        """Classes that exclude each other: each is an answer, whether it occurs or not.
+
+        >>> LabelSet.of_classes(("rust", "scab")).combinations
+        ((1, 0), (0, 1))
+        """
+        rows = np.eye(len(names), dtype=int).tolist()
+        return cls(tuple(names), tuple(tuple(row) for row in rows), single_label=True)
 
     def with_possible_combinations(self, exclusive: Sequence[str]) -> LabelSet:
         """The same labels, and beside the combinations that occur those that could.
@@ -130,13 +152,25 @@ def log_odds(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
+def logits_of(probabilities: NDArray[np.floating], labels: LabelSet) -> NDArray[np.float64]:
+    """The logits [N, L] of a head's probabilities [N, L], in float64.
+
+    Log-odds, or the logarithms of a softmax, which are its logits up to a constant a row.
+    """
+    if not labels.single_label:
+        return log_odds(probabilities)
+    exact = np.asarray(probabilities, np.float64)
+    return np.asarray(np.log(np.maximum(exact, _MIN_CLASS_PROBABILITY)))
+
+
 @dataclass(frozen=True)
 class Decision:
     """How a head's probabilities become an answer.
 
-    `thresholds`: one a label, in 0..1. `temperature`: log-odds are divided by it. `interactions`:
-    log-odds of each combination beyond the sum over its labels, in the order of
-    `LabelSet.combinations`; empty in older models. `lapse_rate`: the share of photographs, 0..1, of
+    `thresholds`: one a label, in 0..1; none of single labels. `temperature`: log-odds, or the
+    logarithms of a softmax, are divided by it. `interactions`: log-odds of each combination beyond
+    the sum over its labels, in the order of `LabelSet.combinations`; empty in older models and of
+    single labels. `lapse_rate`: the share of photographs, 0..1, of
     which the probabilities are taken to say nothing, so that no combination is more certain than
     the photographs that the decision was fitted on allow.
 
@@ -164,6 +198,26 @@ class Decision:
             raise ModelError(f"interactions have to be finite numbers, not {not_finite[0]}")
 
 
+def most_probable(scores: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """The one label with the greatest score (probability or logit) of each row [N, L]: [N, L].
+
+    >>> most_probable(np.array([[0.2, 0.5, 0.3]])).tolist()
+    [[False, True, False]]
+    """
+    classes = np.arange(scores.shape[1])
+    return np.asarray(scores.argmax(axis=1)[:, None] == classes)
+
+
+def plain_answers(probabilities: NDArray[np.floating], labels: LabelSet) -> NDArray[np.bool_]:
+    """Answers [N, L] without a fitted decision, from probabilities [N, L].
+
+    Each label by itself at threshold 0.5, or, of single labels, the most probable class.
+    """
+    if labels.single_label:
+        return most_probable(probabilities)
+    return np.asarray(probabilities > _PLAIN_THRESHOLD)
+
+
 def decide(
     probabilities: NDArray[np.floating], decision: Decision, labels: LabelSet
 ) -> NDArray[np.uint8]:
@@ -171,7 +225,8 @@ def decide(
 
     With interactions, the combination of the greatest expected worth under
     `combination_probabilities` (see `_answer_worth`). Without, the most probable combination, with
-    each label's log-odds measured from its own threshold.
+    each label's log-odds measured from its own threshold. Of single labels, the most probable
+    class.
 
     Args:
         probabilities: [N, L] in 0..1.
@@ -185,8 +240,10 @@ def decide(
     >>> decide(np.array([[0.2, 0.4], [0.9, 0.8]]), Decision((0.5, 0.5)), two).tolist()
     [[0, 1], [1, 0]]
     """
-    combinations = _combination_rows(labels)
+    if labels.single_label:
+        return most_probable(probabilities).astype(np.uint8)
 
+    combinations = _combination_rows(labels)
     if decision.interactions:
         # The expected worth of each answer. Lapses say nothing about which is the best.
         attentive = replace(decision, lapse_rate=0.0)
@@ -212,6 +269,9 @@ def combination_probabilities(
     combinations follows. Without interactions the thresholds are left out, because they were fitted
     for the answer alone then. The lapse rate's share is spread evenly over the combinations.
 
+    Of single labels, a class's score is the logarithm of its probability, divided by the
+    temperature.
+
     Args:
         probabilities: [N, L] in 0..1.
         decision: as fitted on `inner-validation`.
@@ -221,7 +281,7 @@ def combination_probabilities(
         [N, C]; rows sum to 1.
     """
     combinations = _combination_rows(labels)
-    evidence = log_odds(probabilities)
+    evidence = logits_of(probabilities, labels)
 
     if decision.interactions:
         evidence = evidence - log_odds(np.array(decision.thresholds))

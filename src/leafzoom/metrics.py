@@ -8,7 +8,7 @@ Precision, recall and F1 of each label and their micro, macro, weighted and samp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,13 @@ class HeadMetrics:
 
     `threshold`: the decision's, one number or one by label. `map`: the mean of the average
     precision over the labels that occur; 0 if none does.
+
+    Of single labels: `threshold` is None, because the answer is the most probable class; `top1`,
+    the share of photographs whose class is right; `confusion`, how many photographs of each class
+    (row) get each answer (column), in the order of `per_label`.
     """
 
-    threshold: float | dict[str, float]
+    threshold: float | dict[str, float] | None
     per_label: dict[str, Score]
     micro: Score
     macro: Score
@@ -51,10 +55,16 @@ class HeadMetrics:
     samples: Score
     exact_match: float
     map: float
+    top1: float | None = None
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, as in `metrics.json`."""
-        return asdict(self)
+        """Nested plain values, as in `metrics.json`; with `top1` of single labels alone."""
+        content = asdict(self)
+        if self.top1 is None:
+            del content["top1"]
+            del content["confusion"]
+        return content
 
 
 def score(
@@ -63,6 +73,8 @@ def score(
     probabilities: NDArray[np.floating],
     names: Sequence[str],
     threshold: float | dict[str, float] = 0.5,
+    *,
+    single_label: bool = False,
 ) -> HeadMetrics:
     """Score answers against targets.
 
@@ -72,6 +84,7 @@ def score(
         probabilities: [N, L] in 0..1, for the mean average precision.
         names: the L labels.
         threshold: of the decision, copied into the result.
+        single_label: each photograph and each answer has one class.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -82,6 +95,15 @@ def score(
     """
     truth = np.asarray(targets).astype(np.uint8)
     predicted = np.asarray(answers).astype(np.uint8)
+    if single_label:
+        scored = score(truth, predicted, probabilities, names)
+        confusion = truth.T.astype(np.int64) @ predicted
+        return replace(
+            scored,
+            threshold=None,
+            top1=scored.exact_match,
+            confusion=tuple(tuple(row) for row in confusion.tolist()),
+        )
     if not len(truth):
         return _no_metrics(names, threshold)
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from conftest import HEADS, failure_line, run_command
+from leafzoom.evaluation import compare as compare_module
+from leafzoom.evaluation.run_record import read_run
 
 
 def compare(out: Path, *runs: Path) -> list[dict[str, Any]]:
@@ -86,6 +88,37 @@ def test_the_page_has_the_papers_figures(trained: Path, other: Path, tmp_path: P
     ):
         assert part in page
     assert not re.search(r'<script|<link|src="(?!data:)', page), "the page loads something"
+
+
+def test_training_and_validation_are_measured_alike(trained: Path) -> None:
+    """In eval(), the ranking loss as a mean over photographs: in one range, in one unit."""
+    figures = compare_module._figure_lines(3)
+    run = read_run(trained)
+    for title in figures:
+        if "figure 7" in title or "figure 8" in title:
+            continue
+        logged = [line.in_log_of(run) for line in figures[title]]
+        metrics = [line.metric.split("_", 1) for line in logged if line]
+        assert [part for part, _ in metrics] == ["select", "sample"], title
+        assert metrics[0][1] == metrics[1][1]
+
+
+def test_older_runs_have_the_running_mean_of_their_training(other: Path) -> None:
+    rows = (other / "log.csv").read_text().splitlines()
+    older = [line for line in rows if "/sample_" not in line]
+    assert len(older) < len(rows)
+    (other / "log.csv").write_text("\n".join(older) + "\n")
+
+    run = read_run(other)
+    figures = compare_module._figure_lines(3)
+    accuracy = figures["Training and validation exact match of scale 2 (figures 9 and 10)"][-1]
+    logged = accuracy.in_log_of(run)
+    assert logged is not None
+    assert logged.name == "training, in train()"
+
+    # Their ranking loss may be a sum over the batch.
+    ranking = figures["Ranking loss of scales 1 and 2 a photograph (figure 12)"][-1]
+    assert ranking.in_log_of(run) is None
 
 
 def test_runs_with_other_labels_have_no_difference(

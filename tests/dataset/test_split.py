@@ -11,14 +11,12 @@ import pytest
 
 from conftest import numbered_table
 from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.evaluated_part import evaluation_image_names
 from leafzoom.dataset.split import (
     PARTS,
     Split,
-    evaluation_image_names,
     grouped_split,
-    paper_split,
     read_split,
-    split_of_model,
     training_split,
 )
 from leafzoom.dataset.table import Table
@@ -106,22 +104,6 @@ def test_a_split_in_three_parts_needs_ten_photographs() -> None:
         grouped_split(numbered_table(9, [("scab",)]), np.arange(9))
 
 
-# The paper's split
-
-
-def test_papers_split_is_the_authors_permutation_of_the_full_table() -> None:
-    """Its validation indices start 6530, 1000, 18123 and end 2120."""
-    table = numbered_table(18_632, [("scab",)])
-    train, validation = paper_split(table)
-    assert len(validation) == 1864
-    ends = (*validation[:3], validation[-1])
-    assert [int(name[:5]) for name in ends] == [6530, 1000, 18123, 2120]
-    assert sorted(train + validation) == sorted(table.image_names)
-
-    with pytest.raises(DataError, match=r"full table of 18632 rows, and t.csv has 18631"):
-        paper_split(numbered_table(18_631, [("scab",)]))
-
-
 # Splits of a training
 
 
@@ -135,6 +117,32 @@ def test_all_trains_on_everything_but_the_validation_part(cache: Cache, split: S
     assert everything.train == split.train + split.test
     assert everything.validation == split.validation
     assert everything.test == ()
+
+
+def test_without_a_selection_the_validation_part_is_trained_on(cache: Cache, split: Split) -> None:
+    inner = training_split(cache, "inner-train", "none")
+    assert inner.train == split.train + split.validation
+    assert inner.validation == ()
+    assert inner.test == split.test
+    assert inner.select_on == "none"
+
+    everything = training_split(cache, "all", "none")
+    assert everything.train == cache.table.image_names
+    assert everything.test == ()
+
+
+def test_a_file_that_holds_nothing_out(cache: Cache, split: Split, tmp_path: Path) -> None:
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({"train": list(split.train[:20]), "test": list(split.test)}))
+    with pytest.raises(DataError, match="has no photograph in its validation part"):
+        training_split(cache, str(path))
+    assert training_split(cache, str(path), "none").train == split.train[:20]
+
+    # As a run stores it.
+    path.write_text(json.dumps(split.without_validation().to_dict()))
+    assert read_split(path) == split.without_validation()
+    with pytest.raises(UsageError, match="holds no photograph out: add --select-on none"):
+        training_split(cache, str(path))
 
 
 def test_a_training_takes_a_split_in_json(cache: Cache, split: Split, tmp_path: Path) -> None:
@@ -164,60 +172,6 @@ def test_a_training_refuses_other_names(cache: Cache) -> None:
     for name in ("inner-validation", "inner-test", "inner-select", "inner-report"):
         with pytest.raises(UsageError, match=f"{name} is no part to train on"):
             training_split(cache, name)
-
-
-# Photographs of an evaluation
-
-
-def test_an_evaluation_takes_a_part_by_name(cache: Cache, split: Split) -> None:
-    assert evaluation_image_names(cache, "all", None) == cache.table.image_names
-    assert evaluation_image_names(cache, "inner-train", None) == split.train
-    assert evaluation_image_names(cache, "inner-validation", None) == split.validation
-    assert evaluation_image_names(cache, "inner-test", None) == split.test
-
-
-def test_an_evaluation_takes_the_parts_of_the_models_own_split(cache: Cache, split: Split) -> None:
-    stored = Split("mine", split.train, split.test, split.validation)
-    assert evaluation_image_names(cache, "inner-test", stored) == split.validation
-
-    digest = TRAINING_DIGESTS["all"]
-    validation = evaluation_image_names(cache, "inner-validation", None, digest)
-    assert validation == split.validation
-    train = evaluation_image_names(cache, "inner-train", None, digest)
-    assert train == split.train + split.test
-
-    message = "trained with the split 'all', which has no photographs in inner-test"
-    with pytest.raises(DataError, match=message):
-        evaluation_image_names(cache, "inner-test", None, digest)
-
-    with pytest.raises(DataError, match=r"trained with another split than .* inner-test may hold"):
-        evaluation_image_names(cache, "inner-test", None, "0" * 64)
-
-
-def test_an_evaluation_takes_a_list_of_names(cache: Cache, tmp_path: Path) -> None:
-    path = tmp_path / "list.txt"
-    path.write_text("leaf-00003.jpg\nleaf-00001.jpg\n")
-    image_names = evaluation_image_names(cache, str(path), None)
-    assert image_names == ("leaf-00003.jpg", "leaf-00001.jpg")
-
-    path.write_text("gone.jpg\n")
-    with pytest.raises(DataError, match=r"no row for 'gone\.jpg' \(1 of 1"):
-        evaluation_image_names(cache, str(path), None)
-
-    path.write_text("\n\n")
-    with pytest.raises(DataError, match=r"list\.txt names no photograph"):
-        evaluation_image_names(cache, str(path), None)
-
-    with pytest.raises(UsageError, match="no split 'nothing': give a file or one of all"):
-        evaluation_image_names(cache, "nothing", None)
-
-
-def test_the_split_of_a_model_is_known_by_its_digest(cache: Cache, split: Split) -> None:
-    assert split_of_model(cache, None, None) is None
-    assert split_of_model(cache, split, None) == split
-    assert split_of_model(cache, None, split.digest()) == split
-    assert split_of_model(cache, None, TRAINING_DIGESTS["all"]) == training_split(cache, "all")
-    assert split_of_model(cache, None, "0" * 64) is None
 
 
 # Files and former names
@@ -276,6 +230,8 @@ def test_files_may_use_former_and_present_names(tmp_path: Path, validation: str,
             "lists one part twice, as validation and select",
         ),
         ('{"train": ["a"]}', "has no photograph in its validation part"),
+        ('{"train": ["a"], "select_on": "test"}', "select_on 'test': write validation or none"),
+        ('{"train": ["a"], "select": ["b"], "select_on": "none"}', "leave one of both out"),
         ('{"train": ["a", "a"], "select": ["b"]}', "in two parts or twice in one"),
     ],
 )

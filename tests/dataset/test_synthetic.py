@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from leafzoom.dataset import synthetic
-from leafzoom.dataset.synthetic import SYNTHETIC_LABELS, render_leaves
+from leafzoom.dataset.synthetic import SYNTHETIC_LABELS, render_leaves, write_class_folders
+from leafzoom.dataset.table import read_table
 
 
 def test_rendered_leaves_are_reproducible_and_have_known_lesions() -> None:
@@ -54,3 +57,14 @@ def test_the_kinds_of_lesion_look_alike_at_low_resolution_and_differ_in_detail()
 
     assert abs(np.mean(brightness_differences)) < 0.005
     assert np.mean(fine_differences) > 2.5 * np.mean(coarse_differences)
+
+
+def test_leaves_of_one_label_are_a_folder_a_class(tmp_path: Path) -> None:
+    leaves = list(render_leaves(7, size=64, seed=0, single_label=True))
+    assert [leaf.labels for leaf in leaves[:4]] == [
+        (name,) for name in (*SYNTHETIC_LABELS, "healthy")
+    ]
+
+    table = read_table(write_class_folders(tmp_path, 7, size=64, seed=0)).require_one_label()
+    labels = {row.path.name: row.labels for row in table.rows}
+    assert labels == {f"leaf-{index:05d}.jpg": leaf.labels for index, leaf in enumerate(leaves)}

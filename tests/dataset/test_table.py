@@ -257,3 +257,21 @@ def test_a_quote_that_is_not_closed_hides_no_rows(tmp_path: Path) -> None:
     reasons = reasons_by_line(read_table(write_data_folder(tmp_path, content, *image_names)))
     assert list(reasons) == [5]
     assert "c.png" in reasons[5]
+
+
+def test_the_first_row_without_exactly_one_label_is_named(tmp_path: Path) -> None:
+    """First in the file, whatever the order in which the rows are taken."""
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    text = "image,labels\na.jpg,rust\nb.jpg,rust scab\nc.jpg,\nd.jpg,scab\n"
+    table = read_table(write_data_folder(tmp_path, text, *names))
+
+    with pytest.raises(DataError) as error:
+        table.take(["d.jpg", "c.jpg", "b.jpg"]).require_one_label()
+    message = str(error.value)
+    assert "train.csv row 3: 'b.jpg' has 2 labels (rust scab)" in message
+    assert "(one of 2 such rows)" in message
+    assert "train with model.loss sigmoid" in message
+
+    with pytest.raises(DataError, match=r"row 4: 'c\.jpg' has no label"):
+        table.take(["c.jpg"]).require_one_label()
+    assert len(table.take(["a.jpg", "d.jpg"]).require_one_label()) == 2

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from experiments.definitions import Comparison, read_arms, read_comparisons
+from experiments.intervals import converted
 
 ROOT = Path(__file__).resolve().parents[2]
 ARMS = read_arms()
-COMPARISONS = read_comparisons()
+COMPARISONS = {name: entry for name, entry in read_comparisons().items() if entry.measured}
 
 PHOTOGRAPHS = {"photographs": 4396, "leaves": 800}
 CONFIRMED_PHOTOGRAPHS = 1677
@@ -108,3 +109,16 @@ def test_the_price_is_of_all_networks_compared() -> None:
         assert row["multiply_adds"] > 0
         low, high = row["time_ratio_quartiles"]
         assert low <= row["time_ratio"] <= high
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results" / "experiments").glob("*.json")), ids=str)
+def test_intervals_of_several_seeds_hold_for_new_ones(path: Path) -> None:
+    """What `python -m experiments.intervals` would convert has been converted."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert converted(result) == result
+
+
+def test_comparisons_that_are_not_measured_have_no_result_yet() -> None:
+    for name, comparison in read_comparisons().items():
+        has_result = (ROOT / "results" / "experiments" / f"{name}.json").is_file()
+        assert has_result == comparison.measured, name

@@ -143,3 +143,37 @@ def test_combinations_that_do_not_occur_have_a_prior_against_them() -> None:
     decision = fit_decision(logits, targets, possible, priors)
     two = sigmoid(np.array([[6.0, 6.0, -6.0], [6.0, -1.0, -6.0]]))
     assert decide(two, decision, possible).tolist() == [[1, 1, 0], [1, 0, 0]]
+
+
+def test_of_classes_the_temperature_alone_is_fitted() -> None:
+    """Logits four times too far apart; with many photographs the prior hardly counts."""
+    random = np.random.default_rng(2)
+    classes = LabelSet.of_classes(("a", "b", "c"))
+    true_logits = random.normal(size=(3000, 3)) * 1.5
+    powers = np.exp(true_logits)
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    drawn = (random.random(3000)[:, None] > probabilities.cumsum(axis=1)).sum(axis=1)
+    targets = np.eye(3, dtype=np.uint8)[drawn]
+
+    decision = fit_decision(4 * true_logits, targets, classes)
+    assert decision.thresholds == ()
+    assert decision.interactions == ()
+    assert decision.temperature == pytest.approx(4, rel=0.1)
+
+    # Calibrated: the mean confidence is the share of right answers.
+    too_sure = np.exp(4 * true_logits - (4 * true_logits).max(axis=1, keepdims=True))
+    too_sure /= too_sure.sum(axis=1, keepdims=True)
+    answers = decide(too_sure, decision, classes)
+    confidence = answer_confidence(too_sure, answers, decision, classes)
+    right = (answers == targets).all(axis=1).mean()
+    assert confidence.mean() == pytest.approx(right, abs=0.02)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_few_photographs_of_classes_allow_no_more_than_the_rule_of_succession(count: int) -> None:
+    classes = LabelSet.of_classes(("a", "b", "c"))
+    targets = np.eye(3, dtype=np.uint8)[np.arange(count) % 3]
+    decision = fit_decision(targets * 50.0, targets, classes)
+    sure = np.array([[1.0, 0.0, 0.0]])
+    confidence = combination_probabilities(sure, decision, classes).max()
+    assert confidence <= (count + 1) / (count + 2) + 1e-9

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 
 from conftest import TINY
 from leafzoom.dataset.batches import DatasetPart
@@ -18,6 +19,7 @@ from leafzoom.fitting.fusion import (
     fit_lbfgs,
     fit_sgd,
 )
+from leafzoom.fitting.likelihood import label_probabilities
 from leafzoom.fitting.scale_outputs import scale_outputs
 from leafzoom.model.build import build_fusions
 from leafzoom.model.fusion import Fusion
@@ -148,3 +150,88 @@ def test_sgd_gives_the_same_head_whatever_was_drawn_before(tiny: Recipe) -> None
         fit_sgd(fusion, inputs, targets, tiny.fusion, 0)
         weights.append(fusion.linear.weight.detach())
     assert torch.equal(weights[0], weights[1])
+
+
+def classes_around_centres(count: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Inputs [count, 6] around a centre a class, and one class of three a photograph."""
+    random = np.random.default_rng(5)
+    truth = np.arange(count) % 3
+    centres = random.normal(size=(3, 6))
+    inputs = centres[truth] + 1.5 * random.normal(size=(count, 6))
+    return inputs.astype(np.float32), np.eye(3, dtype=np.uint8)[truth]
+
+
+def fusion_of_classes() -> Fusion:
+    """Two scales of three inputs each, three classes."""
+    torch.manual_seed(0)
+    return Fusion(scales=2, width=3, labels=3, inputs="descriptors", normalise="none")
+
+
+def mean_cross_entropy(
+    fusion: Fusion, inputs: NDArray[np.float32], truth: NDArray[np.intp]
+) -> float:
+    """Of the softmax, by torch."""
+    with torch.no_grad():
+        logits = fusion(torch.from_numpy(inputs)).double()
+    return float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(truth)))
+
+
+def test_lbfgs_finds_scikit_learns_multinomial_minimum() -> None:
+    """A penalty C of scikit-learn is 1 / (n * ours); the biases differ by the prior alone."""
+    from sklearn.linear_model import LogisticRegression
+
+    inputs, targets = classes_around_centres(300)
+    x = inputs.astype(np.float64)
+    truth = targets.argmax(axis=1)
+    problem = _Problem(x, np.zeros((300, 3)), np.zeros(3), targets.astype(float), True)
+    start = LinearLayer(np.zeros((3, 6)), np.zeros(3))
+    solution = problem.solve(np.ones(300, bool), 0.05, start)
+
+    model = LogisticRegression(C=1 / (300 * 0.05), tol=1e-10, max_iter=1000).fit(x, truth)
+    probabilities = label_probabilities(
+        problem.logits(np.ones(300, bool), solution), single_label=True
+    )
+    np.testing.assert_allclose(probabilities, model.predict_proba(x), atol=0.01)
+    np.testing.assert_allclose(
+        solution.weight - solution.weight.mean(axis=0), model.coef_, atol=0.02
+    )
+
+
+@pytest.mark.parametrize("fit", ["sgd", "lbfgs"])
+def test_fits_of_classes_minimise_the_softmaxs_cross_entropy(fit: str) -> None:
+    inputs, targets = classes_around_centres(240)
+    truth = targets.argmax(axis=1)
+    fusion = fusion_of_classes()
+    before = mean_cross_entropy(fusion, inputs, truth)
+    if fit == "sgd":
+        changes = ["fusion.epochs=30", "fusion.optimizer.learning_rate=0.05"]
+        recipe = load_recipe("paper", changes).fusion
+        fit_sgd(fusion, inputs, targets, recipe, 0, single_label=True)
+    else:
+        prior = LinearLayer(np.zeros((3, 6)), np.zeros(3))
+        fit_result = fit_lbfgs(fusion, inputs, targets, prior, 0, single_label=True)
+        chosen = fit_result.losses[str(fit_result.penalty)]
+        logits = torch.from_numpy(fit_result.out_of_fold)
+        by_torch = torch.nn.functional.cross_entropy(logits, torch.from_numpy(truth))
+        assert chosen == pytest.approx(float(by_torch), rel=1e-9)
+
+    after = mean_cross_entropy(fusion, inputs, truth)
+    assert after < min(0.85 * before, 0.9)
+
+    # A softmax, not three sigmoids: every weight is part of one distribution.
+    shifted = fusion_of_classes()
+    with torch.no_grad():
+        shifted.linear.weight.copy_(fusion.linear.weight + 1.0)
+        shifted.linear.bias.copy_(fusion.linear.bias + 1.0)
+    assert mean_cross_entropy(shifted, inputs, truth) == pytest.approx(after, rel=1e-5)
+
+
+def test_a_class_that_no_photograph_has_keeps_its_prior() -> None:
+    inputs, targets = classes_around_centres(90)
+    rows = targets[:, 1] == 0
+    fusion = fusion_of_classes()
+    prior = LinearLayer(np.full((3, 6), 0.1), np.array([0.0, -0.4, 0.2]))
+    fit_lbfgs(fusion, inputs[rows], targets[rows], prior, 0, single_label=True)
+    np.testing.assert_allclose(fusion.linear.weight[1].detach().numpy(), 0.1, rtol=1e-6)
+    assert float(fusion.linear.bias[1].detach()) == pytest.approx(-0.4)
+    assert abs(float(fusion.linear.bias[0].detach())) > 1e-6

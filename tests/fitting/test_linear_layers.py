@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from leafzoom.fitting.likelihood import label_probabilities
 from leafzoom.fitting.linear_layers import fit_linear_layer, fit_scale_weights
 from leafzoom.model.backbone import Backbone
 from network_helpers import LABELS, small_racnn
@@ -111,3 +113,30 @@ def test_the_fused_logits_are_out_of_fold() -> None:
     assert fit.out_of_fold.shape == targets.shape
     assert not np.allclose(fit.out_of_fold, in_sample)
     np.testing.assert_allclose(fit.out_of_fold, in_sample, atol=1.0)
+
+
+def test_linear_layers_of_classes_are_a_softmax() -> None:
+    """Wrong by no photograph, and without inputs they give the classes' shares."""
+    scale = first_scale()
+    descriptors, targets = separable(60)
+    fit_linear_layer(scale, descriptors, targets, seed=0, single_label=True)
+    answers = logits_of(scale, descriptors).argmax(axis=1)
+    assert (answers == targets.argmax(axis=1)).all()
+
+    noise = np.random.default_rng(3).normal(size=descriptors.shape).astype(np.float32)
+    skewed = np.eye(LABELS, dtype=np.uint8)[[0] * 45 + [1] * 10 + [2] * 5]
+    fit = fit_linear_layer(scale, noise, skewed, seed=0, single_label=True)
+    probabilities = label_probabilities(fit.out_of_fold, single_label=True)
+    assert probabilities.mean(axis=0) == pytest.approx([0.75, 10 / 60, 5 / 60], abs=0.05)
+
+
+def test_the_scale_that_knows_the_class_counts_most() -> None:
+    random = np.random.default_rng(0)
+    targets = np.eye(3, dtype=np.uint8)[random.integers(0, 3, 4000)]
+    good = 2.0 * targets + random.normal(size=(4000, 3))
+    guess = random.normal(size=(4000, 3))
+    fit = fit_scale_weights((good, guess), (0.5, 0.5), targets, seed=0, single_label=True)
+
+    # Classes 2 apart with a deviation of 1 have just these log-odds.
+    assert fit.weights[0] == pytest.approx(2.0, abs=0.15)
+    assert fit.weights[1] < 0.1

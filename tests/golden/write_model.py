@@ -1,7 +1,7 @@
 """Write model-format-N.*, which later versions have to open: python tests/golden/write_model.py
 
 To be run when the format's number is raised, and then under the new number: older files stay as
-they were written. Takes a minute.
+they were written. Format 2 is of models with one class a photograph. Takes a minute.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 
 from leafzoom.dataset.cache import build_cache
 from leafzoom.dataset.split import training_split
-from leafzoom.dataset.synthetic import write_leaves
+from leafzoom.dataset.synthetic import write_class_folders
 from leafzoom.dataset.table import read_table
 from leafzoom.inference.export import export_onnx
 from leafzoom.inference.network import OnnxNetwork
@@ -38,6 +38,7 @@ _SOURCES = 4
 
 _CHANGES = (
     *SMALL,
+    "model.loss=softmax",
     "model.scales=2",
     "fine_tuning.optimizer.learning_rate=1e-2",
     "fine_tuning.epochs=8",
@@ -53,7 +54,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        leaves = write_leaves(folder / "leaves", _PHOTOGRAPHS, size=_SIZE_PX, seed=0)
+        leaves = write_class_folders(folder / "leaves", _PHOTOGRAPHS, size=_SIZE_PX, seed=0)
         cache = build_cache(read_table(leaves), folder / "cache", _SIZE_PX)
         run = folder / "golden"
         train(cache, training_split(cache, "inner-train"), load_recipe("default", _CHANGES), run)

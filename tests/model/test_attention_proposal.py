@@ -45,6 +45,44 @@ def test_the_response_maximum_is_x_then_y() -> None:
     assert (x, y) == pytest.approx((5.5 * 32, 1.5 * 32), abs=1)
 
 
+@pytest.mark.parametrize(("cells", "view_size"), [(7, 224), (4, 128), (3, 96), (4, 112), (5, 64)])
+def test_the_response_maximum_is_taken_after_every_channel_is_enlarged(
+    cells: int, view_size: int
+) -> None:
+    """As PyTorch enlarges, all pixels of all channels, in float64."""
+    generator = torch.Generator().manual_seed(cells)
+    features = torch.randn(20, 6, cells, cells, dtype=torch.float64, generator=generator)
+    features = features.transpose(2, 3)  # not contiguous
+
+    enlarged = torch.nn.functional.interpolate(
+        features, (view_size, view_size), mode="bilinear", align_corners=False
+    )
+    response = enlarged.amax(dim=1)
+    places = response_maxima(features, view_size)
+
+    for row in range(len(features)):
+        x, y = (int(place - 0.5) for place in places[row])
+        assert float(response[row, y, x]) == pytest.approx(float(response[row].max()), rel=1e-9)
+
+
+def test_the_maximum_over_channels_does_not_come_first() -> None:
+    """Two neighbours of another channel each: between them no channel responds as much."""
+    features = torch.zeros(1, 3, 4, 4)
+    features[0, 0, 1, 1] = 1.0
+    features[0, 1, 1, 2] = 0.99
+    features[0, 2, 0, 1] = 0.9
+
+    # Of one channel, cell (1, 0) would draw the maximum to the left.
+    features[0, 0, 1, 0] = 0.5
+    x, y = response_maxima(features, 64)[0].tolist()
+    assert x < 24 < 25 > y
+
+    # The maximum over channels first would lie on the other side of the cell's centre.
+    response = features.amax(dim=1, keepdim=True)
+    enlarged = torch.nn.functional.interpolate(response, (64, 64), mode="bilinear")
+    assert int(enlarged.flatten().argmax()) % 64 + 0.5 > 24
+
+
 def test_activation_centres_equal_a_slow_sum_over_cells() -> None:
     generator = torch.Generator().manual_seed(1)
     maps = torch.randn(5, 3, 4, 4, dtype=torch.float64, generator=generator).transpose(2, 3)

@@ -10,6 +10,7 @@ from conftest import TINY
 from leafzoom.errors import RecipeError
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_racnn
+from leafzoom.model.pretrained import _load_features
 from leafzoom.recipe import load_recipe
 
 
@@ -158,3 +159,33 @@ def test_class_activation_maps_average_to_the_logits(name: str) -> None:
         means = backbone.class_activations(output.last_map).mean(dim=(2, 3))
         logits = means + backbone.classifier_layer().bias
     torch.testing.assert_close(logits, output.logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_pooled_vgg_reads_the_mean_of_its_map() -> None:
+    """512 units in place of 4096; the convolutions are those of the whole network."""
+    whole = Backbone(name="vgg11_bn", labels=3, drop_rate=0.0).eval()
+    pooled = Backbone(name="vgg11_bn", labels=3, drop_rate=0.0, descriptor="pooled").eval()
+    assert (whole.classifier_layer().in_features, pooled.classifier_layer().in_features) == (
+        4096,
+        512,
+    )
+    assert not whole.has_class_activations(64)
+    assert pooled.has_class_activations(64)
+
+    _load_features(pooled, whole.network.state_dict(), "vgg11_bn")
+    views = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        output = pooled(views)
+        assert torch.equal(output.last_map, whole(views).last_map)
+    torch.testing.assert_close(output.descriptor, output.last_map.mean(dim=(2, 3)))
+
+
+def test_other_networks_are_pooled_as_they_are() -> None:
+    torch.manual_seed(0)
+    usual = Backbone(name="resnet18", labels=3, drop_rate=0.0)
+    torch.manual_seed(0)
+    pooled = Backbone(name="resnet18", labels=3, drop_rate=0.0, descriptor="pooled")
+    assert usual.state_dict().keys() == pooled.state_dict().keys()
+    assert all(
+        torch.equal(a, b) for a, b in zip(usual.parameters(), pooled.parameters(), strict=True)
+    )

@@ -12,6 +12,7 @@ import torch
 from leafzoom.model.losses import (
     classification_loss,
     correct_probability,
+    label_probabilities,
     label_weights,
     ranking_loss,
 )
@@ -112,3 +113,97 @@ def test_rare_labels_weigh_more_in_the_gradient() -> None:
     ).backward()
     assert logits.grad is not None
     assert logits.grad.sum().item() == pytest.approx(0, abs=1e-7)
+
+
+def slow_softmax(row: list[float]) -> list[float]:
+    """The softmax of one photograph's logits, in float64."""
+    powers = [math.exp(value - max(row)) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+def class_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [5, 4], transposed in memory, and one class a photograph."""
+    generator = torch.Generator().manual_seed(3)
+    logits = (2 * torch.randn(4, 5, generator=generator)).T
+    return logits, torch.eye(4)[torch.tensor([2, 0, 3, 3, 1])]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("softness", [0.0, 0.3])
+def test_softmax_loss_and_gradient_by_a_slow_loop(weighted: bool, softness: float) -> None:
+    logits, hard = class_batch()
+    targets = (1 - softness) * hard + softness * torch.tensor([0.4, 0.3, 0.2, 0.1])
+    weights = label_weights(hard.numpy().astype(np.uint8), "inverse", single_label=True)
+    assert weights is not None
+    factors = weights.present.tolist() if weighted else [1.0] * 4
+
+    total = 0.0
+    gradient = np.zeros((5, 4))
+    for photo in range(5):
+        probabilities = slow_softmax(logits[photo].tolist())
+        for label in range(4):
+            share = factors[label] * float(targets[photo, label])
+            total -= share * math.log(probabilities[label]) / 5
+            for other in range(4):
+                gradient[photo, other] += share * (probabilities[other] - (other == label)) / 5
+
+    learned = logits.clone().requires_grad_()
+    loss = classification_loss(learned, targets, weights if weighted else None, single_label=True)
+    loss.backward()
+    assert learned.grad is not None
+    assert loss.item() == pytest.approx(total, rel=1e-5)
+    np.testing.assert_allclose(learned.grad.numpy(), gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "power"), [("sqrt", 0.5), ("inverse", 1.0)])
+def test_class_weights_have_mean_one_over_the_photographs(
+    kind: Literal["sqrt", "inverse"], power: float
+) -> None:
+    targets = np.eye(3, dtype=np.uint8)[[0] * 8 + [1] * 2]  # no photograph of the third class
+    weights = label_weights(targets, kind, single_label=True)
+    assert weights is not None
+    assert (targets @ weights.present.numpy()).mean() == pytest.approx(1)
+    ratio = float(weights.present[1] / weights.present[0])
+    assert ratio == pytest.approx(4**power)
+    assert torch.isfinite(weights.present).all()
+
+
+def test_p_t_of_one_class_is_its_softmax_probability() -> None:
+    logits, targets = class_batch()
+    expected = [
+        slow_softmax(row)[int(target.argmax())]
+        for row, target in zip(logits.tolist(), targets, strict=True)
+    ]
+    probabilities = correct_probability(logits, targets, single_label=True)
+    assert probabilities.tolist() == pytest.approx(expected, rel=1e-5)
+    sums = label_probabilities(logits, single_label=True).sum(dim=1)
+    assert sums.tolist() == pytest.approx([1.0] * 5)
+
+
+def test_softmax_ranking_by_a_slow_loop() -> None:
+    """Each photograph: what the coarser probability and the margin exceed the finer one by."""
+    coarse, targets = class_batch()
+    fine = coarse.flip(0).clone().requires_grad_()
+    expected = 0.0
+    for row, finer, target in zip(coarse.tolist(), fine.tolist(), targets, strict=True):
+        label = int(target.argmax())
+        expected += max(0.0, slow_softmax(row)[label] - slow_softmax(finer)[label] + 0.05)
+
+    loss = ranking_loss(
+        coarse,
+        fine,
+        targets,
+        margin=0.05,
+        labels="present",
+        reduction="sum",
+        single_label=True,
+    )
+    loss.backward()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+    # A softmax has a gradient for the other classes too, which a sigmoid of one label has not.
+    assert fine.grad is not None
+    losing = fine.grad.abs().sum(dim=1) > 0
+    assert losing.any()
+    assert (fine.grad[losing].abs() > 0).all()
+    assert fine.grad.sum(dim=1).abs().max() < 1e-6

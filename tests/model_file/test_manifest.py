@@ -74,8 +74,8 @@ def test_the_backbone_is_no_head_of_the_network() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda c: c.update(format_version=2), "reads up to 1"),
-        (lambda c: c.update(format_version="new"), "reads up to 1"),
+        (lambda c: c.update(format_version=3), "reads up to 2"),
+        (lambda c: c.update(format_version="new"), "reads up to 2"),
         (lambda c: c["labels"]["names"].append("mildew"), "metadata"),
         (lambda c: c["labels"].update(names=["a", "b"], combinations=[[1, 0]]), "metadata"),
         (lambda c: c["labels"].update(combinations=[[2, 0, 0]]), "metadata"),

@@ -41,6 +41,10 @@ from leafzoom.recipe import load_recipe
         ),
         (["alternation.frozen_scales=3"], "leaves no scale to train"),
         (["model.residual=1.5"], "model.residual"),
+        (["model.loss=softmax", "alternation.combination_loss=0.1"], "set it to 0"),
+        (["model.loss=softmax", "alternation.ranking_labels=all"], "set it to present"),
+        (["model.loss=softmax", "decision.combinations=any"], "set it to seen"),
+        (["model.loss=hinge"], "'sigmoid' or 'softmax'"),
     ],
 )
 def test_default_with_these_changes_is_refused(changes: list[str], message: str) -> None:

@@ -26,7 +26,7 @@ from leafzoom.recipe import load_recipe
 from reliability.small import SMALL
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-FORMATS = [1]
+FORMATS = [1, 2]
 KINDS = ["onnx", "safetensors"]
 
 

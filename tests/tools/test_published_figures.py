@@ -22,6 +22,7 @@ OF_THE_MODEL = {
     "shipped": "network",
     "coverage": "network",
     "experiments/closer": "network",
+    "experiments/complex-label": "network",
     "experiments/cost-accuracy": "network",
     "experiments/early-exit": "answers",
     "experiments/label-noise": "network",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -9,7 +11,9 @@ from leafzoom.model.losses import classification_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.apn_phase import ApnPhase, FinerLoss, RankingLoss
 from leafzoom.training.expected_loss import ExpectedLossPhase
+from leafzoom.training.joint_phase import JointPhase
 from leafzoom.training.phases import Phase
+from leafzoom.training.shared_phases import SharedApnPhase
 from network_helpers import RESIDUAL, changed_parts, random_batch, sgd, small_racnn, snapshot
 
 
@@ -48,6 +52,34 @@ def test_an_apn_learns_from_its_own_pair_alone() -> None:
 
     for name, tensor in steps[0].items():
         assert torch.equal(tensor, steps[1][name]), name
+
+
+def phases_on(racnn: RACNN, reduction: Literal["sum", "mean"]) -> list[Phase]:
+    """Every phase that logs a ranking loss, without a step."""
+    values = {"margin": 0.5, "labels": "present", "reduction": reduction}
+    still = sgd(racnn.apns, rate=1e-9)
+    back = torch.Tensor.backward
+    return [
+        ApnPhase(racnn, still, back, RankingLoss(**values)),  # type: ignore[arg-type]
+        SharedApnPhase(racnn, still, back, **values),  # type: ignore[arg-type]
+        JointPhase(racnn, [], back, **values),  # type: ignore[arg-type]
+    ]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_ranking_loss_is_logged_as_a_mean_over_photographs(number: int) -> None:
+    """Whichever reduction is learned from, so that it compares with the validation's."""
+    logged = {}
+    for reduction in ("sum", "mean"):
+        racnn = small_racnn()
+        phase = phases_on(racnn, reduction)[number]  # type: ignore[arg-type]
+        phase.begin()
+        racnn.eval()
+        logged[reduction] = phase.step(*random_batch())
+
+    for name in ("ranking_loss12", "ranking_loss23"):
+        assert float(logged["sum"][name]) > 0
+        torch.testing.assert_close(logged["sum"][name], logged["mean"][name])
 
 
 @pytest.mark.parametrize("objective", ["classification", "expected"])

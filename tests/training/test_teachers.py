@@ -223,7 +223,7 @@ def test_teachers_without_soft_labels_are_refused(trained: Path) -> None:
     recipe = load_recipe("default", TINY)
     (checkpoint,) = load_teachers([str(trained)])
     with pytest.raises(RecipeError, match=r"alternation\.soft_labels is 0: set their weight"):
-        find_teachers(recipe, (checkpoint,), None, checkpoint.manifest.labels.names, None)
+        find_teachers(recipe, (checkpoint,), None, checkpoint.manifest.labels, None)
 
 
 def test_without_caches_of_other_sizes_a_teacher_needs_the_trainings(

@@ -177,6 +177,11 @@ def evaluate(
     _echo_lesions(coverage)
     click.echo(f"{len(part.image_names)} photographs ({split_name}); see {out / 'index.html'}")
     part.warn_of_overlap()
+    if manifest.holds_nothing_out:
+        echo_to_stderr(
+            "leafzoom: the training held no photograph out: it kept its last epoch, fitted fusions "
+            "on the training photographs, and has threshold 0.5, so confidences are not calibrated"
+        )
 
 
 @dataclass(frozen=True)
@@ -240,7 +245,8 @@ def _evaluated_part(
     model: str, manifest: Manifest, cache: Cache, split_name: str
 ) -> _EvaluatedPart:
     """The photographs of a part, and their overlap with those that the model was made with."""
-    from leafzoom.dataset.split import evaluation_image_names, read_split, split_of_model
+    from leafzoom.dataset.evaluated_part import evaluation_image_names, split_of_model
+    from leafzoom.dataset.split import read_split
     from leafzoom.model_file.paths import run_folder
 
     # A run folder holds its split; any other model knows its split's digest at most.
@@ -317,6 +323,7 @@ def _describe_model(model: str, manifest: Manifest) -> ModelDescription:
         recipe=manifest.recipe.get("name"),
         trained_on=manifest.data.get("trained_on"),
         leafzoom=manifest.leafzoom_version,
+        select_on=manifest.data.get("select_on", "validation"),
         film=run / "attention.gif" if run else None,
     )
 
@@ -359,7 +366,16 @@ def _echo_lesions(coverage: LesionCoverage | None) -> None:
 
 
 def _echo_scores(evaluation: Evaluation) -> None:
-    """Print a line a head: scores at threshold 0.5, then with the fitted decisions."""
+    """Print a line a head: scores at threshold 0.5, then with the fitted decisions.
+
+    Of single labels there is one decision, the most probable class.
+    """
+    if evaluation.manifest.labels.single_label:
+        click.echo(f"{'head':<12} {'top-1':>7} {'macro F1':>9} {'mAP':>7}")
+        for head, scores in evaluation.heads_fitted.items():
+            click.echo(f"{head:<12} {scores.top1:7.4f} {scores.macro.f1:9.4f} {scores.map:7.4f}")
+        return
+
     click.echo(
         f"{'head':<12} {'exact':>7} {'micro F1':>9} {'macro F1':>9} {'mAP':>7}"
         f"   fitted: {'exact':>7} {'micro F1':>9}"

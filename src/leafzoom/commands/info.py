@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 
 from leafzoom.inference.loading import open_network
+from leafzoom.labels import Decision
 from leafzoom.model_file.manifest import PICTURES_KEY, Manifest
 
 __all__ = ["info"]
@@ -50,12 +51,11 @@ def _manifest_lines(manifest: Manifest) -> Iterator[str]:
 def _decision_lines(manifest: Manifest) -> Iterator[str]:
     """Labels with their thresholds, and what else was fitted for answers."""
     decision = manifest.decisions[manifest.head]
-    yield f"labels, with the thresholds of {manifest.head}:"
-    for name, threshold in zip(manifest.labels.names, decision.thresholds, strict=True):
-        yield f"  {name:<24} {threshold:.3f}"
-
-    combinations = len(manifest.labels.combinations)
-    yield f"{combinations} combinations of labels; temperature {decision.temperature:.3f}"
+    if manifest.labels.single_label:
+        yield f"classes: {', '.join(manifest.labels.names)}"
+        yield f"the answer is the most probable class; temperature {decision.temperature:.3f}"
+    else:
+        yield from _threshold_lines(manifest, decision)
 
     # Models without a threshold for early exits always look at all scales.
     if manifest.early_exit is not None:
@@ -72,6 +72,16 @@ def _decision_lines(manifest: Manifest) -> Iterator[str]:
         yield f"leafzoom drift: compares with {manifest.reference.photographs} photographs"
 
 
+def _threshold_lines(manifest: Manifest, decision: Decision) -> Iterator[str]:
+    """A line a label with its threshold, then how many combinations are possible."""
+    yield f"labels, with the thresholds of {manifest.head}:"
+    for name, threshold in zip(manifest.labels.names, decision.thresholds, strict=True):
+        yield f"  {name:<24} {threshold:.3f}"
+
+    combinations = len(manifest.labels.combinations)
+    yield f"{combinations} combinations of labels; temperature {decision.temperature:.3f}"
+
+
 def _looks_text(manifest: Manifest) -> str:
     """What the network looks at."""
     if manifest.framework == "ma-cnn":
@@ -81,6 +91,8 @@ def _looks_text(manifest: Manifest) -> str:
 
 def _metric_lines(manifest: Manifest) -> Iterator[str]:
     """The scores on the parts of the split, a line a head."""
+    if manifest.holds_nothing_out:
+        yield "nothing was held out: these scores are of the photographs that it was trained on"
     for part, heads in manifest.metrics.items():
         if not part.startswith("inner"):
             continue

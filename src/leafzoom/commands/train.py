@@ -21,6 +21,7 @@ from leafzoom.errors import needs_extra
 if TYPE_CHECKING:
     from leafzoom.dataset.cache import Cache
     from leafzoom.dataset.columns import TableReading
+    from leafzoom.dataset.split import SelectOn
 
 __all__ = ["train"]
 
@@ -44,6 +45,13 @@ __all__ = ["train"]
     default="inner-train",
     show_default=True,
     help="What is trained on: inner-train, all, folders, paper-train, or a split in JSON.",
+)
+@click.option(
+    "--select-on",
+    type=click.Choice(["validation", "none"]),
+    default="validation",
+    show_default=True,
+    help="What chooses epochs and fits decisions; none: train on all, last epoch, threshold 0.5.",
 )
 @click.option(
     "--init",
@@ -95,6 +103,7 @@ def train(
     recipe_name: str,
     out: Path,
     split_name: str,
+    select_on: SelectOn,
     init: str | None,
     teachers: tuple[str, ...],
     changes: tuple[str, ...],
@@ -112,6 +121,7 @@ def train(
       leafzoom train --data leaves --recipe demo --set seed=1 --out runs/second
       leafzoom train --data mine --recipe own-leaves --init bundled --out mine/run
       leafzoom train --data mine --recipe own.toml --teacher bundled --out taught
+      leafzoom train --data leaves --recipe paper --select-on none --out paper
     """
     with needs_extra("train", "leafzoom train"):
         from leafzoom.dataset.split import training_split
@@ -131,7 +141,7 @@ def train(
     table = labelled_table(data, csv_file, reading)
     cache = source_cache(table, data, cache_folder, recipe.data.source_size)
     cache.table.require_clean()
-    split = training_split(cache, split_name)
+    split = training_split(cache, split_name, select_on)
 
     # A teacher may read another size; it has a cache of its own then.
     def source_sizes(source_size: int) -> Cache:

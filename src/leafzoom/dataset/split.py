@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,50 +21,58 @@ from numpy.typing import NDArray
 from leafzoom.dataset.audit import duplicate_groups, near_duplicates_of
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.group_split import group_parts, joined_groups
+from leafzoom.dataset.paper_split import paper_split
 from leafzoom.dataset.rare_labels import place_rare_labels
 from leafzoom.dataset.stratification import sorted_image_names, stratified_parts
 from leafzoom.dataset.table import Table
 from leafzoom.errors import DataError, UsageError
 
 __all__ = [
+    "INNER_PARTS",
     "PARTS",
+    "PRESENT_PARTS",
+    "SelectOn",
     "Split",
-    "evaluation_image_names",
     "grouped_split",
-    "paper_split",
+    "missing_file",
+    "present_name",
     "read_split",
-    "split_of_model",
+    "splits_of_table",
     "training_split",
 ]
 
-_INNER_PARTS = ("inner-train", "inner-validation", "inner-test")
-_PRESENT_PARTS = ("all", *_INNER_PARTS, "paper-train", "paper-validation")
+INNER_PARTS = ("inner-train", "inner-validation", "inner-test")
+PRESENT_PARTS = ("all", *INNER_PARTS, "paper-train", "paper-validation")
 
 # Former names, accepted for one version more.
 _FORMER_PARTS = {"inner-select": "inner-validation", "inner-report": "inner-test"}
 
-PARTS = (*_PRESENT_PARTS, *_FORMER_PARTS)
+PARTS = (*PRESENT_PARTS, *_FORMER_PARTS)
 
 # Shares of the train, validation and test parts.
 _SHARES = (0.8, 0.1, 0.1)
 _MIN_PHOTOGRAPHS = 10
 
-_PAPER_ROWS = 18_632
-_PAPER_SEED = 11
+SelectOn = Literal["validation", "none"]
+"""What chooses the best epoch, and what decisions are fitted on; `none`: nothing is held out."""
 
 
 @dataclass(frozen=True)
 class Split:
     """The photographs of a run's three parts, by name; each photograph is in at most one part.
 
+    `select_on`: with `none` the validation part is empty, and its photographs are trained on.
+
     Raises:
-        DataError: a photograph is in two parts, or the train or the validation part is empty.
+        DataError: a photograph is in two parts, the train part is empty, or the validation part is
+            empty but for `none`, or not empty with it.
     """
 
     name: str
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    select_on: SelectOn = "validation"
 
     def __post_init__(self) -> None:
         image_names = self.train + self.validation + self.test
@@ -76,17 +82,32 @@ class Split:
                 "list each photograph once"
             )
 
-        for part, names in (("train", self.train), ("validation", self.validation)):
+        if self.select_on == "none" and self.validation:
+            raise DataError(
+                f"the split {self.name} has select_on none and {len(self.validation)} photographs "
+                "in its validation part: leave one of both out"
+            )
+
+        # Without a selection the validation part is empty.
+        needed = {"train": self.train}
+        if self.select_on == "validation":
+            needed["validation"] = self.validation
+        for part, names in needed.items():
             if not names:
                 raise DataError(
                     f"the split {self.name} has no photograph in its {part} part: "
                     "label more photographs"
                 )
 
+    def without_validation(self) -> Split:
+        """The split that trains on the validation part too and selects on nothing."""
+        train = self.train + self.validation
+        return replace(self, train=train, validation=(), select_on="none")
+
     def part(self, name: str) -> tuple[str, ...]:
         """The photographs of `inner-train`, `inner-validation` or `inner-test`."""
         parts = (self.train, self.validation, self.test)
-        return dict(zip(_INNER_PARTS, parts, strict=True))[_present_name(name)]
+        return dict(zip(INNER_PARTS, parts, strict=True))[present_name(name)]
 
     def digest(self) -> str:
         """A hash of which photograph is in which part."""
@@ -96,22 +117,31 @@ class Split:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for a file in JSON; its keys keep the former names of the parts."""
-        return {
+        content: dict[str, object] = {
             "name": self.name,
             "train": self.train,
             "select": self.validation,
             "report": self.test,
         }
+        if self.select_on == "none":
+            content["select_on"] = "none"
+        return content
 
     @classmethod
-    def from_dict(cls, content: object, where: Path) -> Split:
+    def from_dict(cls, content: object, where: Path, needed_for: SelectOn | None = None) -> Split:
         """The split that `to_dict` gives, or one written by hand.
 
         The validation part may be called `validation` or `select`, the test part `test` or
-        `report`; the test part may be left out.
+        `report`; the test part may be left out, the validation part where `select_on` is `none`.
+
+        Args:
+            content: of the file.
+            where: the file.
+            needed_for: what a training selects on. For `none` a validation part is trained on.
 
         Raises:
-            DataError: `content` is not an object with lists of names, or has a part twice.
+            DataError: `content` is not an object with lists of names, has a part twice, or an
+                unknown `select_on`.
         """
         if not isinstance(content, Mapping) or not content.get("train"):
             raise DataError(
@@ -119,11 +149,23 @@ class Split:
                 '"test": [names]}'
             )
 
+        select_on = content.get("select_on", "validation")
+        if select_on not in get_args(SelectOn):
+            raise DataError(
+                f"the split {where} has select_on {select_on!r}: write validation or none"
+            )
+        train = _names_of_part(content, where, "train")
+        validation = _names_of_part(content, where, "validation", "select")
+        if needed_for == "none":
+            train += validation
+            validation = ()
+            select_on = "none"
         return cls(
             name=str(content.get("name", where.stem)),
-            train=_names_of_part(content, where, "train"),
-            validation=_names_of_part(content, where, "validation", "select"),
+            train=train,
+            validation=validation,
             test=_names_of_part(content, where, "test", "report"),
+            select_on=select_on,
         )
 
 
@@ -185,44 +227,94 @@ def grouped_split(
     )
 
 
-def paper_split(table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The paper's training and validation photographs, of Kaggle's full table in its row order.
-
-    Raises:
-        DataError: the table does not have the 18,632 rows that the permutation is of.
-    """
-    if len(table) != _PAPER_ROWS:
-        raise DataError(
-            f"the paper's split is of Kaggle's full table of {_PAPER_ROWS} rows, and {table.csv} "
-            f"has {len(table)} that can be used: give the full table or an inner split"
-        )
-
-    # The authors' permutation, whose first tenth validates.
-    order = np.random.RandomState(_PAPER_SEED).permutation(_PAPER_ROWS)
-    validation_count = math.ceil(_PAPER_ROWS / 10)
-
-    image_names = table.image_names
-    validation = tuple(image_names[index] for index in order[:validation_count])
-    train = tuple(image_names[index] for index in order[validation_count:])
-    return train, validation
-
-
-def training_split(cache: Cache, name_or_file: str) -> Split:
+def training_split(cache: Cache, name_or_file: str, select_on: SelectOn = "validation") -> Split:
     """The split that a training uses.
 
     `inner-train` (the default) trains on 80 % and validates on 10 %. `all` trains on everything but
-    `inner-validation`. `paper-train` trains on nine tenths of the paper's training photographs and
-    validates on the other tenth; the paper's validation part is its test part (the authors
-    selected on it). `folders` keeps the parts of class folders (`DIR/train/scab`). A file is a
-    split in JSON, as a run stores it.
+    `inner-validation`. `paper-train` trains on nine tenths of the paper's training photographs,
+    which is 81 % of Kaggle's table, and validates on the other tenth; the paper's validation part
+    is its test part (the authors selected on it). `folders` keeps the parts of class folders
+    (`DIR/train/scab`). A file is a split in JSON, as a run stores it.
 
     The inner and the paper's split need the near-duplicates of the cache's photographs (see
     `near_duplicates_of`).
+
+    Args:
+        cache: of the data set.
+        name_or_file: which split.
+        select_on: `none`: the validation part is trained on too. `all` and `paper-train` are then
+            whole.
 
     Raises:
         UsageError: no part to train on has this name, and no file.
         DataError: the file is no split, or the table does not suit it.
     """
+    table = cache.table
+    if name_or_file == "all" and select_on == "none":
+        return Split("all", table.image_names, (), (), select_on)
+    if name_or_file == "paper-train" and select_on == "none":
+        train, test = paper_split(table)
+        return Split("paper", train, (), test, select_on)
+
+    split = _named_split(cache, name_or_file, select_on)
+    return split.without_validation() if select_on == "none" else split
+
+
+def present_name(part: str) -> str:
+    """The present name of a part that may be called by its former one."""
+    return _FORMER_PARTS.get(part, part)
+
+
+def splits_of_table(cache: Cache) -> tuple[Split, ...]:
+    """The splits that `inner-train` and `all` name for a cache's table, selecting and not.
+
+    With a column of groups, those that keep groups together come first.
+    """
+    inner = _inner_split(cache, cache.table)
+    selecting = (inner, _merge_test_into_train(inner))
+    splits = (*selecting, *(split.without_validation() for split in selecting))
+    if not cache.table.group_column:
+        return splits
+
+    # A model may have been trained without the column.
+    without = _inner_split(cache, replace(cache.table, group_column=""))
+    return (*splits, without, _merge_test_into_train(without))
+
+
+def missing_file(path: Path) -> str:
+    """That there is no such file, where a word can only be a file's name."""
+    return ", the file does not exist" if path.suffix or len(path.parts) > 1 else ""
+
+
+def read_split(path: Path, select_on: SelectOn | None = None) -> Split:
+    """A split in JSON, as a run stores it.
+
+    Args:
+        path: of the file.
+        select_on: of the training that it is read for; None: what the file has.
+
+    Raises:
+        UsageError: there is no such file, or it holds nothing out and `select_on` is `validation`.
+        DataError: the file is not a split.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"no split {str(path)!r}{missing_file(path)}: give a JSON file or one of "
+            f"{', '.join(PRESENT_PARTS)}"
+        )
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"the split {path} is no JSON: {error}") from error
+    split = Split.from_dict(content, path, select_on)
+    if select_on == "validation" and split.select_on == "none":
+        raise UsageError(f"the split {path} holds no photograph out: add --select-on none")
+    return split
+
+
+def _named_split(cache: Cache, name_or_file: str, select_on: SelectOn) -> Split:
+    """The split of `training_split` with its validation part, which `select_on` may not need."""
     if name_or_file == "inner-train":
         return _inner_split(cache, cache.table)
     if name_or_file == "all":
@@ -232,7 +324,7 @@ def training_split(cache: Cache, name_or_file: str) -> Split:
         inner = _inner_split(cache, cache.table.take(train))
         return Split("paper", inner.train + inner.test, inner.validation, test)
     if name_or_file == "folders":
-        return _split_of_folders(cache.table)
+        return _split_of_folders(cache.table, select_on)
     if name_or_file in PARTS:
         raise UsageError(
             f"--split {name_or_file} is no part to train on: inner-train, all, folders, "
@@ -240,95 +332,13 @@ def training_split(cache: Cache, name_or_file: str) -> Split:
         )
 
     # A file of another table's photographs is an error.
-    split = read_split(Path(name_or_file))
+    split = read_split(Path(name_or_file), select_on)
     return replace(
         split,
         train=cache.table.take(split.train).image_names,
         validation=cache.table.take(split.validation).image_names,
         test=cache.table.take(split.test).image_names,
     )
-
-
-def evaluation_image_names(
-    cache: Cache,
-    name_or_file: str,
-    stored: Split | None,
-    trained_with: str | None = None,
-) -> tuple[str, ...]:
-    """The photographs that an evaluation reads.
-
-    Args:
-        cache: of the data set.
-        name_or_file: a part's name, or a file: a split in JSON (its test part, or its validation
-            part where that is empty) or a text of one name a line.
-        stored: the split of the evaluated run, which decides what the inner parts are.
-        trained_with: the digest of the split that the model was trained with, where only that is
-            known.
-
-    Raises:
-        UsageError: no part has this name, and no file.
-        DataError: the table does not suit the part.
-    """
-    if name_or_file == "all":
-        return cache.table.image_names
-    if _present_name(name_or_file) in _INNER_PARTS:
-        return _inner_image_names(cache, name_or_file, stored, trained_with)
-    if name_or_file == "paper-train":
-        return paper_split(cache.table)[0]
-    if name_or_file == "paper-validation":
-        return paper_split(cache.table)[1]
-    return cache.table.take(_image_names_of_file(Path(name_or_file))).image_names
-
-
-def split_of_model(cache: Cache, stored: Split | None, trained_with: str | None) -> Split | None:
-    """The split that a model was trained with, or None where it is not known.
-
-    It is that of its run, or the table's `inner-train` or `all` split that has the digest.
-
-    Args:
-        cache: of the data set.
-        stored: the split of the run, if it is there.
-        trained_with: the split's digest in the model file, if it has one.
-    """
-    if stored or not trained_with:
-        return stored
-
-    # A table that cannot be split is not the one that the model was trained on.
-    with suppress(DataError):
-        for split in _splits_of_table(cache):
-            if split.digest() == trained_with:
-                return split
-    return None
-
-
-def _missing_file(path: Path) -> str:
-    """That there is no such file, where a word can only be a file's name."""
-    return ", the file does not exist" if path.suffix or len(path.parts) > 1 else ""
-
-
-def read_split(path: Path) -> Split:
-    """A split in JSON, as a run stores it.
-
-    Raises:
-        UsageError: there is no such file.
-        DataError: the file is not a split.
-    """
-    if not path.is_file():
-        raise UsageError(
-            f"no split {str(path)!r}{_missing_file(path)}: give a JSON file or one of "
-            f"{', '.join(_PRESENT_PARTS)}"
-        )
-
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"the split {path} is no JSON: {error}") from error
-    return Split.from_dict(content, path)
-
-
-def _present_name(part: str) -> str:
-    """The present name of a part that may be called by its former one."""
-    return _FORMER_PARTS.get(part, part)
 
 
 def _names_of_part(content: Mapping[str, Any], where: Path, *keys: str) -> tuple[str, ...]:
@@ -365,8 +375,8 @@ def _merge_test_into_train(inner: Split) -> Split:
     return Split("all", inner.train + inner.test, inner.validation, ())
 
 
-def _split_of_folders(table: Table) -> Split:
-    """The parts that the folders of the photographs give."""
+def _split_of_folders(table: Table, select_on: SelectOn) -> Split:
+    """The parts that the folders of the photographs give; without `val/` nothing is selected on."""
     by_part: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for row in table.rows:
         if not row.part:
@@ -375,73 +385,8 @@ def _split_of_folders(table: Table) -> Split:
                 f"and {row.image_name!r} is in none: move it, or leave --split out"
             )
         by_part[row.part].append(row.image_name)
-    return Split(
-        "folders", tuple(by_part["train"]), tuple(by_part["validation"]), tuple(by_part["test"])
-    )
-
-
-def _splits_of_table(cache: Cache) -> tuple[Split, ...]:
-    """The splits that `inner-train` and `all` name for a cache's table.
-
-    With a column of groups, those that keep groups together come first.
-    """
-    inner = _inner_split(cache, cache.table)
-    splits = (inner, _merge_test_into_train(inner))
-    if not cache.table.group_column:
-        return splits
-
-    # A model may have been trained without the column.
-    without = _inner_split(cache, replace(cache.table, group_column=""))
-    return (*splits, without, _merge_test_into_train(without))
-
-
-def _inner_image_names(
-    cache: Cache,
-    part: str,
-    stored: Split | None,
-    trained_with: str | None,
-) -> tuple[str, ...]:
-    """The photographs of an inner part, of the split that the model was trained with."""
-    # Without the run's own split, the digest tells which of the table's splits it was.
-    splits = (stored,) if stored else _splits_of_table(cache)
-    matches = [split for split in splits if not trained_with or split.digest() == trained_with]
-    if not matches:
-        raise DataError(
-            f"the model was trained with another split than {cache.table.csv} gives, so {part} may "
-            "hold photographs that it was trained on: evaluate its run's folder, or name the "
-            "photographs in a file"
-        )
-
-    split = matches[0]
-    image_names = split.part(part)
-    if not image_names:
-        raise DataError(
-            f"the model was trained with the split {split.name!r}, which has no photographs in "
-            f"{part}: choose another part"
-        )
-    return cache.table.take(image_names).image_names
-
-
-def _image_names_of_file(path: Path) -> tuple[str, ...]:
-    """The photographs that a file names: a split in JSON, or a text of one name a line."""
-    if path.suffix == ".json":
-        split = read_split(path)
-        return split.test or split.validation
-    if not path.is_file():
-        raise UsageError(
-            f"no split {str(path)!r}{_missing_file(path)}: give a file or one of "
-            f"{', '.join(_PRESENT_PARTS)}"
-        )
-
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"the split {path} cannot be read as UTF-8 text ({error}): one name a line"
-        ) from error
-
-    # Blank lines are skipped, and a name that is there twice counts once.
-    names = dict.fromkeys(line.strip() for line in lines if line.strip())
-    if not names:
-        raise DataError(f"the split {path} names no photograph: write one name a line")
-    return tuple(names)
+    train = tuple(by_part["train"])
+    validation = tuple(by_part["validation"])
+    if select_on == "none":
+        return Split("folders", train + validation, (), tuple(by_part["test"]), select_on)
+    return Split("folders", train, validation, tuple(by_part["test"]))

@@ -83,7 +83,7 @@ def split_warnings(table: Table, split: Split, *, cross_validated: bool = False)
             "answer; give a split of your own with --split FILE"
         )
     missing = [label for label in labels if not validation[label]]
-    if missing and not cross_validated:
+    if missing and not cross_validated and split.select_on == "validation":
         warnings.append(
             f"the validation part has no photograph of {_listed(missing)}: nothing is chosen by it"
         )

@@ -24,10 +24,21 @@ from PIL import Image, ImageDraw, ImageFilter
 from leafzoom.dataset.table import LESIONS_CSV
 from leafzoom.storage import make_folder, replacing, write_text
 
-__all__ = ["SYNTHETIC_LABELS", "SyntheticLeaf", "render_leaves", "write_leaves"]
+__all__ = [
+    "SYNTHETIC_LABELS",
+    "SyntheticLeaf",
+    "render_leaves",
+    "write_class_folders",
+    "write_leaves",
+]
 
 SYNTHETIC_LABELS = ("healthy", "ring_spot", "solid_spot")
-_COMBINATIONS = (("healthy",), ("ring_spot",), ("solid_spot",), ("ring_spot", "solid_spot"))
+_COMBINATIONS: tuple[tuple[str, ...], ...] = (
+    ("healthy",),
+    ("ring_spot",),
+    ("solid_spot",),
+    ("ring_spot", "solid_spot"),
+)
 
 _OVERSAMPLE = 2
 _SPOT_OVERSAMPLE = 4
@@ -65,15 +76,23 @@ class SyntheticLeaf:
     lesions: tuple[Box, ...]
 
 
-def render_leaves(count: int, *, size: int, seed: int) -> Iterator[SyntheticLeaf]:
+def render_leaves(
+    count: int, *, size: int, seed: int, single_label: bool = False
+) -> Iterator[SyntheticLeaf]:
     """`count` leaves, each determined by (seed, its index); label combinations take turns.
+
+    With `single_label`, each leaf has one label.
 
     >>> leaf = next(render_leaves(1, size=64, seed=0))
     >>> leaf.pixels.shape, leaf.labels, leaf.lesions
     ((64, 64, 3), ('healthy',), ())
     """
+    combinations = _COMBINATIONS
+    if single_label:
+        combinations = tuple(labels for labels in _COMBINATIONS if len(labels) == 1)
+
     for index in range(count):
-        labels = _COMBINATIONS[index % len(_COMBINATIONS)]
+        labels = combinations[index % len(combinations)]
         yield _render(labels, size, np.random.default_rng([seed, index]))
 
 
@@ -100,6 +119,20 @@ def write_leaves(folder: Path, count: int, *, size: int, seed: int) -> Path:
     # train.csv comes last, so a folder that has it is complete.
     write_text(folder / LESIONS_CSV, _csv_text(lesion_rows))
     write_text(folder / "train.csv", _csv_text(label_rows))
+    return folder
+
+
+def write_class_folders(folder: Path, count: int, *, size: int, seed: int) -> Path:
+    """Write leaves of one label each, a folder a class: `healthy/leaf-00000.jpg`.
+
+    Raises:
+        LeafzoomError: the folder cannot be written.
+    """
+    leaves = render_leaves(count, size=size, seed=seed, single_label=True)
+    for index, leaf in enumerate(leaves):
+        class_folder = make_folder(folder / leaf.labels[0])
+        with replacing(class_folder / f"leaf-{index:05d}.jpg") as temporary:
+            Image.fromarray(leaf.pixels).save(temporary, "JPEG", quality=_JPEG_QUALITY)
     return folder
 
 

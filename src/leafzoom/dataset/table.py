@@ -148,6 +148,26 @@ class Table:
             raise DataError(f"{self.csv} has no photographs: write a row for each, image,labels")
         return self
 
+    def require_one_label(self) -> Table:
+        """This table, if every photograph has exactly one label, as a softmax over classes needs.
+
+        Raises:
+            DataError: the first row in the file that has several labels or none.
+        """
+        others = [row for row in self.rows if len(row.labels) != 1]
+        if not others:
+            return self
+
+        first = min(others, key=lambda row: row.line)
+        shown = f"{len(first.labels)} labels ({' '.join(first.labels)})"
+        more = f" (one of {len(others)} such rows)" if len(others) > 1 else ""
+        raise DataError(
+            f"{self.csv} row {first.line}: {quoted(first.image_name)} has "
+            f"{shown if first.labels else 'no label'}, and with model.loss softmax each "
+            f"photograph has exactly one{more}: give it one label or leave its row out, or train "
+            "with model.loss sigmoid"
+        )
+
     def digest(self) -> str:
         """A hash of names and labels, independent of the rows' order."""
         lines = sorted(f"{row.image_name}\t{' '.join(sorted(row.labels))}" for row in self.rows)

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from leafzoom.dataset.sources import sources_to_images
+from leafzoom.labels import most_probable
 from leafzoom.model.attention_proposal import fixed_proposals
 from leafzoom.model.fusion import FusedNetwork, Fusion, fusion_head
 from leafzoom.model.view import ScaleState
@@ -36,8 +37,8 @@ _BATCH_SIZE = 16
 class BoxKindOutputs:
     """What the zooming heads of a network return for N photographs with one kind of box.
 
-    `answers`: at threshold 0.5, {head: [N, L]}. `centres`: of the boxes, {scale: [N, 2]}. `sizes`:
-    every zoom's tl, [N, 1] in -1..1.
+    `answers`: at threshold 0.5, or the most probable class, {head: [N, L]}. `centres`: of the
+    boxes, {scale: [N, 2]}. `sizes`: every zoom's tl, [N, 1] in -1..1.
     """
 
     answers: dict[str, NDArray[np.bool_]]
@@ -78,7 +79,8 @@ def outputs_by_box_kind(
         for kind, outputs in _batch_outputs(network, batch, generator).items():
             batches[kind].append(outputs)
 
-    return {kind: _concatenate(parts) for kind, parts in batches.items()}
+    single_label = network.single_label
+    return {kind: _concatenate(parts, single_label=single_label) for kind, parts in batches.items()}
 
 
 def random_proposals(sizes: Tensor, generator: torch.Generator) -> Tensor:
@@ -156,13 +158,14 @@ def _zoom_in(
     return _BatchOutputs(logits, centres, tuple(used_sizes))
 
 
-def _concatenate(batches: Sequence[_BatchOutputs]) -> BoxKindOutputs:
+def _concatenate(batches: Sequence[_BatchOutputs], *, single_label: bool) -> BoxKindOutputs:
     """The outputs of all photographs, from those of batches."""
-    # A label is in the answer where its logit is above 0, its probability above one half.
+    # A label is in the answer where its logit is above 0, its probability above one half; of single
+    # labels it is the class with the greatest logit.
     answers = {}
     for head in batches[0].logits:
-        logits = torch.cat([batch.logits[head] for batch in batches])
-        answers[head] = (logits > 0).cpu().numpy()
+        logits = torch.cat([batch.logits[head] for batch in batches]).cpu().numpy()
+        answers[head] = most_probable(logits) if single_label else logits > 0
 
     # Centres as shares of the source's sides.
     centres = {}

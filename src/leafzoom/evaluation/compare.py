@@ -8,7 +8,7 @@ are paired).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from leafzoom.evaluation.bootstrap import (
 )
 from leafzoom.evaluation.figures import Curve, curves
 from leafzoom.evaluation.run_record import RunRecord, read_run
+from leafzoom.labels import most_probable
 from leafzoom.storage import make_folder, write_json, write_text
 
 __all__ = ["compare_runs", "smoothed"]
@@ -36,11 +37,21 @@ _SMOOTHING = 0.6  # weight of the smoothed value before
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of a figure: which metric of the alternation, and its name where there are several."""
+    """A line of a figure: which metric of the alternation, and its name where there are several.
+
+    `otherwise`: what is drawn of runs whose log lacks the metric.
+    """
 
     name: str
     metric: str
     dashed: bool = False
+    otherwise: _Line | None = None
+
+    def in_log_of(self, run: RunRecord) -> _Line | None:
+        """This line or the other one, whichever a run has logged."""
+        if ("alternation", self.metric) in run.log:
+            return self
+        return self.otherwise.in_log_of(run) if self.otherwise else None
 
 
 @dataclass(frozen=True)
@@ -53,9 +64,10 @@ class _Section:
 
 @dataclass(frozen=True)
 class _ScoreRow:
-    """A head's final scores at threshold 0.5 on the validation part.
+    """A head's final scores on the validation part, at threshold 0.5 or of the most probable class.
 
     `difference`: of the exact match to the first run's; None where they cannot be paired.
+    `has_one_label`: the exact match is top-1 accuracy, and is written as `top1` too.
     """
 
     run: str
@@ -65,6 +77,7 @@ class _ScoreRow:
     interval: Interval
     micro_f1: float
     difference: Difference | None
+    has_one_label: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As in `compare.json`."""
@@ -76,6 +89,8 @@ class _ScoreRow:
             "interval": self.interval.to_list(),
             "micro_f1": self.micro_f1,
         }
+        if self.has_one_label:
+            content["top1"] = self.exact_match
         if self.difference is not None:
             content["difference"] = self.difference.value
             content["difference_interval"] = self.difference.interval.to_list()
@@ -111,6 +126,7 @@ def compare_runs(folders: list[Path], out: Path) -> Path:
         sections=_sections(runs, names),
         rows=rows,
         first=names[0],
+        accuracy=_accuracy_name(runs),
     )
     write_text(out / "index.html", page)
     return out / "index.html"
@@ -135,14 +151,16 @@ def _template() -> jinja2.Template:
 def _sections(runs: Sequence[RunRecord], names: Sequence[str]) -> list[_Section]:
     """The paper's figures, without those that no run has values for."""
     sections = []
-    for title, lines in _figure_lines(_scales(runs)).items():
+    accuracy = _accuracy_name(runs)
+    for title, lines in _figure_lines(_scales(runs), accuracy).items():
         drawn = []
         for index, (run, name) in enumerate(zip(runs, names, strict=True)):
             for line in lines:
-                # Runs may have other numbers of scales, or no ranking loss.
-                if ("alternation", line.metric) in run.log:
-                    curve_name = f"{name}: {line.name}" if len(lines) > 1 else name
-                    drawn.append(_curve(run, line, curve_name, colour=index))
+                # Runs may have other numbers of scales, or no validation part.
+                logged = line.in_log_of(run)
+                if logged:
+                    curve_name = f"{name}: {logged.name}" if len(lines) > 1 else name
+                    drawn.append(_curve(run, logged, curve_name, colour=index))
 
         if drawn:
             figure = curves(drawn, title, "epoch of the alternation")
@@ -155,24 +173,29 @@ def _scales(runs: Sequence[RunRecord]) -> int:
     scales = 0
     for run in runs:
         for _, metric in run.log:
-            if metric.startswith("select_loss_scale"):
+            if "_loss_scale" in metric:
                 scales = max(scales, int(metric[-1]))
     return scales
 
 
-def _figure_lines(scales: int) -> dict[str, list[_Line]]:
+def _accuracy_name(runs: Sequence[RunRecord]) -> str:
+    """Exact match, which is top-1 accuracy where all runs know one class a photograph."""
+    return "top-1 accuracy" if all(run.single_label for run in runs) else "exact match"
+
+
+def _figure_lines(scales: int, accuracy: str) -> dict[str, list[_Line]]:
     """The lines of the paper's figures, by title."""
     figures: dict[str, list[_Line]] = {}
 
     # Figures 7 and 8: the finer scales.
     for scale in range(2, scales + 1):
         number = {2: " (figure 7)", 3: " (figure 8)"}.get(scale, "")
-        title = f"Validation exact match of scale {scale}{number}"
+        title = f"Validation {accuracy} of scale {scale}{number}"
         figures[title] = [_Line(f"scale {scale}", f"select_exact_match_scale{scale}")]
 
     for scale in range(1, scales + 1):
         # Figures 9 and 10: training beside validation.
-        title = f"Training and validation exact match of scale {scale} (figures 9 and 10)"
+        title = f"Training and validation {accuracy} of scale {scale} (figures 9 and 10)"
         figures[title] = _validation_and_training(f"exact_match_scale{scale}")
 
     for scale in range(1, scales + 1):
@@ -181,17 +204,21 @@ def _figure_lines(scales: int) -> dict[str, list[_Line]]:
 
     # Figure 12: the loss that asks every scale to do better than the one before.
     for scale in range(1, scales):
-        title = f"Ranking loss of scales {scale} and {scale + 1} (figure 12)"
-        figures[title] = _validation_and_training(f"ranking_loss{scale}{scale + 1}")
+        title = f"Ranking loss of scales {scale} and {scale + 1} a photograph (figure 12)"
+        lines = _validation_and_training(f"ranking_loss{scale}{scale + 1}")
+
+        # Older runs logged it as the recipe reduces a batch, which may be a sum.
+        figures[title] = [replace(line, otherwise=None) for line in lines]
 
     return figures
 
 
 def _validation_and_training(metric: str) -> list[_Line]:
-    """One metric on both parts."""
+    """One metric on both parts, in eval(); older runs have the training's running mean instead."""
+    running = _Line("training, in train()", f"train_{metric}", dashed=True)
     return [
         _Line("validation", f"select_{metric}"),
-        _Line("training", f"train_{metric}", dashed=True),
+        _Line("training", f"sample_{metric}", dashed=True, otherwise=running),
     ]
 
 
@@ -215,20 +242,21 @@ def _score_rows(runs: Sequence[RunRecord], names: Sequence[str]) -> list[_ScoreR
     rows = []
     for run, name in zip(runs, names, strict=True):
         is_paired = run is not first and run.has_same_validation_part(first)
-        for head in run.logits:
-            reference = first.logits.get(head) if is_paired else None
-            rows.append(_score_row(run, name, head, reference))
+        reference = first if is_paired else None
+        rows += [_score_row(run, name, head, reference) for head in run.logits]
     return rows
 
 
-def _score_row(
-    run: RunRecord, name: str, head: str, reference_logits: NDArray[np.float64] | None
-) -> _ScoreRow:
-    """A head's scores, and the difference to a reference with logits [N, L], if there is one."""
-    # A logit above 0 is a probability above one half.
-    answers = {"run": run.logits[head] > 0}
-    if reference_logits is not None:
-        answers["reference"] = reference_logits > 0
+def _plain_answers(run: RunRecord, logits: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Answers [N, L]: a logit above 0 is a probability above one half."""
+    return most_probable(logits) if run.single_label else logits > 0
+
+
+def _score_row(run: RunRecord, name: str, head: str, reference: RunRecord | None) -> _ScoreRow:
+    """A head's scores, and the difference to the same head of a reference, if there is one."""
+    answers = {"run": _plain_answers(run, run.logits[head])}
+    if reference is not None and head in reference.logits:
+        answers["reference"] = _plain_answers(reference, reference.logits[head])
     resampled = resample_scores(run.targets, answers)
 
     exact_match = _exact_match(run.targets, answers["run"])
@@ -244,6 +272,7 @@ def _score_row(
         interval=percentile_interval(resampled["run"].exact_match),
         micro_f1=float(2 * true_positives / max(positives, 1)),
         difference=_difference(run.targets, answers, resampled),
+        has_one_label=run.single_label,
     )
 
 

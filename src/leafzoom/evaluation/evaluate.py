@@ -16,7 +16,7 @@ from leafzoom.dataset.cache import Cache
 from leafzoom.errors import DataError, UsageError
 from leafzoom.inference.network import Network, NetworkArrays
 from leafzoom.inference.verdict import SelectivePrediction, Verdict, selective_predictions
-from leafzoom.labels import decide
+from leafzoom.labels import decide, plain_answers
 from leafzoom.metrics import HeadMetrics, score
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.photo import read_source
@@ -25,7 +25,6 @@ from leafzoom.source_size import SourceSize
 __all__ = ["Evaluation", "VerdictCount", "evaluate", "verdict_counts"]
 
 _BATCH_SIZE = 16
-_PLAIN_THRESHOLD = 0.5  # of every label, as in the paper's tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,8 @@ class Evaluation:
 
     `head`: the one that the report is about. `probabilities`: {head: [N, L]}. `boxes`: [N, 4] for
     each scale, x0, y0, x1, y1 in photo pixels. `answers` and `heads`, their scores: each label by
-    itself at threshold 0.5, as in the paper's tables. `answers_fitted` and `heads_fitted`: with the
+    itself at threshold 0.5, as in the paper's tables, or the most probable class of single labels
+    (`plain_answers`). `answers_fitted` and `heads_fitted`: with the
     decision of `predict`. `selective_predictions`: its verdicts, one a photograph.
     """
 
@@ -90,20 +90,26 @@ def evaluate(
     Raises:
         UsageError: a head that the model does not have.
         DataError: the photographs have labels that the model does not have, or the cache is of
-            another size.
+            another size; the model knows one class a photograph, and a photograph has another
+            number of labels.
     """
     # Photographs that do not fit the model are refused before the network runs.
     manifest = network.manifest
     heads = tuple(dict.fromkeys(heads))
     _check_source_size(cache, manifest)
-    targets = cache.table.take(image_names).targets(manifest.labels)
+    table = cache.table.take(image_names)
+    targets = table.targets(manifest.labels)
+    if manifest.labels.single_label:
+        table.require_one_label()
 
     # The network runs once; all scores are computed from these outputs.
     outputs = _run_network(network, cache, image_names, heads, sizes)
     probabilities = outputs.probabilities
 
-    # Each label by itself, and the decision of `predict`.
-    answers = {head: values > _PLAIN_THRESHOLD for head, values in probabilities.items()}
+    # Without a fitted decision, and with the decision of `predict`.
+    answers = {
+        head: plain_answers(values, manifest.labels) for head, values in probabilities.items()
+    }
     answers_fitted = {
         head: decide(values, manifest.decisions[head], manifest.labels)
         for head, values in probabilities.items()
@@ -242,10 +248,11 @@ def _plain_metrics(
     answers: Mapping[str, NDArray[np.bool_]],
     probabilities: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, HeadMetrics]:
-    """Every head's scores at threshold 0.5."""
+    """Every head's scores without a fitted decision."""
     names = manifest.labels.names
+    single_label = manifest.labels.single_label
     return {
-        head: score(targets, answers[head], values, names, _PLAIN_THRESHOLD)
+        head: score(targets, answers[head], values, names, single_label=single_label)
         for head, values in probabilities.items()
     }
 
@@ -259,7 +266,12 @@ def _fitted_metrics(
     """Every head's scores with the decision of `predict`."""
     names = manifest.labels.names
     metrics = {}
+    single_label = manifest.labels.single_label
     for head, values in probabilities.items():
-        thresholds = dict(zip(names, manifest.decisions[head].thresholds, strict=True))
-        metrics[head] = score(targets, answers[head], values, names, thresholds)
+        # Single labels have no thresholds.
+        fitted = manifest.decisions[head].thresholds
+        thresholds = dict(zip(names, fitted, strict=not single_label))
+        metrics[head] = score(
+            targets, answers[head], values, names, thresholds, single_label=single_label
+        )
     return metrics

@@ -32,6 +32,7 @@ __all__ = [
     "calibration_bins",
     "confusion",
     "curves",
+    "most_missed",
     "precision_recall",
     "zoom_value_bars",
 ]
@@ -160,6 +161,22 @@ def bars(counts: Mapping[str, int], title: str) -> str:
         axes.xaxis.set_visible(False)
         axes.spines["bottom"].set_visible(False)
         return _svg(figure, title)
+
+
+def most_missed(
+    targets: NDArray[np.integer], answers: NDArray[np.integer], most: int
+) -> NDArray[np.intp]:
+    """The labels with the most wrong answers (missed, or given in place of another), ascending.
+
+    Args:
+        targets, answers: [N, L], 0 or 1.
+        most: how many labels at most; with no more there are all of them.
+
+    >>> most_missed(np.eye(3, dtype=int), np.eye(3, dtype=int)[[0, 2, 1]], 2).tolist()
+    [1, 2]
+    """
+    errors = (np.asarray(targets) != np.asarray(answers)).sum(axis=0)
+    return np.sort(np.argsort(-errors, kind="stable")[:most])
 
 
 def precision_recall(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from leafzoom.labels import answer_confidence
 from leafzoom.storage import make_folder, write_text
 
 __all__ = ["write_report_files"]
+
+_MAX_DRAWN_LABELS = 30
 
 
 def write_report_files(
@@ -107,6 +110,13 @@ def _write_page(
     is_correct = (answers == evaluation.targets).all(axis=1)
     calibration = figures.calibration_bins(confidence, is_correct)
 
+    # Of hundreds of classes only some can be drawn; the others are a row of the confusion matrix.
+    drawn = figures.most_missed(evaluation.targets, answers, _MAX_DRAWN_LABELS)
+    drawn_labels = manifest.labels
+    if len(drawn) < len(manifest.labels.names) and manifest.labels.single_label:
+        combinations = tuple(manifest.labels.combinations[index] for index in drawn)
+        drawn_labels = replace(manifest.labels, combinations=combinations)
+
     groups = measurements.groups
     page = _template().render(
         title=f"{model.name} on {dataset.split}",
@@ -114,6 +124,8 @@ def _write_page(
         dataset=dataset,
         model=model,
         head=head,
+        single_label=manifest.labels.single_label,
+        accuracy=_accuracy_name(evaluation),
         scales=manifest.scales,
         source_size=manifest.source_size,
         licence=manifest.licence,
@@ -128,11 +140,14 @@ def _write_page(
         zoom=tables.zoom_tables(zoom_value) if zoom_value else None,
         lesions=lesion_tables(further.lesions) if further.lesions else None,
         # Figures.
-        zoom_figure=_zoom_figure(zoom_value) if zoom_value else None,
+        zoom_figure=_zoom_figure(zoom_value, _accuracy_name(evaluation)) if zoom_value else None,
         precision_recall=figures.precision_recall(
-            evaluation.targets, evaluation.probabilities, manifest.labels.names
+            evaluation.targets[:, drawn],
+            {head: values[:, drawn] for head, values in evaluation.probabilities.items()},
+            [manifest.labels.names[index] for index in drawn],
         ),
-        confusion=figures.confusion(evaluation.targets, answers, manifest.labels),
+        confusion=figures.confusion(evaluation.targets, answers, drawn_labels),
+        drawn=len(drawn) if len(drawn) < len(manifest.labels.names) else None,
         calibration=figures.calibration(calibration),
         calibration_error=f"{calibration.mean_gap:.3f}",
         gallery=gallery_groups(evaluation, table, predictor),
@@ -148,8 +163,13 @@ def _template() -> jinja2.Template:
     return environment.from_string(source.read_text(encoding="utf-8"))
 
 
-def _zoom_figure(zoom_value: ZoomValue) -> str:
-    return figures.zoom_value_bars(zoom_value.exact_match, zoom_value.intervals, "exact match")
+def _accuracy_name(evaluation: Evaluation) -> str:
+    """Exact match, which is top-1 accuracy where a photograph has one class."""
+    return "top-1 accuracy" if evaluation.manifest.labels.single_label else "exact match"
+
+
+def _zoom_figure(zoom_value: ZoomValue, accuracy: str) -> str:
+    return figures.zoom_value_bars(zoom_value.exact_match, zoom_value.intervals, accuracy)
 
 
 def _base64(file: Path) -> str:

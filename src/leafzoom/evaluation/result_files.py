@@ -66,8 +66,8 @@ class ModelDescription:
     """The model of an evaluation, as `metrics.json` and the page describe it.
 
     `path`: as the user wrote it; None if nobody did. `recipe`: its name. `trained_on`: how many
-    photographs. `leafzoom`: the version that trained it. `film`: a GIF of the training's attention,
-    for the page alone.
+    photographs. `leafzoom`: the version that trained it. `select_on`: `none` if its training held
+    no photograph out. `film`: a GIF of the training's attention, for the page alone.
     """
 
     name: str
@@ -75,6 +75,7 @@ class ModelDescription:
     recipe: str | None
     trained_on: int | None
     leafzoom: str
+    select_on: str = "validation"
     film: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,7 +25,8 @@ class RunRecord:
 
     `name`: of its folder. `log`: {(stage, metric): [(epoch, value)]}, epochs counted over the
     stage. `labels`: sorted. `image_names`, `targets` [N, L] and `logits`, {head: [N, L]}: of the
-    validation part; empty before the run has finished.
+    validation part; empty before the run has finished. `single_label`: whether each photograph has
+    one class.
     """
 
     name: str
@@ -36,6 +37,7 @@ class RunRecord:
     targets: NDArray[np.uint8]
     logits: dict[str, NDArray[np.float64]]
     labels: tuple[str, ...]
+    single_label: bool = False
 
     def has_same_validation_part(self, other: RunRecord) -> bool:
         """Whether both runs have logits of the same photographs and labels."""
@@ -63,6 +65,7 @@ def read_run(folder: Path) -> RunRecord:
             targets=np.zeros((0, len(labels)), np.uint8),
             logits={},
             labels=tuple(labels),
+            single_label=content["recipe"].get("model", {}).get("loss") == "softmax",
         )
     except FileNotFoundError as error:
         if not folder.exists():

@@ -159,6 +159,19 @@ def cards(evaluation: Evaluation, uncertainty: Uncertainty) -> list[Card]:
     """The scores of the report's head with the decision of `predict`."""
     metrics = evaluation.heads_fitted[evaluation.head]
     intervals = uncertainty.heads_fitted.intervals[evaluation.head]
+    if metrics.top1 is not None:
+        return [
+            Card(
+                f"top-1 accuracy ({_interval(intervals.exact_match)})",
+                f"{metrics.top1:.3f}",
+                "the most probable class is right",
+            ),
+            Card(
+                f"macro F1 ({_interval(intervals.macro_f1)})",
+                f"{metrics.macro.f1:.3f}",
+                "the classes' mean, rare ones alike",
+            ),
+        ]
     return [
         Card(
             f"exact match ({_interval(intervals.exact_match)})",

@@ -10,9 +10,10 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from leafzoom.fitting.folds import stratified_folds
+from leafzoom.fitting.likelihood import photograph_losses
 from leafzoom.labels import Decision, LabelSet
 
-__all__ = ["combination_priors", "fit_decision"]
+__all__ = ["combination_priors", "fit_decision", "plain_decision"]
 
 _PRIOR_STD = 0.77  # of thresholds and interactions around their priors, in log-odds
 _LOG_SHARPNESS_STD = 0.7  # of the logarithm of 1 / temperature around 0: a factor of two
@@ -43,6 +44,14 @@ def combination_priors(labels: LabelSet, targets: NDArray[np.uint8]) -> Array:
     return np.where(occurs, 0.0, _UNSEEN_LOG_ODDS - np.log(unseen))
 
 
+def plain_decision(labels: LabelSet) -> Decision:
+    """The paper's decision, which nothing is fitted for: threshold 0.5 for every label.
+
+    `decide` keeps it to combinations of labels that occur.
+    """
+    return Decision((0.5,) * len(labels.names))
+
+
 def fit_decision(
     logits: NDArray[np.floating],
     targets: NDArray[np.uint8],
@@ -56,6 +65,9 @@ def fit_decision(
     and another label, say, occur together more or less often than one by one. Convex but for the
     temperature. Thresholds, interactions and the logarithm of the temperature have normal priors,
     so that few photographs move them little.
+
+    Of single labels (classes that exclude each other) the answer is the most probable class, and
+    only the temperature of the softmax is fitted.
 
     Two things keep the confidence from being more than these photographs show. What is fitted to
     them suits them too well, so the scores are divided by a factor of at least 1, fitted out of
@@ -77,6 +89,9 @@ def fit_decision(
     combinations = np.array(labels.combinations, np.float64)
     count, width = combinations.shape
     priors = np.zeros(count) if priors is None else priors
+
+    if labels.single_label:
+        return _fit_temperature(np.asarray(logits, np.float64), targets)
 
     # Which combination each photograph has; those with an unknown one are left out.
     matches = (targets[:, None, :] == combinations[None]).all(axis=2)
@@ -101,6 +116,27 @@ def fit_decision(
     thresholds = np.clip(thresholds, _THRESHOLD_MARGIN, 1 - _THRESHOLD_MARGIN)
     softened = interactions / softening
     return Decision(tuple(thresholds.tolist()), temperature, tuple(softened.tolist()), lapse_rate)
+
+
+def _fit_temperature(logits: Array, targets: NDArray[np.uint8]) -> Decision:
+    """The temperature of a softmax [n, L] under which the true classes are likeliest.
+
+    The logarithm of the temperature has the same prior as with several labels. One number does not
+    suit the photographs too well, so nothing is softened out of fold.
+    """
+    count, width = targets.shape
+    lapse_rate = _lapse_rate(count, width)
+    if not count:
+        return Decision((), 1.0, (), lapse_rate)
+
+    def loss(log_sharpness: float) -> float:
+        scaled = logits * np.exp(log_sharpness)
+        likelihood = photograph_losses(scaled, targets, single_label=True).sum()
+        return float(likelihood) + (log_sharpness / _LOG_SHARPNESS_STD) ** 2 / 2
+
+    bounds = (-np.log(_MAX_TEMPERATURE), -np.log(_MIN_TEMPERATURE))
+    log_sharpness = float(minimize_scalar(loss, bounds=bounds, method="bounded").x)
+    return Decision((), float(np.exp(-log_sharpness)), (), lapse_rate)
 
 
 def _lapse_rate(photographs: int, combinations: int) -> float:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 from scipy.stats import binomtest
 
 from leafzoom.fitting.decision import fit_decision
 from leafzoom.fitting.folds import stratified_folds
+from leafzoom.fitting.likelihood import label_probabilities
 from leafzoom.labels import Decision, LabelSet, answer_confidence, decide
 
 __all__ = ["MAX_LOSS", "FirstLooks", "first_looks", "fit_early_exit", "greatest_loss"]
@@ -131,5 +131,5 @@ def _answers(
     logits: NDArray[np.floating], decision: Decision, labels: LabelSet
 ) -> tuple[Array, NDArray[np.uint8]]:
     """Probabilities [n, L] and answers [n, L] from logits [n, L]."""
-    probabilities = expit(np.asarray(logits, np.float64))
+    probabilities = label_probabilities(logits, single_label=labels.single_label)
     return probabilities, decide(probabilities, decision, labels)

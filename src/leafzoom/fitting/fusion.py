@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
 
 from leafzoom.dataset.batches import batch_count, seed_for
 from leafzoom.fitting.folds import stratified_folds
+from leafzoom.fitting.likelihood import label_probabilities, photograph_losses
 from leafzoom.fitting.optimization import Optimization
 from leafzoom.model.fusion import Fusion
 from leafzoom.model.losses import classification_loss
@@ -56,6 +56,8 @@ def fit_sgd(
     targets: NDArray[np.uint8],
     recipe: FusionRecipe,
     seed: int,
+    *,
+    single_label: bool = False,
 ) -> None:
     """The paper's fit: SGD for a few epochs, on the training part.
 
@@ -67,6 +69,7 @@ def fit_sgd(
         targets: [n, L].
         recipe: epochs, batch size, optimizer.
         seed: of the first weights and of the order of the batches.
+        single_label: whether each photograph has one class.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "fusion", "start"))
@@ -84,7 +87,8 @@ def fit_sgd(
         random = np.random.default_rng(seed_for(seed, "fusion", epoch))
         order = random.permutation(len(inputs))
         for rows in np.array_split(order, batches):
-            loss = classification_loss(fusion(all_inputs[rows]), all_targets[rows])
+            logits = fusion(all_inputs[rows])
+            loss = classification_loss(logits, all_targets[rows], single_label=single_label)
             loss.backward()  # type: ignore[no-untyped-call]
             optimization.step()
     fusion.eval()
@@ -98,8 +102,11 @@ def fit_lbfgs(
     seed: int,
     *,
     min_gain: float = _MIN_GAIN,
+    single_label: bool = False,
 ) -> FusionFit:
     """The convex problem to its end: mean binary cross-entropy + penalty/2 · |W - W₀|², by L-BFGS.
+
+    Of single labels it is the mean cross-entropy of the softmax.
 
     W₀ is the prior, where the fusion is the mean of the scales' own classifiers. A strong penalty
     averages logits and a weak one learns freely; the penalty with the lowest cross-validated loss
@@ -116,6 +123,7 @@ def fit_lbfgs(
         prior: on inputs as they are, before rescaling.
         seed: of the folds.
         min_gain: standard errors by which a penalty has to be better than the strongest.
+        single_label: whether each photograph has one class.
     """
     if fusion.normalise == "rescale":
         _set_rescaling(fusion, inputs)
@@ -130,7 +138,13 @@ def fit_lbfgs(
     # W - W₀ lies in the span of the photographs, so the problem is solved in a basis of that span.
     width = x.shape[1]
     basis = np.linalg.qr(x.T)[0] if len(x) < width else np.eye(width)
-    problem = _Problem(x @ basis, x @ prior_weight.T, start_bias, targets.astype(np.float64))
+    problem = _Problem(
+        inputs=x @ basis,
+        prior_logits=x @ prior_weight.T,
+        prior_bias=start_bias,
+        targets=targets.astype(np.float64),
+        single_label=single_label,
+    )
     start = LinearLayer(np.zeros((len(start_bias), basis.shape[1])), start_bias)
 
     # The penalty is chosen by cross-validation, the weights are fitted on all photographs.
@@ -159,7 +173,7 @@ def _cross_validate(problem: _Problem, start: LinearLayer, seed: int, min_gain: 
             nearby = solutions.get(number, start)
             solutions[number] = problem.solve(fold != number, penalty, nearby)
             logits[fold == number] = problem.logits(fold == number, solutions[number])
-        losses[penalty] = (np.logaddexp(0, logits) - logits * targets).mean(axis=1)
+        losses[penalty] = photograph_losses(logits, targets, single_label=problem.single_label)
         logits_by_penalty[penalty] = logits
 
     best = _choose_penalty(losses, min_gain)
@@ -190,13 +204,14 @@ class _Problem:
     """Penalised regression around a prior, a label at a time in one vector.
 
     `inputs`: [n, R]. `prior_logits`: [n, L], of the prior's weight alone. `prior_bias`: [L].
-    `targets`: [n, L].
+    `targets`: [n, L]. `single_label`: one softmax in place of L sigmoids.
     """
 
     inputs: Array
     prior_logits: Array
     prior_bias: Array
     targets: Array
+    single_label: bool = False
 
     def logits(self, rows: NDArray[np.bool_], offset: LinearLayer) -> Array:
         """Logits [m, L] of some rows, for an offset from the prior."""
@@ -215,7 +230,7 @@ class _Problem:
         targets = self.targets[rows]
         weight_shape = start.weight.shape
         weights = start.weight.size
-        count = targets.size
+        count = len(targets) if self.single_label else targets.size
         bias_penalty = 1 / (_BIAS_PRIOR_STD**2 * count)
 
         # What nothing contradicts has no finite optimum: such a label stays at its prior.
@@ -226,11 +241,12 @@ class _Problem:
             z = prior_logits + inputs @ weight.T + flat[weights:]
 
             bias_offset = flat[weights:] - self.prior_bias
-            likelihood = ((np.logaddexp(0, z) - z * targets) @ varies).sum() / count
+            likelihood = self._likelihood(z, targets, varies) / count
             value = likelihood + penalty / 2 * np.square(weight).sum()
             value += bias_penalty / 2 * np.square(bias_offset).sum()
 
-            slope = (expit(z) - targets) * varies / count
+            probabilities = label_probabilities(z, single_label=self.single_label)
+            slope = (probabilities - targets) * varies / count
             weight_slope = slope.T @ inputs + penalty * weight
             bias_slope = slope.sum(axis=0) + bias_penalty * bias_offset
             return float(value), np.concatenate([weight_slope.ravel(), bias_slope])
@@ -243,6 +259,16 @@ class _Problem:
             options={"maxiter": 200, "gtol": 1e-6},
         )
         return LinearLayer(result.x[:weights].reshape(weight_shape), result.x[weights:])
+
+    def _likelihood(self, z: Array, targets: Array, varies: Array) -> float:
+        """The negative log-likelihood of logits [m, L], as a sum.
+
+        `varies`: [L], 1 for labels that are fitted. A softmax has no terms of single labels: those
+        that are not fitted count as they are.
+        """
+        if self.single_label:
+            return float(photograph_losses(z, targets, single_label=True).sum())
+        return float(((np.logaddexp(0, z) - z * targets) @ varies).sum())
 
 
 def _set_rescaling(fusion: Fusion, inputs: NDArray[np.float32]) -> None:

@@ -2,58 +2,50 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.fitting.conformal import fit_conformal
-from leafzoom.fitting.decision import fit_decision
+from leafzoom.fitting.decision import fit_decision, plain_decision
 from leafzoom.fitting.early_exit import fit_early_exit
-from leafzoom.fitting.fusion import FusionFit, LinearLayer, fit_lbfgs, fit_sgd
-from leafzoom.fitting.linear_layers import fit_linear_layer, fit_scale_weights
+from leafzoom.fitting.frozen_layers import fit_frozen_layers
+from leafzoom.fitting.fusion import FusionFit, fit_lbfgs, fit_sgd
+from leafzoom.fitting.likelihood import label_probabilities
+from leafzoom.fitting.linear_layers import fit_linear_layer
 from leafzoom.fitting.ood_detector import fit_ood_detector
 from leafzoom.fitting.out_of_fold import out_of_fold_answers
 from leafzoom.fitting.outlier_detector import LeafOutliers
 from leafzoom.fitting.reference import fit_reference
+from leafzoom.fitting.scale_classifiers import fusion_prior
 from leafzoom.fitting.scale_outputs import (
     ScaleOutputs,
     backbone_descriptors,
     backbone_logits,
     scale_outputs,
 )
-from leafzoom.labels import Decision, LabelSet
+from leafzoom.labels import Decision, LabelSet, plain_answers
 from leafzoom.metrics import score
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_fusions
 from leafzoom.model.frameworks import AttentionNetwork
 from leafzoom.model.fusion import FusedNetwork, Fusion, fusion_head
-from leafzoom.model.macnn import MACNN
 from leafzoom.model.racnn import RACNN
 from leafzoom.model_file.calibration import ConformalCalibration, Reference
 from leafzoom.model_file.outputs import look_heads
 from leafzoom.recipe import FusionRecipe
-from leafzoom.storage import write_text
 
 __all__ = [
     "FittedHeads",
-    "FrozenLayers",
     "fit_frozen_heads",
-    "fit_frozen_layers",
     "fit_heads",
-    "mean_classifier",
     "ood_scores",
-    "write_selection",
 ]
 
 Logits = dict[str, NDArray[np.float32]]
@@ -63,11 +55,14 @@ Logits = dict[str, NDArray[np.float32]]
 class FittedHeads:
     """The whole network in eval(), and what was fitted on the validation part.
 
-    `decisions`: one for each head. `scores`: each head's exact match, micro and macro F1 there.
+    `decisions`: one for each head. `scores`: each head's exact match, micro and macro F1 there, and
+    the top-1 accuracy of single labels.
     `fusion_fits`: of the fusions that were fitted there. `logits`: {head: [n, L]}; those of a
     head that was fitted there are out of fold. `early_exit`: see `fit_early_exit`. `conformal`,
     `reference`: of the last head, which answers; None without a photograph. `scale_weights`: how
     much each scale counts, of fusions that are a weighted sum of the scales' classifiers.
+    `holds_out`: whether there was a validation part; without, scores and fits are of the training
+    part, and nothing is fitted for decisions.
     """
 
     network: FusedNetwork
@@ -79,6 +74,7 @@ class FittedHeads:
     conformal: ConformalCalibration | None
     reference: Reference | None
     scale_weights: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    holds_out: bool = True
 
     def metrics(self) -> dict[str, Any]:
         """The scores and fits as a model file keeps them."""
@@ -88,7 +84,8 @@ class FittedHeads:
         }
         for head, weights in self.scale_weights.items():
             fits[head] = {"scale_weights": list(weights)}
-        return {"inner-select": self.scores, "fusion_fit": fits}
+        part = "inner-select" if self.holds_out else "inner-train"
+        return {part: self.scores, "fusion_fit": fits}
 
 
 def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one training
@@ -107,7 +104,9 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
 ) -> FittedHeads:
     """Fit the fusions, then every head's decision, then the out-of-distribution detectors.
 
-    A fusion that was fitted on the validation part is judged there by its out-of-fold logits.
+    A fusion that was fitted on the validation part is judged there by its out-of-fold logits. With
+    an empty validation part the training part takes its place, and decisions are not fitted: scales
+    that know a photograph are surer of it than they will be of a new one.
 
     Args:
         fabric: device and precision.
@@ -122,6 +121,9 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
         priors: of the combinations (see `combination_priors`).
         outliers: the outlier detector and its scores of the photographs that are fitted on.
     """
+    holds_out = len(validation_part) > 0
+    if not holds_out:
+        validation_part = train_part
     fusions = tuple(build_fusions(recipe, network))
     outputs = scale_outputs(fabric, network, validation_part, fusions, tta=tta)
     targets = validation_part.part_targets
@@ -136,19 +138,47 @@ def fit_heads(  # noqa: PLR0913, the networks, the data and the recipe of one tr
     # The fusions, from the training part or cross-validated on the validation part.
     fusion_fits: dict[str, FusionFit] = {}
     if recipe.fit == "sgd":
-        training_outputs = scale_outputs(fabric, network, train_part, fusions, tta=tta)
+        training_outputs = outputs
+        if holds_out:
+            training_outputs = scale_outputs(fabric, network, train_part, fusions, tta=tta)
         for index, fusion in enumerate(fusions):
             inputs = training_outputs.fusion_inputs[index]
-            fit_sgd(fusion, inputs, train_part.part_targets, recipe, seed)
+            fit_sgd(
+                fusion,
+                inputs,
+                train_part.part_targets,
+                recipe,
+                seed,
+                single_label=labels.single_label,
+            )
             logits[fusion_head(fusion.scales)] = _fused(fusion, outputs.fusion_inputs[index])
     else:
         for index, fusion in enumerate(fusions):
-            prior = _fusion_prior(network, fusion)
-            fit = fit_lbfgs(fusion, outputs.fusion_inputs[index], targets, prior, seed)
+            prior = fusion_prior(network, fusion)
+            fit = fit_lbfgs(
+                fusion,
+                outputs.fusion_inputs[index],
+                targets,
+                prior,
+                seed,
+                single_label=labels.single_label,
+            )
             fusion_fits[fusion_head(fusion.scales)] = fit
             logits[fusion_head(fusion.scales)] = fit.out_of_fold.astype(np.float32)
 
-    fused = _network(fabric, network, fusions, outputs, outliers, tta=tta, seed=seed)
+    fused = _network(
+        fabric,
+        network,
+        fusions,
+        outputs,
+        outliers,
+        tta=tta,
+        seed=seed,
+        single_label=labels.single_label,
+    )
+    if not holds_out:
+        return _plain_heads(fused, logits, targets, labels, fusion_fits)
+
     scores = _leaf_scores(fused, outputs.descriptors, outliers)
     return _decide_and_score(
         fused, logits, targets, labels, priors, fusion_fits=fusion_fits, leaf_scores=scores
@@ -189,12 +219,24 @@ def fit_frozen_heads(  # noqa: PLR0913, the networks, the data and the recipe of
     outputs = scale_outputs(fabric, racnn, part, tta=tta)
     targets = part.part_targets
 
-    layers = fit_frozen_layers(racnn, fusions, outputs.descriptors, targets, seed)
+    single_label = labels.single_label
+    layers = fit_frozen_layers(
+        racnn, fusions, outputs.descriptors, targets, seed, single_label=single_label
+    )
     plain = backbone_descriptors(fabric, racnn, backbone, part, tta=tta)
-    plain_fit = fit_linear_layer(backbone, plain, targets, seed)
+    plain_fit = fit_linear_layer(backbone, plain, targets, seed, single_label=single_label)
     logits = {"backbone": plain_fit.out_of_fold.astype(np.float32), **layers.logits}
 
-    network = _network(fabric, racnn, fusions, outputs, outliers, tta=tta, seed=seed)
+    network = _network(
+        fabric,
+        racnn,
+        fusions,
+        outputs,
+        outliers,
+        tta=tta,
+        seed=seed,
+        single_label=labels.single_label,
+    )
     return _decide_and_score(
         network,
         logits,
@@ -204,53 +246,6 @@ def fit_frozen_heads(  # noqa: PLR0913, the networks, the data and the recipe of
         scale_weights=layers.scale_weights,
         leaf_scores=_leaf_scores(network, outputs.descriptors, outliers),
     )
-
-
-@dataclass(frozen=True)
-class FrozenLayers:
-    """What was fitted on top of frozen scales.
-
-    `logits`: {head: [n, L]} of scales and fusions, out of fold. `scale_weights`: see `FittedHeads`.
-    """
-
-    logits: Logits
-    scale_weights: dict[str, tuple[float, ...]]
-
-
-def fit_frozen_layers(
-    racnn: RACNN,
-    fusions: Sequence[Fusion],
-    descriptors: NDArray[np.float32],
-    targets: NDArray[np.uint8],
-    seed: int,
-) -> FrozenLayers:
-    """Fit every scale's linear layer, then how much each scale counts in each fusion.
-
-    Args:
-        racnn: of whose scales the linear layers are set.
-        fusions: which become weighted sums of the scales' logits.
-        descriptors: [n, scales * D], all scales' side by side.
-        targets: [n, L].
-        seed: of the folds.
-    """
-    by_scale = np.split(descriptors, racnn.scales, axis=1)
-    out_of_fold = []
-    for scale, part in zip(racnn.backbones, by_scale, strict=True):
-        assert isinstance(scale, Backbone)
-        out_of_fold.append(fit_linear_layer(scale, part, targets, seed).out_of_fold)
-    logits = {
-        f"scale{number}": z.astype(np.float32) for number, z in enumerate(out_of_fold, start=1)
-    }
-
-    scale_weights = {}
-    for fusion in fusions:
-        head = fusion_head(fusion.scales)
-        shares = (1 / fusion.scales,) * fusion.scales
-        fit = fit_scale_weights(tuple(out_of_fold[: fusion.scales]), shares, targets, seed)
-        _set_linear_layer(fusion, _weighted_classifiers(racnn, fusion, fit.weights))
-        scale_weights[head] = fit.weights
-        logits[head] = fit.out_of_fold.astype(np.float32)
-    return FrozenLayers(logits, scale_weights)
 
 
 @torch.no_grad()
@@ -275,20 +270,6 @@ def _leaf_scores(
     if scores is None or outliers is None:
         return scores
     return np.maximum(scores, outliers.leaf_scores)
-
-
-def write_selection(path: Path, heads: FittedHeads, part: DatasetPart, labels: LabelSet) -> None:
-    """Write a row for each photograph of the validation part: labels and every head's logits."""
-    columns = [f"{head}_{label}" for head in heads.logits for label in labels.names]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "labels", *columns])
-
-    for index, row in enumerate(part.rows):
-        logits = np.concatenate([z[index] for z in heads.logits.values()])
-        label_names = " ".join(labels.decode(part.targets[row]))
-        writer.writerow([part.image_names[row], label_names, *(f"{z:.5g}" for z in logits)])
-    write_text(path, text.getvalue())
 
 
 def _decide_and_score(
@@ -333,6 +314,27 @@ def _decide_and_score(
     )
 
 
+def _plain_heads(
+    network: FusedNetwork,
+    logits: Logits,
+    targets: NDArray[np.uint8],
+    labels: LabelSet,
+    fusion_fits: dict[str, FusionFit],
+) -> FittedHeads:
+    """Every head with the plain decision, and what it reaches on the training part."""
+    return FittedHeads(
+        network=network,
+        decisions={head: plain_decision(labels) for head in logits},
+        scores={head: _scores(z, targets, labels) for head, z in logits.items()},
+        fusion_fits=fusion_fits,
+        logits=logits,
+        early_exit=None,
+        conformal=None,
+        reference=None,
+        holds_out=False,
+    )
+
+
 def _fused(fusion: Fusion, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     """A fusion's logits [n, L] from its inputs [n, W]."""
     with torch.no_grad():
@@ -343,10 +345,14 @@ def _fused(fusion: Fusion, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
 def _scores(
     logits: NDArray[np.float32], targets: NDArray[np.uint8], labels: LabelSet
 ) -> dict[str, float]:
-    """Exact match, micro F1 and macro F1 at threshold 0.5."""
-    probabilities = expit(logits.astype(np.float64))
-    scored = score(targets, logits > 0, probabilities, labels.names)
+    """Exact match, micro F1 and macro F1 of plain answers; of single labels top-1 accuracy too."""
+    single_label = labels.single_label
+    probabilities = label_probabilities(logits, single_label=single_label)
+    answers = plain_answers(probabilities, labels)
+    scored = score(targets, answers, probabilities, labels.names, single_label=single_label)
+    top1 = {} if scored.top1 is None else {"top1": scored.top1}
     return {
+        **top1,
         "exact_match": scored.exact_match,
         "micro_f1": scored.micro.f1,
         "macro_f1": scored.macro.f1,
@@ -362,6 +368,7 @@ def _network(
     *,
     tta: int,
     seed: int,
+    single_label: bool,
 ) -> FusedNetwork:
     """The whole network with its out-of-distribution detectors, of all scales and of the first.
 
@@ -374,74 +381,13 @@ def _network(
         first_width = descriptors.shape[1] // network.scales
         first_detector = fit_ood_detector(descriptors[:, :first_width], 1, seed)
     outlier_detector = outliers.detector if outliers else None
-    fused = FusedNetwork(network, fusions, tta, detector, first_detector, outlier_detector)
+    fused = FusedNetwork(
+        network,
+        fusions,
+        tta,
+        detector,
+        first_detector,
+        outlier_detector,
+        single_label=single_label,
+    )
     return fused.to(fabric.device).eval()
-
-
-def _fusion_prior(network: AttentionNetwork, fusion: Fusion) -> LinearLayer:
-    """What a fusion's fit starts from: an MA-CNN's own classifier of all descriptors, or the mean.
-
-    An MA-CNN has trained that classifier together with its parts.
-    """
-    reads_descriptors = fusion.inputs == "descriptors" and fusion.normalise != "l2"
-    if not isinstance(network, MACNN) or not reads_descriptors:
-        return mean_classifier(network, fusion)
-    layer = network.classifier
-    weight = layer.weight.detach().double().cpu().numpy()
-    return LinearLayer(weight, layer.bias.detach().double().cpu().numpy())
-
-
-def mean_classifier(network: AttentionNetwork, fusion: Fusion) -> LinearLayer:
-    """The layer with which a fusion is the mean of its scales' logits.
-
-    With `residual` it is the finest scale's logits, which the coarser ones' are part of.
-    """
-    scales = fusion.scales
-    finest = scales - 1
-
-    # Logits: each label from the same label of every scale.
-    if fusion.inputs == "logits":
-        shares = [1 / scales] * scales
-        if network.residual:
-            shares = [float(scale == finest) for scale in range(scales)]
-        return _weighted_classifiers(network, fusion, shares)
-
-    # Descriptors: the classifiers side by side, each with its share.
-    shares = [1 / scales] * scales
-    if network.residual:
-        shares = [network.residual ** (finest - scale) for scale in range(scales)]
-    layer = _weighted_classifiers(network, fusion, shares)
-
-    # An L2-normalised descriptor is no input that the scales' classifiers know.
-    if fusion.normalise == "l2":
-        return LinearLayer(np.zeros_like(layer.weight), layer.bias)
-    return layer
-
-
-def _weighted_classifiers(
-    network: AttentionNetwork, fusion: Fusion, shares: Sequence[float]
-) -> LinearLayer:
-    """The layer on the fusion's inputs whose logits are the scales' own, times their shares.
-
-    Of scales whose logits do not build on each other.
-    """
-    layers = network.classifier_layers()[: fusion.scales]
-    pairs = list(zip(shares, layers, strict=True))
-
-    if fusion.inputs == "logits":
-        labels = layers[0].out_features
-        identities = [share * np.eye(labels) for share in shares]
-        return LinearLayer(np.concatenate(identities, axis=1), np.zeros(labels))
-
-    weight = torch.cat([share * layer.weight.detach() for share, layer in pairs], dim=1)
-    bias = torch.stack([share * layer.bias.detach() for share, layer in pairs]).sum(dim=0)
-    return LinearLayer(weight.double().cpu().numpy(), bias.double().cpu().numpy())
-
-
-@torch.no_grad()
-def _set_linear_layer(fusion: Fusion, layer: LinearLayer) -> None:
-    """Give a fusion a layer on its inputs as they are, without rescaling."""
-    fusion.shift.zero_()
-    fusion.scale.fill_(1.0)
-    fusion.linear.weight.copy_(torch.from_numpy(layer.weight))
-    fusion.linear.bias.copy_(torch.from_numpy(layer.bias))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from leafzoom.fitting.decision import fit_decision
+from leafzoom.fitting.likelihood import label_probabilities
 from leafzoom.labels import Decision, LabelSet, combination_probabilities, decide
 
 __all__ = ["OutOfFoldAnswers", "out_of_fold_answers"]
@@ -65,7 +65,7 @@ def out_of_fold_answers(
     for number in np.unique(fold):
         held_out = fold == number
         decision = fit(logits[~held_out], targets[~held_out], labels)
-        by_label = expit(np.asarray(logits[held_out], np.float64))
+        by_label = label_probabilities(logits[held_out], single_label=labels.single_label)
 
         # The answer as a combination's index.
         label_vectors = decide(by_label, decision, labels)

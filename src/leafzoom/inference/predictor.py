@@ -28,7 +28,7 @@ from leafzoom.inference.source_sizes import source_sizes_of
 from leafzoom.inference.verdict import SelectivePrediction, selective_predictions
 from leafzoom.labels import Decision
 from leafzoom.model_file.manifest import Manifest
-from leafzoom.model_file.outputs import scale_head
+from leafzoom.model_file.outputs import part_number, scale_head
 from leafzoom.photo import Photo, Source, read_source
 from leafzoom.photo_archive import is_archive
 from leafzoom.photo_files import find_photos, is_folder
@@ -77,8 +77,9 @@ class Predictor:
             default as large as the photo's pixels carry, up to what the model was measured with.
 
     Raises:
-        UsageError: a threshold of a label that the model does not know, or outside 0..1; an early
-            exit from a model that has no threshold for it; a source size that it does not take.
+        UsageError: a threshold of a label that the model does not know, or outside 0..1, or for a
+            model of one class a photo; an early exit from a model that has no threshold for it; a
+            source size that it does not take.
     """
 
     def __init__(
@@ -297,12 +298,11 @@ class Predictor:
 
         # After an early exit there is one box: scale 1's, the whole photo.
         scales = []
-        looks = zip(manifest.look_heads, arrays.boxes, strict=False)
-        for scale, (look, boxes) in enumerate(looks, start=1):
+        for scale, boxes in enumerate(arrays.boxes, start=1):
+            look = manifest.look_heads[scale - 1]
             box = photo_box(boxes[row], len(photo.source.pixels), photo.source.photo_size)
-            probabilities = self._by_label(arrays.probabilities[look][row])
-            part = None if look == scale_head(scale) else scale - 1
-            scales.append(ScalePrediction(scale, box, probabilities, part))
+            by_label = self._by_label(arrays.probabilities[look][row])
+            scales.append(ScalePrediction(scale, box, by_label, part_number(look)))
 
         evidence = None
         if photo.maps and arrays.evidence is not None:
@@ -390,6 +390,14 @@ class Predictor:
 
 def _with_thresholds(manifest: Manifest, thresholds: Mapping[str, float]) -> dict[str, Decision]:
     """Every head's decision, with some thresholds replaced."""
+    if not thresholds:
+        return manifest.decisions
+    if manifest.labels.single_label:
+        raise UsageError(
+            f"the model {manifest.name} answers with the most probable class, which no threshold "
+            "changes: leave the thresholds out"
+        )
+
     # A misspelt label would otherwise change nothing, without a word.
     labels = manifest.labels.names
     for label, threshold in thresholds.items():

@@ -71,7 +71,7 @@ class DeployedNetwork(nn.Module):
             the first scale's own head.
         """
         output = self.network(source)
-        probabilities = [torch.sigmoid(logits) for logits in output.logits.values()]
+        probabilities = [self.network.probabilities(logits) for logits in output.logits.values()]
         boxes = [_corners(box) for box in output.boxes]
         scores = [
             score for score in (output.ood_score, output.first_ood_score) if score is not None
@@ -138,7 +138,7 @@ class TorchNetwork:
 
         output = self.network(batch)
         for head, logits in output.logits.items():
-            probabilities[head] = _as_array(torch.sigmoid(logits))
+            probabilities[head] = _as_array(self.network.probabilities(logits))
 
         # The network's boxes are centres with half sides; callers get corners.
         boxes = tuple(_as_array(_corners(box)) for box in output.boxes)
@@ -147,7 +147,7 @@ class TorchNetwork:
         if evidence:
             check_evidence(self)
             fused = network_evidence(self.network, output.states)
-            answer = torch.sigmoid(output.logits[self.manifest.head])
+            answer = self.network.probabilities(output.logits[self.manifest.head])
             closest = closest_boxes(self.network.racnn, output.states[-1], fused, answer)
             arrays = _evidence_arrays(fused, _as_array(_corners(closest)))
         return NetworkArrays(probabilities, boxes, ood_score, arrays)
@@ -180,7 +180,7 @@ class TorchNetwork:
 
     def _probabilities(self, logits: Tensor) -> NDArray[np.float32]:
         """Probabilities [N, L] from logits [tta * N, L] of images and their mirror images."""
-        return _as_array(torch.sigmoid(tta_mean(logits, self.network.tta)))
+        return _as_array(self.network.probabilities(tta_mean(logits, self.network.tta)))
 
 
 def _backbone_from_checkpoint(checkpoint: Checkpoint) -> Backbone:

@@ -1,7 +1,7 @@
 """The attention proposal network (§3.1.2): from a feature map to the box of the next scale.
 
-Flattened feature map → linear → sigmoid (or ReLU) → linear → tanh, which gives tx, ty and tl in
--1..1 (eq. 2). `BoxCoder` turns these into a box of the view.
+Flattened feature map → linear → sigmoid (or ReLU, tanh) → linear → tanh, which gives tx, ty and tl
+in -1..1 (eq. 2). `BoxCoder` turns these into a box of the view.
 
 Convention: points are (x, y) in pixels of the view, x = column to the right, y = row down, the
 origin at the outer corner of the first pixel.
@@ -9,6 +9,8 @@ origin at the outer corner of the first pixel.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -24,6 +26,11 @@ __all__ = [
 ]
 
 _MIN_MEAN_SQUARE = 1e-12
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+}
 
 
 class AttentionProposal(nn.Module):
@@ -46,7 +53,7 @@ class AttentionProposal(nn.Module):
         channels: int,
         map_size: int,
         hidden: int,
-        activation: Literal["sigmoid", "relu"],
+        activation: Literal["sigmoid", "relu", "tanh"],
         normalise: Literal["none", "places"] = "none",
     ) -> None:
         super().__init__()
@@ -54,7 +61,7 @@ class AttentionProposal(nn.Module):
         self.layers = nn.Sequential(
             nn.Flatten(),
             nn.Linear(channels * map_size * map_size, hidden),
-            nn.Sigmoid() if activation == "sigmoid" else nn.ReLU(),
+            _ACTIVATIONS[activation](),
             nn.Linear(hidden, 3),
             nn.Tanh(),
         )
@@ -70,22 +77,57 @@ class AttentionProposal(nn.Module):
 
 
 def response_maxima(features: Tensor, view_size: int) -> Tensor:
-    """Where a feature map responds most (§3.3.2): its maximum over channels, enlarged to the view.
+    """Where a feature map responds most (§3.3.2): enlarged to the view, its maximum over channels.
+
+    Every channel is enlarged bilinearly, then the maximum is taken, as the paper has it. The other
+    order gives another place where the maxima of neighbouring cells are of different channels.
+
+    Between the centres of four cells a channel's enlarged map is bilinear, so its largest pixels
+    there are at the corners. Only those pixels are computed.
 
     Args:
         features: [B, C, M, M].
-        view_size: side of the view in pixels.
+        view_size: V, side of the view in pixels.
 
     Returns:
         [B, 2], x and y in pixels of the view: the centre of the pixel with the largest response.
+
+    >>> features = torch.zeros(1, 8, 7, 7)
+    >>> features[0, 3, 1, 5] = 2.0  # row 1, column 5
+    >>> response_maxima(features, 224).tolist()
+    [[175.5, 47.5]]
     """
-    response = features.amax(dim=1, keepdim=True).float()
-    enlarged = nn.functional.interpolate(
-        response, (view_size, view_size), mode="bilinear", align_corners=False
-    )
-    index = enlarged.flatten(1).argmax(dim=1)
-    pixel = torch.stack([index % view_size, index // view_size], dim=1)
-    return pixel.to(features.dtype) + 0.5
+    pixels = _corner_pixels(features.shape[-1], view_size)
+    weights = _bilinear_weights(features.shape[-1], view_size, pixels).to(features)
+
+    # The corner pixels of every channel, then the largest of all channels.
+    corners = weights @ features @ weights.T
+    index = corners.amax(dim=1).flatten(1).argmax(dim=1)
+
+    positions = torch.tensor(pixels, device=features.device)
+    x = positions[index % len(pixels)]
+    y = positions[index // len(pixels)]
+    return torch.stack([x, y], dim=1).to(features.dtype) + 0.5
+
+
+def _corner_pixels(cells: int, view_size: int) -> list[int]:
+    """The first and the last of V pixels in each interval between the centres of M cells."""
+    cell_px = view_size / cells
+    intervals = [math.floor((pixel + 0.5) / cell_px - 0.5) for pixel in range(view_size)]
+    return [
+        pixel
+        for pixel, interval in enumerate(intervals)
+        if interval not in intervals[max(pixel - 1, 0) : pixel]
+        or interval not in intervals[pixel + 1 : pixel + 2]
+    ]
+
+
+def _bilinear_weights(cells: int, view_size: int, pixels: Sequence[int]) -> Tensor:
+    """How much each of M cells counts in some of V pixels, [P, M]; `align_corners` is False."""
+    positions = (torch.tensor(pixels, dtype=torch.float64) + 0.5) * (cells / view_size) - 0.5
+    positions = positions.clamp(0, cells - 1)
+    distances = (positions[:, None] - torch.arange(cells)).abs()
+    return (1 - distances).clamp(min=0)
 
 
 def fixed_proposals(

@@ -14,6 +14,8 @@ from typing import Literal
 import timm
 import torch
 from timm.data import resolve_model_data_config
+from timm.layers import ClassifierHead
+from timm.models.vgg import VGG
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -52,6 +54,8 @@ class Backbone(nn.Module):
         drop_rate: of the dropout before the linear layer.
         apn_stage: which map is the APN's: the last one before the classifier, or the last one of
             stride 16 (EfficientNets only).
+        descriptor: `pooled`: a VGG's linear layer reads the mean of the last map; other networks
+            stay as they are.
 
     Raises:
         RecipeError: timm has no such network, it does not end in a linear layer, or it has no such
@@ -65,6 +69,7 @@ class Backbone(nn.Module):
         labels: int,
         drop_rate: float,
         apn_stage: Literal["last", "stride16"] = "last",
+        descriptor: Literal["network", "pooled"] = "network",
     ) -> None:
         super().__init__()
         self.name = name
@@ -77,6 +82,8 @@ class Backbone(nn.Module):
         self.network = timm.create_model(
             name, pretrained=False, num_classes=labels, drop_rate=drop_rate
         )
+        if descriptor == "pooled" and isinstance(self.network, VGG):
+            _drop_hidden_layers(self.network, labels, drop_rate)
         if not isinstance(self.network.get_classifier(), nn.Linear):
             raise RecipeError(
                 f"model.backbone: {name} does not end in a linear layer, as the fusion needs"
@@ -295,6 +302,15 @@ class Backbone(nn.Module):
                 "(EfficientNet, ResNet, ConvNeXt, VGG)"
             )
         return int(apn_map.shape[1]), int(apn_map.shape[-1])
+
+
+def _drop_hidden_layers(network: VGG, labels: int, drop_rate: float) -> None:
+    """Let a VGG's linear layer read the mean of its last map, without the layers between."""
+    network.pre_logits = nn.Identity()
+    network.head_hidden_size = network.num_features
+    network.head = ClassifierHead(
+        network.num_features, labels, pool_type="avg", drop_rate=drop_rate
+    )
 
 
 def _fold_children(parent: nn.Module) -> None:

@@ -39,7 +39,11 @@ _GROUPING_PART = "grouping"
 def build_backbone(recipe: ModelRecipe, labels: int) -> Backbone:
     """A backbone with random weights (see `Backbone` for its errors)."""
     return Backbone(
-        name=recipe.backbone, labels=labels, drop_rate=recipe.drop_rate, apn_stage=recipe.apn_stage
+        name=recipe.backbone,
+        labels=labels,
+        drop_rate=recipe.drop_rate,
+        apn_stage=recipe.apn_stage,
+        descriptor=recipe.descriptor,
     )
 
 
@@ -156,6 +160,7 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> FusedNetwork:
         _empty_detector(checkpoint, _DETECTOR_PART),
         _empty_detector(checkpoint, _FIRST_DETECTOR_PART),
         _empty_outlier_detector(checkpoint),
+        single_label=manifest.labels.single_label,
     )
 
     for name, module in _parts(network).items():

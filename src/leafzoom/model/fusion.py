@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from leafzoom.errors import ModelError
 from leafzoom.model.frameworks import AttentionNetwork
+from leafzoom.model.losses import label_probabilities
 from leafzoom.model.macnn import PartState
 from leafzoom.model.mirrors import tta_mean
 from leafzoom.model.ood_detector import (
@@ -122,6 +123,7 @@ class FusedNetwork(nn.Module):
         first_ood_detector: reads the first scale's descriptor.
         outlier_detector: reads the first scale's maps. A picture's score is the greater one of this
             detector's and of the density's.
+        single_label: whether each photograph has one class: probabilities are a softmax.
     """
 
     def __init__(
@@ -132,8 +134,11 @@ class FusedNetwork(nn.Module):
         ood_detector: MahalanobisDetector | None = None,
         first_ood_detector: MahalanobisDetector | None = None,
         outlier_detector: OutlierDetector | None = None,
+        *,
+        single_label: bool = False,
     ) -> None:
         super().__init__()
+        self.single_label = single_label
         self.attention_network = attention_network
         self.fusions = nn.ModuleList(fusions)
         self.tta = tta
@@ -179,6 +184,10 @@ class FusedNetwork(nn.Module):
         boxes = tuple(state.boxes.reshape(self.tta, -1, 3)[0] for state in states)
         kept = states if isinstance(network, RACNN) else ()
         return NetworkOutput(logits, boxes, ood_score, first_ood_score, kept)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """A head's probabilities [B, L] from its logits [B, L]."""
+        return label_probabilities(logits, single_label=self.single_label)
 
     def first_ood_score(self, state: ScaleState) -> Tensor | None:
         """The out-of-distribution score [B] from the first scale of images and their mirrors."""

@@ -15,7 +15,9 @@ __all__ = [
     "LabelWeights",
     "classification_loss",
     "correct_probability",
+    "label_probabilities",
     "label_weights",
+    "loss_per_photograph",
     "ranking_loss",
 ]
 
@@ -24,7 +26,10 @@ _POWERS = {"sqrt": 0.5, "inverse": 1.0}
 
 @dataclass(frozen=True)
 class LabelWeights:
-    """How much photographs with a label and without it count in its loss, [L] each."""
+    """How much photographs with a label and without it count in its loss, [L] each.
+
+    Of single labels `present` are the classes' weights, and `absent` is 0.
+    """
 
     present: Tensor
     absent: Tensor
@@ -35,7 +40,10 @@ class LabelWeights:
 
 
 def label_weights(
-    targets: NDArray[np.uint8], kind: Literal["none", "sqrt", "inverse"]
+    targets: NDArray[np.uint8],
+    kind: Literal["none", "sqrt", "inverse"],
+    *,
+    single_label: bool = False,
 ) -> LabelWeights | None:
     """The weights that make up for rare labels, from the photographs that are trained on.
 
@@ -43,9 +51,13 @@ def label_weights(
     numbers (`inverse`), or as its square root (`sqrt`). A label's mean weight over all photographs
     is 1. Labels that all or none of the photographs have count as they are.
 
+    Of single labels, a photograph's weight is the inverse of the number of its class, or its square
+    root. The mean weight over all photographs is 1.
+
     Args:
         targets: [n, L], 0 or 1.
         kind: of weights; none for `none`.
+        single_label: whether each photograph has one class.
 
     >>> weights = label_weights(np.array([[1], [0], [0], [0]], np.uint8), "inverse")
     >>> [round(float(value), 4) for value in (weights.present, weights.absent)]
@@ -55,6 +67,8 @@ def label_weights(
         return None
     count = len(targets)
     present = targets.sum(axis=0, dtype=np.float64)
+    if single_label:
+        return _class_weights(present, _POWERS[kind])
     absent = count - present
     is_mixed = (present > 0) & (absent > 0)
 
@@ -66,14 +80,35 @@ def label_weights(
     )
 
 
+def _class_weights(photographs: NDArray[np.float64], power: float) -> LabelWeights:
+    """The weights of classes, each with a number of photographs [L]."""
+    weights = 1 / np.maximum(photographs, 1) ** power
+    mean_weight = (weights * photographs).sum() / photographs.sum()
+    present = torch.tensor(weights / mean_weight, dtype=torch.float32)
+    return LabelWeights(present=present, absent=torch.zeros_like(present))
+
+
+def label_probabilities(logits: Tensor, *, single_label: bool) -> Tensor:
+    """Probabilities [B, L] from logits [B, L]: each label's by itself, or a softmax of classes."""
+    return torch.softmax(logits, dim=1) if single_label else torch.sigmoid(logits)
+
+
 def classification_loss(
-    logits: Tensor, targets: Tensor, weights: LabelWeights | None = None
+    logits: Tensor,
+    targets: Tensor,
+    weights: LabelWeights | None = None,
+    *,
+    single_label: bool = False,
 ) -> Tensor:
     """L_cls: the mean binary cross-entropy of logits [B, L] against targets [B, L] in 0..1.
 
     With weights, the term of a label that is present and that of one that is absent count by
-    theirs (see `label_weights`).
+    theirs (see `label_weights`). Of single labels it is the cross-entropy of the softmax against
+    targets that sum to 1, a mean over the photographs.
     """
+    if single_label:
+        class_weights = None if weights is None else weights.present
+        return F.cross_entropy(logits.float(), targets.float(), weight=class_weights)
     if weights is None:
         return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
     return F.binary_cross_entropy_with_logits(
@@ -84,10 +119,14 @@ def classification_loss(
     )
 
 
-def correct_probability(logits: Tensor, targets: Tensor) -> Tensor:
-    """p_t of eq. 11, [B]: the mean probability of the labels that are present; 0 without any."""
+def correct_probability(logits: Tensor, targets: Tensor, *, single_label: bool = False) -> Tensor:
+    """p_t of eq. 11, [B]: the mean probability of the labels that are present; 0 without any.
+
+    Of single labels it is the softmax probability of the correct class, as in the original RA-CNN.
+    """
     present = targets.float()
-    total = (torch.sigmoid(logits.float()) * present).sum(dim=1)
+    probabilities = label_probabilities(logits.float(), single_label=single_label)
+    total = (probabilities * present).sum(dim=1)
     return total / present.sum(dim=1).clamp(min=1)
 
 
@@ -100,6 +139,7 @@ def ranking_loss(
     labels: Literal["present", "all"],
     reduction: Literal["sum", "mean"],
     detach_coarse: bool = True,
+    single_label: bool = False,
 ) -> Tensor:
     """L_rank of eq. 11: the finer scale has to beat the coarser one's p_t by a margin.
 
@@ -112,6 +152,7 @@ def ranking_loss(
         reduction: `sum` (the paper) or `mean` over the batch.
         detach_coarse: the coarser scale is a reference and gets no gradient (§3.3.3: with one, it
             unlearns).
+        single_label: p_t is a softmax probability; with `labels` = `present` alone.
     """
     if detach_coarse:
         coarse = coarse.detach()
@@ -121,8 +162,8 @@ def ranking_loss(
         fine_probability = torch.sigmoid(fine.float())
         weight = torch.ones_like(coarse_probability)
     else:
-        coarse_probability = correct_probability(coarse, targets)
-        fine_probability = correct_probability(fine, targets)
+        coarse_probability = correct_probability(coarse, targets, single_label=single_label)
+        fine_probability = correct_probability(fine, targets, single_label=single_label)
         weight = (targets.sum(dim=1) > 0).to(coarse_probability.dtype)
 
     # Zero where the finer scale beats the coarser one by the margin.
@@ -132,3 +173,14 @@ def ranking_loss(
     )
     total = (loss * weight).sum()
     return total if reduction == "sum" else total / len(targets)
+
+
+def loss_per_photograph(
+    loss: Tensor, reduction: Literal["sum", "mean"], photographs: int
+) -> Tensor:
+    """A batch's ranking loss as a mean over its photographs, whichever its reduction is.
+
+    >>> float(loss_per_photograph(torch.tensor(6.0), "sum", 4))
+    1.5
+    """
+    return loss / photographs if reduction == "sum" else loss

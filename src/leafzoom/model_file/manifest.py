@@ -25,7 +25,9 @@ __all__ = [
     "possible_source_sizes",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest format that is read. Models of several labels are written in format 1."""
+
 METADATA_KEY = "leafzoom"
 PICTURES_KEY = "pictures"
 """In `metrics`: {kind of picture: how many, and the shares of the verdicts}."""
@@ -41,6 +43,8 @@ _OPTIONAL_ENTRIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 }
 """How entries that older files lack are read."""
 
+_FIRST_FORMAT = 1
+_SINGLE_LABEL_FORMAT = 2
 _USUAL_SOURCE_SIZES = (256, 1024)  # the least and the greatest side
 _LEAST_VARIABLE_SIZE = 64
 _MAX_SIZE_PX = 8192
@@ -62,6 +66,7 @@ class Manifest:
     this was not fitted. `conformal`: what sets of possible answers are made of; `reference`: what
     answers to the validation part look like; both of `head`, and None in older files. `framework`:
     `ra-cnn`, as in older files, or `ma-cnn`, whose `scales` are the whole and the parts.
+    `format_version`: 2 of single labels, else 1.
 
     Raises:
         ModelError: a value of the wrong type or range; a head whose thresholds or interactions do
@@ -86,13 +91,18 @@ class Manifest:
     reference: Reference | None = None
     framework: Framework = "ra-cnn"
     leafzoom_version: str = ""
-    format_version: int = FORMAT_VERSION
+    format_version: int = 0
 
     def __post_init__(self) -> None:
         # Older files name no head: the last decision's gives the answer.
         if not self.head:
             last_head = next(reversed(self.decisions), "")
             object.__setattr__(self, "head", last_head)
+
+        # A softmax over classes is what earlier versions cannot read.
+        if not self.format_version:
+            version = _SINGLE_LABEL_FORMAT if self.labels.single_label else _FIRST_FORMAT
+            object.__setattr__(self, "format_version", version)
 
         if not self.max_source_size:
             object.__setattr__(self, "max_source_size", self.source_size)
@@ -107,13 +117,21 @@ class Manifest:
         return tuple(head for head in self.decisions if head != BACKBONE_HEAD)
 
     @property
+    def holds_nothing_out(self) -> bool:
+        """Whether the training held no photograph out (`train --select-on none`)."""
+        return self.data.get("select_on") == "none"
+
+    @property
     def look_heads(self) -> tuple[str, ...]:
         """The heads of the single looks, one a box, the whole photo first."""
         return look_heads(self.scales, self.framework)
 
     def to_json(self) -> str:
         """One line of JSON; what is no text, as in the name of a folder, is escaped."""
-        text = json.dumps(asdict(self), ensure_ascii=False)
+        content = asdict(self)
+        if not self.labels.single_label:
+            del content["labels"]["single_label"]
+        text = json.dumps(content, ensure_ascii=False)
         return text.encode(errors="backslashreplace").decode()
 
     @classmethod
@@ -203,9 +221,11 @@ class Manifest:
         combination_count = len(self.labels.combinations)
         for head, decision in self.decisions.items():
             thresholds = len(decision.thresholds)
-            if thresholds != label_count:
+            needed = 0 if self.labels.single_label else label_count
+            if thresholds != needed:
                 raise ModelError(
                     f"head {head} has {thresholds} thresholds for {label_count} labels"
+                    f"{', which exclude each other' if not needed else ''}"
                 )
 
             # Older models have no interactions.
@@ -244,7 +264,10 @@ def possible_source_sizes(source_size: int, input_size: int) -> range:
 def _labels_from_json(content: Mapping[str, Any]) -> LabelSet:
     names = tuple(content["names"])
     combinations = tuple(tuple(row) for row in content["combinations"])
-    return LabelSet(names, combinations)
+    single_label = content.get("single_label", False)  # models of several labels have no entry
+    if not isinstance(single_label, bool):
+        raise TypeError("single_label is true or false")
+    return LabelSet(names, combinations, single_label)
 
 
 def _decision_from_json(content: Mapping[str, Any]) -> Decision:

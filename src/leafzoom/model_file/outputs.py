@@ -29,6 +29,7 @@ __all__ = [
     "head_names",
     "look_heads",
     "part_head",
+    "part_number",
     "probability_outputs",
     "scale_head",
 ]
@@ -71,6 +72,16 @@ def part_head(part: int) -> str:
     'part2'
     """
     return f"part{part}"
+
+
+def part_number(head: str) -> int | None:
+    """The part that a head is of; None for one of the whole or of a scale.
+
+    >>> part_number("part2")
+    2
+    >>> part_number("scale2")
+    """
+    return int(head.removeprefix("part")) if head.startswith("part") else None
 
 
 def fusion_head(scales: int) -> str:

@@ -35,8 +35,8 @@ class DataRecipe:
         Field(
             description="Weights in the classifiers' loss, so that rare labels count more: of a "
             "photograph with a label to one without it, the inverse of their numbers or its square "
-            "root. Validation losses, fusions and decisions have none, nor do few photographs "
-            "(few_photographs.below)."
+            "root; with model.loss softmax, of the classes. Validation losses, fusions and "
+            "decisions have none, nor do few photographs (few_photographs.below)."
         ),
     ] = "none"
     train_limit: Annotated[
@@ -192,6 +192,14 @@ class ModelRecipe:
             "in start_weights; empty: any.",
         ),
     ] = ""
+    loss: Annotated[
+        Literal["sigmoid", "softmax"],
+        Field(
+            description="What a head's logits mean: sigmoid, a probability for each label by "
+            "itself (binary cross-entropy, §3.2); softmax, one class a photograph (cross-entropy, "
+            "the original RA-CNN), for tables with exactly one label a photograph."
+        ),
+    ] = "sigmoid"
     input_size: Annotated[
         InputSize, Field(description="Side of the view of every scale in pixels (§2: 224).")
     ] = 224
@@ -202,6 +210,14 @@ class ModelRecipe:
     drop_rate: Annotated[
         float, Field(ge=0, lt=1, description="Dropout before the classifier's linear layer.")
     ] = 0.2
+    descriptor: Annotated[
+        Literal["network", "pooled"],
+        Field(
+            description="What a scale's linear layer and the fusion read: network, what timm's "
+            "network has there (of VGG, 4096 units behind 119 million weights); pooled, of VGG the "
+            "mean of its last map (512 units), as EfficientNet and ResNet have anyway."
+        ),
+    ] = "network"
     batch_norm: Annotated[
         Literal["keep", "fold"],
         Field(
@@ -262,8 +278,11 @@ class ModelRecipe:
         Field(ge=1, le=16384, description="Hidden units of an APN (the authors' code: 4096)."),
     ] = 64
     apn_activation: Annotated[
-        Literal["sigmoid", "relu"],
-        Field(description="Activation of the hidden units (§3.1.2: sigmoid; §4 compares relu)."),
+        Literal["sigmoid", "relu", "tanh"],
+        Field(
+            description="Activation of the hidden units (§3.1.2: sigmoid; §4 compares relu; tanh "
+            "for the original RA-CNN)."
+        ),
     ] = "sigmoid"
     apn_normalise: Annotated[
         Literal["none", "places"],

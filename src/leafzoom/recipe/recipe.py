@@ -85,6 +85,7 @@ class Recipe:
         self._check_sizes_fit()
         self._check_scales_train()
         self._check_proposals_train()
+        self._check_softmax()
         return self
 
     def _check_framework(self) -> None:
@@ -170,6 +171,31 @@ class Recipe:
                 f"model.proposals {self.model.proposals} uses no APN, so none is trained: set "
                 "warm_up.epochs and alternation.rounds to 0 and alternation.objective to alternate"
             )
+
+    def _check_softmax(self) -> None:
+        """Raise a ValueError if a setting for several labels is used with one class."""
+        if not self.single_label:
+            return
+        values = self.alternation
+        advice = "with model.loss softmax, where a photograph has one class"
+        if values.combination_loss:
+            raise ValueError(
+                f"alternation.combination_loss is the cross-entropy itself {advice}: set it to 0"
+            )
+        if values.ranking_labels == "all":
+            raise ValueError(
+                f"alternation.ranking_labels all ranks labels that are absent {advice}: set it to "
+                "present"
+            )
+        if self.decision.combinations == "any":
+            raise ValueError(
+                f"decision.combinations any adds combinations of labels {advice}: set it to seen"
+            )
+
+    @property
+    def single_label(self) -> bool:
+        """Whether each photograph has exactly one label, its class (`model.loss = "softmax"`)."""
+        return self.model.loss == "softmax"
 
     def freezes_scales(self, photographs: int) -> bool:
         """Whether so few photographs only fit linear layers (`few_photographs.below`).

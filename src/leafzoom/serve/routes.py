@@ -223,11 +223,12 @@ def _describe_model(service: Service) -> dict[str, Any]:
     manifest = service.predictor.network.manifest
     limits = service.limits
     thresholds = manifest.decisions[manifest.head].thresholds
+    has_thresholds = not manifest.labels.single_label
 
     return {
         "name": manifest.name,
         "labels": list(manifest.labels.names),
-        "thresholds": dict(zip(manifest.labels.names, thresholds, strict=True)),
+        "thresholds": dict(zip(manifest.labels.names, thresholds, strict=has_thresholds)),
         "scales": manifest.scales,
         "metrics": manifest.metrics,
         "licence": manifest.licence,

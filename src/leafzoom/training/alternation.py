@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from leafzoom.fitting.optimization import Optimization
 from leafzoom.model.racnn import RACNN
-from leafzoom.recipe import AlternationRecipe, Recipe
+from leafzoom.recipe import Recipe
 from leafzoom.training.apn_phase import ApnPhase, FinerLoss, RankingLoss
 from leafzoom.training.classifier_loss import ClassifierLoss
 from leafzoom.training.classifier_phase import ClassifierPhase
@@ -110,21 +110,26 @@ def _apn_phase(recipe: Recipe, racnn: RACNN, apn: Optimization, backward: Backwa
             margin=values.margin,
             labels=values.ranking_labels,
             reduction=values.ranking_reduction,
+            single_label=recipe.single_label,
         )
 
     objective = values.apn_objective
     if objective == "classification":
-        return ApnPhase(racnn, apn, backward, FinerLoss())
+        return ApnPhase(racnn, apn, backward, FinerLoss(single_label=recipe.single_label))
     if objective == "expected":
-        return ExpectedLossPhase(racnn, apn, backward)
+        return ExpectedLossPhase(racnn, apn, backward, single_label=recipe.single_label)
     if objective == "activation":
         size_target = recipe.warm_up.size_target
         return WarmUpPhase(racnn, apn, backward, target="activation", size_target=size_target)
-    return ApnPhase(racnn, apn, backward, _ranking_loss(values))
+    return ApnPhase(racnn, apn, backward, _ranking_loss(recipe))
 
 
-def _ranking_loss(values: AlternationRecipe) -> RankingLoss:
+def _ranking_loss(recipe: Recipe) -> RankingLoss:
     """The ranking loss with the recipe's values."""
+    values = recipe.alternation
     return RankingLoss(
-        margin=values.margin, labels=values.ranking_labels, reduction=values.ranking_reduction
+        margin=values.margin,
+        labels=values.ranking_labels,
+        reduction=values.ranking_reduction,
+        single_label=recipe.single_label,
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.model.losses import classification_loss, ranking_loss
+from leafzoom.model.losses import classification_loss, loss_per_photograph, ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.phases import Backward, train_apns_alone
 
@@ -23,6 +23,10 @@ class PairLoss(Protocol):
     def name(self) -> str:
         """Its name in the log."""
 
+    @property
+    def reduction(self) -> Literal["sum", "mean"]:
+        """Whether it is the sum or the mean over the batch."""
+
     def __call__(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
         """The loss of logits [B, L] of both scales and targets [B, L] in 0..1."""
 
@@ -34,6 +38,7 @@ class RankingLoss:
     margin: float
     labels: Literal["present", "all"]
     reduction: Literal["sum", "mean"]
+    single_label: bool = False
     name: str = "ranking_loss"
 
     def __call__(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
@@ -45,6 +50,7 @@ class RankingLoss:
             margin=self.margin,
             labels=self.labels,
             reduction=self.reduction,
+            single_label=self.single_label,
         )
 
 
@@ -56,11 +62,13 @@ class FinerLoss:
     look where the coarser scales err; with `surrogate = "exact"` by that loss's own gradient.
     """
 
+    single_label: bool = False
     name: str = "finer_loss"
+    reduction: Literal["sum", "mean"] = "mean"
 
     def __call__(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
         """The loss of a batch."""
-        return classification_loss(fine, targets)
+        return classification_loss(fine, targets, single_label=self.single_label)
 
 
 class ApnPhase:
@@ -93,7 +101,8 @@ class ApnPhase:
 
             loss = self.loss(coarse.logits, fine.logits, targets)
             self.backward(loss)
-            logged[f"{self.loss.name}{zoom + 1}{zoom + 2}"] = loss.detach()
+            mean_loss = loss_per_photograph(loss.detach(), self.loss.reduction, len(images))
+            logged[f"{self.loss.name}{zoom + 1}{zoom + 2}"] = mean_loss
 
             # The next pair's loss stops here and does not reach this pair's APN.
             coarse = fine.detach()

@@ -9,7 +9,7 @@ from leafzoom.model.build import build_backbone
 from leafzoom.model_file.checkpoint import Checkpoint
 from leafzoom.recipe import Recipe
 
-__all__ = ["check_recipe", "conflicting_apn_normalisation"]
+__all__ = ["check_held_out", "check_recipe", "conflicting_apn_normalisation"]
 
 
 def check_recipe(recipe: Recipe, labels: LabelSet, init: Checkpoint | None) -> None:
@@ -36,6 +36,25 @@ def check_recipe(recipe: Recipe, labels: LabelSet, init: Checkpoint | None) -> N
     if init:
         _check_initial_apns(recipe, init)
     _check_apns_are_trained(recipe, init)
+
+
+def check_held_out(recipe: Recipe, photographs: int, validating: int) -> None:
+    """Refuse to hold nothing out of photographs so few that they are cross-validated.
+
+    Args:
+        recipe: of the training.
+        photographs: in the training and the validation part.
+        validating: in the validation part.
+
+    Raises:
+        RecipeError: they are so few, and none validates.
+    """
+    if not validating and recipe.freezes_scales(photographs):
+        raise RecipeError(
+            f"with fewer than {recipe.few_photographs.below} photographs "
+            "(few_photographs.below) all are learned from already, and cross-validated: leave "
+            "--select-on none out"
+        )
 
 
 def conflicting_apn_normalisation(init: Checkpoint, recipe: Recipe) -> str | None:

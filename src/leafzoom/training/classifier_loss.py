@@ -1,4 +1,4 @@
-"""The loss that classifiers learn from: binary cross-entropy, and what a recipe adds to it."""
+"""The loss that classifiers learn from: cross-entropy, and what a recipe adds to it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ class ClassifierLoss:
 
     `weights`: of the labels in the binary cross-entropy. `smoothing`: weight of the frequencies,
     0..1. `frequencies`: of the labels, [L]; needed with smoothing. `combination_weight`: of the
-    combination loss. `combinations`: needed with that weight.
+    combination loss. `combinations`: needed with that weight. `single_label`: the cross-entropy of
+    a softmax over classes takes the place of the binary one.
     """
 
     weights: LabelWeights | None = None
@@ -79,6 +80,7 @@ class ClassifierLoss:
     frequencies: Tensor | None = None
     combination_weight: float = 0.0
     combinations: LabelCombinations | None = None
+    single_label: bool = False
 
     def __call__(
         self, logits: Tensor, targets: Tensor, partner_share: Tensor | None = None
@@ -92,7 +94,10 @@ class ClassifierLoss:
                 photographs are mixed.
         """
         smooth = self._smooth(targets)
-        loss = classification_loss(logits, _mix(smooth, partner_share), self.weights)
+        expected_labels = _mix(smooth, partner_share)
+        loss = classification_loss(
+            logits, expected_labels, self.weights, single_label=self.single_label
+        )
         if not self.combination_weight:
             return loss
 

@@ -111,7 +111,9 @@ class ClassifierPhase:
             if self._learns(scale):
                 self.backward(loss)
             logged[f"loss_scale{scale + 1}"] = loss.detach()
-            logged[f"exact_match_scale{scale + 1}"] = exact_match(state.logits, targets)
+            logged[f"exact_match_scale{scale + 1}"] = exact_match(
+                state.logits, targets, single_label=self.loss.single_label
+            )
 
             coarser = state.detach()
 

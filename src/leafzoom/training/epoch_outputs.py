@@ -27,10 +27,10 @@ class EpochOutputs:
         if tensorboard:
             self.board = TensorBoardLogger(context.out, name="tensorboard", version="")
 
-        # A sample spread over the validation part.
-        validation = context.validation_part
-        step = max(1, len(validation) // _FILM_PHOTOGRAPHS)
-        rows = validation.rows[::step][:_FILM_PHOTOGRAPHS]
+        # A sample spread over the validation part, or over the training part without one.
+        part = context.validation_part if context.holds_out else context.train_part
+        step = max(1, len(part) // _FILM_PHOTOGRAPHS)
+        rows = part.rows[::step][:_FILM_PHOTOGRAPHS]
         self.sample = replace(context.train_part, rows=rows)
 
     def after_epoch(self, plan: StagePlan, epoch: int) -> None:

@@ -29,7 +29,15 @@ class ExpectedLossPhase:
 
     name = "apn"
 
-    def __init__(self, racnn: RACNN, optimization: Optimization, backward: Backward) -> None:
+    def __init__(
+        self,
+        racnn: RACNN,
+        optimization: Optimization,
+        backward: Backward,
+        *,
+        single_label: bool = False,
+    ) -> None:
+        self.single_label = single_label
         self.racnn = racnn
         self.optimization = optimization
         self.backward = backward
@@ -70,6 +78,8 @@ class ExpectedLossPhase:
     def _finer_loss(self, state: ScaleState, proposals: Tensor, targets: Tensor) -> Tensor:
         """The finer scale's classification loss [B] where it looks at proposals [B, 3]."""
         logits = self.racnn.advance(state, proposals).logits.float()
+        if self.single_label:
+            return F.cross_entropy(logits, targets.float(), reduction="none")
         loss = F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none")
         return loss.mean(dim=1)
 

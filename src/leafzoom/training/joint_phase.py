@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.model.losses import ranking_loss
+from leafzoom.model.losses import loss_per_photograph, ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.classifier_loss import ClassifierLoss
 from leafzoom.training.phases import Backward, exact_match
@@ -62,7 +62,7 @@ class JointPhase:
         total = self.loss(state.logits, targets)
         logged = {
             "loss_scale1": total.detach(),
-            "exact_match_scale1": exact_match(state.logits, targets),
+            "exact_match_scale1": self._exact_match(state.logits, targets),
         }
 
         for zoom in range(len(racnn.apns)):
@@ -78,13 +78,17 @@ class JointPhase:
             # The log counts scales from 1.
             fine_scale = zoom + 2
             logged[f"loss_scale{fine_scale}"] = loss.detach()
-            logged[f"exact_match_scale{fine_scale}"] = exact_match(state.logits, targets)
-            logged[f"ranking_loss{zoom + 1}{fine_scale}"] = ranking.detach()
+            logged[f"exact_match_scale{fine_scale}"] = self._exact_match(state.logits, targets)
+            mean_ranking = loss_per_photograph(ranking.detach(), self.reduction, len(images))
+            logged[f"ranking_loss{zoom + 1}{fine_scale}"] = mean_ranking
 
         self.backward(total)
         for optimization in self.optimizations:
             optimization.step()
         return logged
+
+    def _exact_match(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return exact_match(logits, targets, single_label=self.loss.single_label)
 
     def _ranking(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
         """L_rank of two scales' logits [B, L], with a gradient for both."""
@@ -96,4 +100,5 @@ class JointPhase:
             labels=self.labels,
             reduction=self.reduction,
             detach_coarse=False,
+            single_label=self.loss.single_label,
         )

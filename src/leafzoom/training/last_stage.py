@@ -34,7 +34,14 @@ def part_lines(context: TrainingContext, table: Table, split: Split) -> Iterator
     train = len(context.train_part)
     validation = len(context.validation_part)
     kept = f"{len(split.test)} are kept for the test"
-    if context.frozen:
+    if not context.holds_out:
+        yield (
+            f"{train} photographs are trained on, and none is held out: the last epoch is kept; "
+            f"fusions and the out-of-distribution detector are fitted on these; every threshold is "
+            f"0.5; {kept}"
+        )
+        yield from _unused_patience(context)
+    elif context.frozen:
         yield (
             f"{train + validation} photographs are few: their linear layers are fitted and "
             f"cross-validated on all of them, and the scales stay as they start; {kept}"
@@ -52,8 +59,24 @@ def part_lines(context: TrainingContext, table: Table, split: Split) -> Iterator
         yield f"too few: {warning}"
 
 
+def _unused_patience(context: TrainingContext) -> Iterator[str]:
+    """A line for each stage that would end early if there were a validation part."""
+    recipe = context.recipe
+    for name, patience in (
+        ("fine_tuning", recipe.fine_tuning.patience),
+        ("alternation", recipe.alternation.patience),
+    ):
+        if patience:
+            yield (
+                f"{name}.patience {patience} has no effect without a validation part: all epochs "
+                "are trained"
+            )
+
+
 def fit_heads(context: TrainingContext, negatives: Sequence[Negative] = ()) -> FittedHeads:
     """Fit the heads on the validation part, or cross-validated on all of few photographs.
+
+    Where nothing is held out, on the training part.
 
     The outlier detector comes first, from these negatives or from the start's checkpoint.
     """
@@ -94,6 +117,8 @@ def fit_heads(context: TrainingContext, negatives: Sequence[Negative] = ()) -> F
 def fitted_part(context: TrainingContext) -> DatasetPart:
     """The photographs that the heads and decisions are fitted on."""
     validation_part = context.validation_part
+    if not context.holds_out:
+        return context.train_part
     if not context.frozen:
         return validation_part
     rows = np.concatenate([context.train_part.rows, validation_part.rows])

@@ -138,7 +138,7 @@ class PartClassifierPhase:
             loss = self.loss(state.logits, targets, batch.share_in(state.boxes))
             total = total + loss
             logged[f"loss_{head}"] = loss.detach()
-            logged[f"exact_match_{head}"] = exact_match(state.logits, targets)
+            logged[f"exact_match_{head}"] = self._exact_match(state.logits, targets)
 
         # All descriptors side by side.
         logits = macnn.all_logits(states)
@@ -146,11 +146,14 @@ class PartClassifierPhase:
         loss = self.loss(logits, targets, batch.share_in(whole))
         total = total + loss
         logged["loss_all"] = loss.detach()
-        logged["exact_match_all"] = exact_match(logits, targets)
+        logged["exact_match_all"] = self._exact_match(logits, targets)
 
         self.backward(total)
         self.optimization.step()
         return logged
+
+    def _exact_match(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return exact_match(logits, targets, single_label=self.loss.single_label)
 
 
 def _train_grouping_alone(macnn: MACNN) -> None:

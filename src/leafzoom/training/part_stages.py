@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import nn
@@ -66,7 +68,7 @@ class GroupingStage:
             phases=[phase] * recipe.epochs,
             module=self.macnn,
             optimizations={"grouping": optimization},
-            validate=lambda: _validate(context),
+            metrics=context.metrics_of_parts(partial(_part_metrics, context)),
             batch_size=recipe.batch_size,
         )
 
@@ -125,7 +127,7 @@ class PartAlternationStage:
             phases=phases,
             module=macnn,
             optimizations={"classifier": classifier, "grouping": grouping},
-            validate=lambda: _validate(context),
+            metrics=context.metrics_of_parts(partial(_part_metrics, context)),
             batch_size=recipe.batch_size,
             patience=recipe.patience,
             average=average_of(macnn, recipe.weight_average),
@@ -152,16 +154,20 @@ def _start_classifiers(macnn: MACNN) -> None:
     macnn.classifier.bias.copy_(whole.bias)
 
 
-def _validate(context: TrainingContext) -> dict[str, float]:
-    """The validation metrics of the whole, of every part and of all together."""
+def _part_metrics(context: TrainingContext, part: DatasetPart) -> dict[str, float]:
+    """The metrics of the whole, of every part and of all together on photographs."""
     macnn = _macnn(context)
-    part = context.validation_part
     outputs = scale_outputs(context.fabric, macnn, part)
 
     heads = look_heads(macnn.scales, macnn.framework)
     logits = dict(zip(heads, outputs.logits, strict=True))
     logits["all"] = _all_logits(macnn, outputs)
-    return part_metrics(logits, dict(zip(heads, outputs.boxes, strict=True)), part.part_targets)
+    return part_metrics(
+        logits,
+        dict(zip(heads, outputs.boxes, strict=True)),
+        part.part_targets,
+        single_label=context.labels.single_label,
+    )
 
 
 @torch.no_grad()

@@ -45,8 +45,13 @@ class Phase(Protocol):
         """
 
 
-def exact_match(logits: Tensor, targets: Tensor) -> Tensor:
-    """The share of photographs whose labels are all right at threshold 0.5."""
+def exact_match(logits: Tensor, targets: Tensor, *, single_label: bool = False) -> Tensor:
+    """The share of photographs whose labels are all right at threshold 0.5.
+
+    Of single labels it is top-1 accuracy: the share whose most probable class is right.
+    """
+    if single_label:
+        return (logits.detach().argmax(dim=1) == targets.argmax(dim=1)).float().mean()
     predicted = logits.detach() > 0
     return (predicted == (targets > 0.5)).all(dim=1).float().mean()
 
@@ -97,7 +102,7 @@ class FineTuningPhase:
         self.backbone.requires_grad_(True).train()
 
     def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """One step on the binary cross-entropy."""
+        """One step on the cross-entropy."""
         batch = self.mixing(images) if self.mixing else MixedBatch(images)
         view = resample_whole(self.network.normalise(batch.images), self.input_size)
         logits = self.backbone(view).logits
@@ -106,4 +111,5 @@ class FineTuningPhase:
         loss = self.loss(logits, targets, batch.share_in(whole))
         self.backward(loss)
         self.optimization.step()
-        return {"loss": loss.detach(), "exact_match": exact_match(logits, targets)}
+        accuracy = exact_match(logits, targets, single_label=self.loss.single_label)
+        return {"loss": loss.detach(), "exact_match": accuracy}

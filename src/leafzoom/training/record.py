@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from leafzoom import __version__
 from leafzoom.dataset.cache import Cache
-from leafzoom.dataset.split import Split
-from leafzoom.errors import ModelError, RecipeError, TrainingError
+from leafzoom.dataset.split import SelectOn, Split
+from leafzoom.errors import DataError, ModelError, RecipeError, TrainingError
 from leafzoom.labels import LabelSet
 from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint
 from leafzoom.recipe import Recipe, recipe_from_dict, recipe_to_dict
@@ -35,6 +35,7 @@ RunStatus = Literal["new", "training", "finished"]
 _MUST_AGREE = {
     "data": "other photographs or labels",
     "labels": "other labels",
+    "select_on": "another --select-on",
     "split": "another split",
     "init": "another --init",
     "teachers": "other teachers (--teacher)",
@@ -48,7 +49,7 @@ class RunFacts:
 
     `recipe`: every value. `init`: SHA-256 of the checkpoint of `--init`. `teachers`: name and
     SHA-256 of each checkpoint of `--teacher`. `data`: name and digest of the table, digest of the
-    photographs. `split`: its name, sizes and digest.
+    photographs. `split`: its name, sizes and digest. `select_on`: `none` where nothing is held out.
     """
 
     leafzoom: str
@@ -59,6 +60,7 @@ class RunFacts:
     labels: list[str]
     data: dict[str, str]
     split: dict[str, str | int]
+    select_on: SelectOn
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as in `run.json`."""
@@ -69,10 +71,24 @@ def training_labels(cache: Cache, split: Split, recipe: Recipe) -> LabelSet:
     """The labels of a training, with the combinations that it may learn.
 
     Combinations that only the test part has are not seen by a decision, as those of a user's photos
-    will not be.
+    will not be. Of single labels, every class is an answer.
+
+    Raises:
+        DataError: with `model.loss = "softmax"`, a photograph without exactly one label, or fewer
+            than two classes.
     """
     everything = split.train + split.validation + split.test
-    names = cache.table.take(everything).label_set(recipe.data.labels).names
+    table = cache.table.take(everything)
+    names = table.label_set(recipe.data.labels).names
+    if recipe.single_label:
+        table.require_one_label()
+        if len(names) < 2:
+            raise DataError(
+                f"{table.csv} has one class, {names[0]}, and model.loss softmax needs two: add "
+                "photographs of another"
+            )
+        return LabelSet.of_classes(names)
+
     seen = cache.table.take(split.train + split.validation).label_set(names)
     if recipe.decision.combinations == "seen":
         return seen
@@ -112,6 +128,7 @@ def run_facts(
             "report": len(split.test),
             "digest": split.digest(),
         },
+        select_on=split.select_on,
     )
 
 
@@ -197,7 +214,8 @@ def _require_same(
             "to change one, choose another folder"
         )
 
-    # Records of earlier versions have no teachers, which is the same as none.
+    # Records of earlier versions have no teachers, which is the same as none, and select.
+    stored = {"select_on": "validation", **stored}
     requested = facts.to_dict()
     for key, difference in _MUST_AGREE.items():
         if (stored.get(key) or None) != (requested[key] or None):

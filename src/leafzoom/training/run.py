@@ -6,7 +6,7 @@ RUN/split.json          the photographs of the three parts
 RUN/log.csv             epoch, stage/phase/metric, value
 RUN/zooms/*.png         where the network looks after every epoch; RUN/attention.gif their film
 RUN/states/             what --resume goes on from
-RUN/selection.csv       every head's logits on the validation part
+RUN/selection.csv       every head's logits on the validation part, if there is one
 RUN/backbone.safetensors, RUN/model.safetensors, RUN/model.onnx
 """
 
@@ -32,7 +32,8 @@ from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
 from leafzoom.dataset.stratification import subset
 from leafzoom.errors import TrainingError
-from leafzoom.fitting.heads import FittedHeads, write_selection
+from leafzoom.fitting.heads import FittedHeads
+from leafzoom.fitting.selection import write_selection
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_network, network_tensors
 from leafzoom.model.pretrained import (
@@ -46,7 +47,7 @@ from leafzoom.model_file.manifest import Manifest
 from leafzoom.recipe import Recipe
 from leafzoom.storage import folder_name, make_folder, remove_partial, write_json
 from leafzoom.training.attention_film import write_film
-from leafzoom.training.checks import check_recipe
+from leafzoom.training.checks import check_held_out, check_recipe
 from leafzoom.training.epoch_outputs import EpochOutputs
 from leafzoom.training.last_stage import fit_heads, fitted_part, part_lines
 from leafzoom.training.memory import MemoryWatch, keep_freed_memory
@@ -151,7 +152,7 @@ class _Run:
         self.init = initial_checkpoint(init) if init else None
         teachers = load_teachers(settings.teachers)
         self.teachers = find_teachers(
-            recipe, teachers, self.init, self.labels.names, settings.source_sizes
+            recipe, teachers, self.init, self.labels, settings.source_sizes
         )
         self.facts = run_facts(
             cache, split, recipe, self.labels.names, self.init, teachers, settings.precision
@@ -199,6 +200,9 @@ class _Run:
         backbone = _start_backbone(recipe, self.labels.names, self.init)
         network = build_network(recipe, len(self.labels.names))
         check_recipe(recipe, self.labels, self.init)
+        photographs = len(train_part) + len(validation_part)
+        frozen = recipe.freezes_scales(photographs)
+        check_held_out(recipe, photographs, len(validation_part))
 
         backbone.to(fabric.device).to(memory_format=torch.channels_last)
         network.to(fabric.device)
@@ -213,7 +217,7 @@ class _Run:
             init=self.init,
             out=self.out,
             echo=self.echo,
-            frozen=recipe.freezes_scales(len(train_part) + len(validation_part)),
+            frozen=frozen,
         )
 
     def _part(self, image_names: tuple[str, ...], limit: int) -> DatasetPart:
@@ -337,7 +341,8 @@ class _Run:
 
         # The files.
         tensors = {**_backbone_tensors(context.backbone), **network_tensors(heads.network)}
-        write_selection(self.out / "selection.csv", heads, fitted_part(context), self.labels)
+        if context.holds_out:
+            write_selection(self.out / "selection.csv", heads, fitted_part(context), self.labels)
         save_checkpoint(path, tensors, self._manifest(context, heads))
         write_film(self.out / "zooms", self.out / "attention.gif")
 
@@ -358,9 +363,10 @@ class _Run:
         }
         write_json(self.out / "run.json", record)
 
+        part = "validation" if heads.holds_out else "on the photographs it was trained on:"
         for head, scores in heads.scores.items():
             values = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
-            self.echo(f"{head}: validation {values}")
+            self.echo(f"{head}: {part} {values}")
         return path
 
     def _record(self) -> dict[str, Any]:
@@ -384,6 +390,7 @@ class _Run:
             "split_digest": self.split.digest(),
             "trained_on": len(context.train_part),
             "selected_on": len(context.validation_part),
+            "select_on": self.split.select_on,
             "cross_validated": context.frozen,
         }
         return Manifest(

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from leafzoom.fitting.optimization import Optimization, freeze
-from leafzoom.model.losses import ranking_loss
+from leafzoom.model.losses import loss_per_photograph, ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.classifier_loss import ClassifierLoss
 from leafzoom.training.phases import Backward, exact_match, train_apns_alone
@@ -59,7 +59,7 @@ class SharedClassifierPhase:
         total = self.loss(state.logits, targets)
         logged = {
             "loss_scale1": total.detach(),
-            "exact_match_scale1": exact_match(state.logits, targets),
+            "exact_match_scale1": self._exact_match(state.logits, targets),
         }
 
         for scale in range(2, racnn.scales + 1):
@@ -67,11 +67,14 @@ class SharedClassifierPhase:
             loss = self.loss(state.logits, targets)
             total = total + loss
             logged[f"loss_scale{scale}"] = loss.detach()
-            logged[f"exact_match_scale{scale}"] = exact_match(state.logits, targets)
+            logged[f"exact_match_scale{scale}"] = self._exact_match(state.logits, targets)
 
         self.backward(total)
         self.optimization.step()
         return logged
+
+    def _exact_match(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return exact_match(logits, targets, single_label=self.loss.single_label)
 
 
 class SharedApnPhase:
@@ -84,7 +87,7 @@ class SharedApnPhase:
         racnn: whose APNs learn.
         optimization: of all APNs.
         backward: runs the backward pass.
-        margin, labels, reduction: of the ranking loss (see `ranking_loss`).
+        margin, labels, reduction, single_label: of the ranking loss (see `ranking_loss`).
     """
 
     name = "apn"
@@ -98,6 +101,7 @@ class SharedApnPhase:
         margin: float,
         labels: Literal["present", "all"],
         reduction: Literal["sum", "mean"],
+        single_label: bool = False,
     ) -> None:
         self.racnn = racnn
         self.optimization = optimization
@@ -105,6 +109,7 @@ class SharedApnPhase:
         self.margin = margin
         self.labels = labels
         self.reduction = reduction
+        self.single_label = single_label
 
     def begin(self) -> None:
         """Train the APNs alone."""
@@ -127,9 +132,11 @@ class SharedApnPhase:
                 labels=self.labels,
                 reduction=self.reduction,
                 detach_coarse=False,
+                single_label=self.single_label,
             )
             total = total + loss
-            logged[f"ranking_loss{zoom + 1}{zoom + 2}"] = loss.detach()
+            mean_loss = loss_per_photograph(loss.detach(), self.reduction, len(images))
+            logged[f"ranking_loss{zoom + 1}{zoom + 2}"] = mean_loss
             coarse = fine
 
         self.backward(total)

@@ -15,17 +15,29 @@ from tqdm import tqdm
 
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.dataset.batches import Batch, DatasetPart, batch_count, epoch_batches, seed_for
-from leafzoom.errors import TrainingError
+from leafzoom.errors import DivergedError
 from leafzoom.fitting.optimization import Optimization
 from leafzoom.training.memory import MemoryWatch
 from leafzoom.training.phases import Phase
 from leafzoom.training.state import BestEpoch, Cursor, LogRow, PeakMemory
 from leafzoom.training.weight_average import WeightAverage
 
-__all__ = ["Progress", "StageCallbacks", "StagePlan", "run_stage"]
+__all__ = ["PartMetrics", "Progress", "StageCallbacks", "StagePlan", "run_stage"]
 
 _SAVE_INTERVAL_S = 600.0
 _ADVICE = "look at these photographs, or train in another folder with a lower learning rate"
+
+
+@dataclass(frozen=True)
+class PartMetrics:
+    """The metrics that are logged after every epoch, all in eval(), "loss" among them.
+
+    `validate`: of the validation part; None where nothing is held out. `measure_training`: of a
+    fixed sample of the training part.
+    """
+
+    validate: Callable[[], dict[str, float]] | None
+    measure_training: Callable[[], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -33,17 +45,17 @@ class StagePlan:
     """What a stage trains, and how.
 
     `phases`: one an epoch. `module`: what is trained, validated and kept. `optimizations`: by name.
-    `validate`: the validation metrics, "loss" among them. `patience`: validations without a better
-    loss that end the stage (0: never). `selecting`: names of the phases after which an epoch can be
-    the best; the last of `phases` is one of them. `average`: of the module's weights; it is what is
-    validated and kept.
+    `metrics`: of the parts of the data; without a validation the last epoch is kept. `patience`:
+    validations without a better loss that end the stage (0: never). `selecting`: names of the
+    phases after which an epoch can be the best; the last of `phases` is one of them. `average`: of
+    the module's weights; it is what is measured and kept.
     """
 
     name: str
     phases: Sequence[Phase]
     module: nn.Module
     optimizations: Mapping[str, Optimization]
-    validate: Callable[[], dict[str, float]]
+    metrics: PartMetrics
     batch_size: int
     patience: int = 0
     selecting: frozenset[str] = frozenset({"classifier", "joint"})
@@ -110,7 +122,7 @@ def run_stage(
         seed: of the run.
 
     Raises:
-        TrainingError: a training or validation loss, or a weight, is not finite; the last saved
+        DivergedError: a training or validation loss, or a weight, is not finite; the last saved
             state is from before.
         DataError: a photograph's pixels have changed (see `DatasetPart`).
     """
@@ -122,15 +134,19 @@ def run_stage(
         with MemoryWatch(fabric.device) as watch:
             trained = _run_epoch(fabric, plan, part, augmentation, progress, callbacks, seed)
             with _averaged(plan):
-                validated = plan.validate()
+                validated = plan.metrics.validate() if plan.metrics.validate else {}
+                sampled = plan.metrics.measure_training()
         progress.record_memory(plan.name, watch)
-        _require_finite_loss(plan, epoch, validated["loss"])
+        _require_finite_loss(plan, epoch, "validation", validated)
+        _require_finite_loss(plan, epoch, "training", sampled)
 
         # Keep what was learned about this epoch.
         progress.record_metrics(plan, epoch, _prefixed("train_", trained))
+        progress.record_metrics(plan, epoch, _prefixed("sample_", sampled))
         progress.record_metrics(plan, epoch, _prefixed("select_", validated))
         with _averaged(plan):
-            _keep_best(plan, epoch, validated["loss"], progress)
+            if validated:
+                _keep_best(plan, epoch, validated["loss"], progress)
             callbacks.after_epoch(plan, epoch)
 
         # The state is saved with its time, so that a resumed training adds up.
@@ -140,7 +156,11 @@ def run_stage(
         callbacks.save()
         callbacks.echo(_epoch_line(plan, epoch, trained, validated, seconds))
 
-    # The next stage starts from the best epoch, not from the last.
+    # Without a validation the last epoch is kept, as its average where there is one.
+    if plan.metrics.validate is None and plan.average:
+        plan.average.keep()
+
+    # Otherwise the next stage starts from the best epoch.
     best = progress.best
     if best is not None:
         plan.module.load_state_dict(best.tensors)
@@ -195,7 +215,7 @@ def _run_epoch(
                 number = float(value)
                 if not math.isfinite(number):
                     where = _batch_description(batch, count)
-                    raise TrainingError(f"{title}: {name} is {number} at {where}: {_ADVICE}")
+                    raise DivergedError(f"{title}: {name} is {number} at {where}: {_ADVICE}")
                 sums[name] = sums.get(name, 0.0) + number
             bar.set_postfix(_first_means(sums, batch.index + 1))
             progress.cursor = replace(progress.cursor, batch=batch.index + 1, sums=dict(sums))
@@ -226,16 +246,19 @@ def _require_finite_weights(plan: StagePlan, title: str, last_batch: str) -> Non
     """Stop before a state with spoilt weights is saved: the loss shows it one batch later."""
     for name, tensor in plan.module.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise TrainingError(
+            raise DivergedError(
                 f"{title}: {name} is no longer finite after {last_batch}: {_ADVICE}"
             )
 
 
-def _require_finite_loss(plan: StagePlan, epoch: int, loss: float) -> None:
+def _require_finite_loss(
+    plan: StagePlan, epoch: int, part: str, metrics: Mapping[str, float]
+) -> None:
     """Stop before a state is saved whose weights the last steps have spoilt."""
+    loss = metrics.get("loss", 0.0)
     if not math.isfinite(loss):
-        raise TrainingError(
-            f"{plan.name} {epoch + 1}/{len(plan.phases)}: the validation loss is {loss}, so the "
+        raise DivergedError(
+            f"{plan.name} {epoch + 1}/{len(plan.phases)}: the {part} loss is {loss}, so the "
             "weights are spoilt: train in another folder with a lower learning rate"
         )
 

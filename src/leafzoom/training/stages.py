@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -35,7 +36,7 @@ from leafzoom.training.classifier_loss import (
 from leafzoom.training.mixing import Mixing
 from leafzoom.training.phases import FineTuningPhase
 from leafzoom.training.soft_labels import with_soft_labels
-from leafzoom.training.stage_loop import StagePlan
+from leafzoom.training.stage_loop import PartMetrics, StagePlan
 from leafzoom.training.teachers import Teacher
 from leafzoom.training.validation_metrics import validation_metrics
 from leafzoom.training.warm_up import WarmUpPhase
@@ -52,6 +53,12 @@ __all__ = [
 ]
 
 
+_TRAINING_SAMPLE = 500  # photographs whose metrics are logged after every epoch
+
+Measure = Callable[[DatasetPart], dict[str, float]]
+"""Computes the metrics of a part of the data, in eval()."""
+
+
 @dataclass(frozen=True)
 class TrainingContext:
     """What all stages of a training share.
@@ -60,6 +67,7 @@ class TrainingContext:
     a copy. `init`: the checkpoint of `--init`. `out`: the run's folder. `echo`: prints a line for
     people. `frozen`: the photographs are so few that the scales stay as they start (see
     `Recipe.freezes_scales`). `teachers`: whose probabilities are the soft labels.
+    `validation_part`: empty where nothing is held out.
     """
 
     fabric: Fabric
@@ -81,14 +89,42 @@ class TrainingContext:
         assert isinstance(self.network, RACNN)
         return self.network
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether there is a validation part, which chooses epochs and fits decisions."""
+        return len(self.validation_part) > 0
+
+    @property
+    def training_sample(self) -> DatasetPart:
+        """A fixed sample of the training part, spread over it, that every epoch is measured on."""
+        rows = self.train_part.rows
+        spread = np.linspace(0, len(rows) - 1, min(_TRAINING_SAMPLE, len(rows))).astype(int)
+        return replace(self.train_part, rows=rows[spread])
+
+    def metrics_of_parts(self, measure: Measure) -> PartMetrics:
+        """The validation and training metrics of a stage, from its metrics of any part."""
+        validation_part = self.validation_part
+        sample = self.training_sample
+        return PartMetrics(
+            validate=(lambda: measure(validation_part)) if self.holds_out else None,
+            measure_training=lambda: measure(sample),
+        )
+
     def steps_per_epoch(self, batch_size: int) -> int:
         """How many batches an epoch over the training part has."""
         return batch_count(len(self.train_part), batch_size)
 
     def fine_tuning_loss(self) -> ClassifierLoss:
         """The loss of the plain backbone."""
-        weights = label_weights(self.train_part.part_targets, self.recipe.data.class_weights)
-        return ClassifierLoss(weights.to(self.fabric.device) if weights else None)
+        single_label = self.labels.single_label
+        weights = label_weights(
+            self.train_part.part_targets,
+            self.recipe.data.class_weights,
+            single_label=single_label,
+        )
+        return ClassifierLoss(
+            weights.to(self.fabric.device) if weights else None, single_label=single_label
+        )
 
     def classifier_loss(self) -> ClassifierLoss:
         """The loss of the scales' classifiers."""
@@ -166,17 +202,17 @@ class FineTuningStage:
             phases=[phases[epoch * len(phases) // recipe.epochs] for epoch in epochs],
             module=context.backbone,
             optimizations={"backbone": optimization},
-            validate=self._validate,
+            metrics=context.metrics_of_parts(self._measure),
             batch_size=recipe.batch_size,
             patience=recipe.patience,
             average=average_of(context.backbone, recipe.weight_average),
         )
 
-    def _validate(self) -> dict[str, float]:
+    def _measure(self, part: DatasetPart) -> dict[str, float]:
         context = self.context
-        part = context.validation_part
         logits = backbone_logits(context.fabric, context.network, context.backbone, part)
-        return validation_metrics((logits,), (), part.part_targets)
+        single_label = context.labels.single_label
+        return validation_metrics((logits,), (), part.part_targets, single_label=single_label)
 
 
 class WarmUpStage:
@@ -230,7 +266,7 @@ class WarmUpStage:
             phases=[phase] * recipe.epochs,
             module=context.racnn,
             optimizations={"apn": optimization},
-            validate=lambda: _validate_scales(context),
+            metrics=context.metrics_of_parts(partial(_scale_metrics, context)),
             batch_size=recipe.batch_size,
         )
 
@@ -285,7 +321,7 @@ class AlternationStage:
             phases=alternation.phases,
             module=context.racnn,
             optimizations={"classifier": alternation.classifier, "apn": alternation.apn},
-            validate=lambda: _validate_scales(context),
+            metrics=context.metrics_of_parts(partial(_scale_metrics, context)),
             batch_size=recipe.batch_size,
             patience=recipe.patience,
             average=average_of(context.racnn, recipe.weight_average),
@@ -315,14 +351,13 @@ def _nothing_to_train(context: TrainingContext) -> StagePlan:
         phases=[],
         module=context.racnn,
         optimizations={},
-        validate=lambda: _validate_scales(context),
+        metrics=context.metrics_of_parts(partial(_scale_metrics, context)),
         batch_size=context.recipe.alternation.batch_size,
     )
 
 
-def _validate_scales(context: TrainingContext) -> dict[str, float]:
-    """The validation metrics of all scales."""
-    part = context.validation_part
+def _scale_metrics(context: TrainingContext, part: DatasetPart) -> dict[str, float]:
+    """The metrics of all scales on a part."""
     outputs = scale_outputs(context.fabric, context.racnn, part)
     recipe = context.recipe.alternation
     return validation_metrics(
@@ -331,4 +366,5 @@ def _validate_scales(context: TrainingContext) -> dict[str, float]:
         part.part_targets,
         margin=recipe.margin,
         ranking_labels=recipe.ranking_labels,
+        single_label=context.labels.single_label,
     )

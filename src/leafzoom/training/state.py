@@ -11,7 +11,7 @@ import hashlib
 import io
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,22 +180,44 @@ def _read_state(content: bytes, path: Path) -> State:
 
 def _to_plain(state: State) -> dict[str, Any]:
     """A state as tensors and plain values."""
+    tensors = {module: _on_cpu(own) for module, own in state.tensors.items()}
     best: dict[str, Any] = {}
     if state.best is not None:
         best = {
             "loss": state.best.loss,
             "epoch": state.best.epoch,
-            "tensors": dict(state.best.tensors),
+            "tensors": _shared_where_equal(state.best.tensors, tensors.values()),
         }
     return {
         "cursor": asdict(state.cursor),
-        "tensors": state.tensors,
+        "tensors": tensors,
         "optimizations": state.optimizations,
         "best": best,
         "history": [asdict(row) for row in state.log],
         "seconds": state.seconds,
         "memory": {stage: asdict(peak) for stage, peak in state.memory.items()},
     }
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without gradients, on the CPU."""
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+
+
+def _shared_where_equal(
+    tensors: Mapping[str, Tensor], modules: Iterable[Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
+    """The same tensors, and where a module has an equal one of that name, the module's own.
+
+    PyTorch writes a tensor once that is in a file twice. An APN of the paper's has 64 million
+    weights, which classifier phases leave as they are.
+    """
+    shared = dict(tensors)
+    for module in modules:
+        for name, tensor in tensors.items():
+            if name in module and torch.equal(module[name], tensor):
+                shared[name] = module[name]
+    return shared
 
 
 def _from_plain(plain: dict[str, Any]) -> State:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.dataset.cache import Cache
 from leafzoom.errors import DataError, ModelError, RecipeError
+from leafzoom.labels import LabelSet
 from leafzoom.model.build import network_from_checkpoint
 from leafzoom.model.fusion import fusion_head
 from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint
@@ -62,7 +63,7 @@ def find_teachers(
     recipe: Recipe,
     teachers: tuple[Checkpoint, ...],
     init: Checkpoint | None,
-    labels: tuple[str, ...],
+    labels: LabelSet,
     source_sizes: SourceCaches | None,
 ) -> tuple[Checkpoint, ...]:
     """The networks that teach a training; none without `alternation.soft_labels`.
@@ -76,8 +77,8 @@ def find_teachers(
 
     Raises:
         RecipeError: there are teachers, and the recipe has no soft labels.
-        ModelError: there are none, one is a backbone alone, or has other labels or, without
-            `source_sizes`, another source size.
+        ModelError: there are none, one is a backbone alone, or has other labels, another loss or,
+            without `source_sizes`, another source size.
     """
     if not recipe.alternation.soft_labels:
         if teachers:
@@ -152,23 +153,28 @@ def teacher_probabilities(
             sources = torch.from_numpy(photographs.read(rows)).to(fabric.device)
             with fabric.autocast():
                 logits = network(sources).logits[head]
-            batches.append(torch.sigmoid(logits.float()).cpu())
+            batches.append(network.probabilities(logits.float()).cpu())
             bar.update(len(rows))
 
     probabilities: NDArray[np.float32] = torch.cat(batches).numpy()
     return probabilities
 
 
-def _check_teacher(
-    checkpoint: Checkpoint, labels: tuple[str, ...], source_size: int | None
-) -> None:
+def _check_teacher(checkpoint: Checkpoint, labels: LabelSet, source_size: int | None) -> None:
     """Refuse a network that cannot teach; `source_size`: the only one that there is, if any."""
     manifest = checkpoint.manifest
-    if manifest.labels.names != labels:
+    if manifest.labels.names != labels.names:
         raise ModelError(
             f"{checkpoint.path} cannot teach (alternation.soft_labels): it knows "
-            f"{', '.join(manifest.labels.names)}, and this training is of {', '.join(labels)}: "
-            "name a teacher of the same labels in the same order"
+            f"{', '.join(manifest.labels.names)}, and this training is of "
+            f"{', '.join(labels.names)}: name a teacher of the same labels in the same order"
+        )
+    if manifest.labels.single_label != labels.single_label:
+        own = "softmax" if labels.single_label else "sigmoid"
+        raise ModelError(
+            f"{checkpoint.path} cannot teach (alternation.soft_labels): this training has "
+            f"model.loss {own}, and its probabilities are of the other loss: name a teacher that "
+            f"was trained with {own}"
         )
     if source_size not in (None, manifest.source_size):
         raise ModelError(

@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from leafzoom.fitting.likelihood import photograph_losses
 from leafzoom.fitting.scale_outputs import binary_cross_entropy
+from leafzoom.labels import most_probable
 from leafzoom.model.losses import ranking_loss
 
 __all__ = ["Logits", "part_metrics", "validation_metrics"]
@@ -29,6 +31,7 @@ def validation_metrics(
     *,
     margin: float = 0.05,
     ranking_labels: Literal["present", "all"] = "present",
+    single_label: bool = False,
 ) -> dict[str, float]:
     """Loss, exact match and micro F1 of each scale; centre, size and spread of each box.
 
@@ -42,21 +45,30 @@ def validation_metrics(
         boxes: one [n, 3] for each scale, in source pixels; none for the plain backbone.
         targets: [n, L], 0 or 1.
         margin, ranking_labels: of the training's ranking loss, logged as a mean over photographs.
+        single_label: whether each photograph has one class; exact match is then top-1 accuracy.
     """
-    metrics = {"loss": sum(_calibrated_loss(z, targets) for z in logits)}
+    losses = [_calibrated_loss(z, targets, single_label=single_label) for z in logits]
+    metrics = {"loss": sum(losses)}
+    answers = [most_probable(z) if single_label else z > 0 for z in logits]
     if len(logits) == 1:
-        return metrics | _scores(logits[0], targets, "")
+        return metrics | _scores(answers[0], targets, "")
 
     for scale, z in enumerate(logits, start=1):
-        metrics[f"loss_scale{scale}"] = binary_cross_entropy(z, targets)
-        metrics |= _scores(z, targets, f"_scale{scale}")
+        metrics[f"loss_scale{scale}"] = _loss(z, targets, single_label=single_label)
+        metrics |= _scores(answers[scale - 1], targets, f"_scale{scale}")
 
     # Ranking losses of neighbouring scales.
     tensors = [torch.from_numpy(z) for z in logits]
     labels = torch.from_numpy(targets)
     for scale, (coarse, fine) in enumerate(pairwise(tensors), start=1):
         ranking = ranking_loss(
-            coarse, fine, labels, margin=margin, labels=ranking_labels, reduction="mean"
+            coarse,
+            fine,
+            labels,
+            margin=margin,
+            labels=ranking_labels,
+            reduction="mean",
+            single_label=single_label,
         )
         metrics[f"ranking_loss{scale}{scale + 1}"] = float(ranking)
 
@@ -67,6 +79,8 @@ def part_metrics(
     logits: Mapping[str, Logits],
     boxes: Mapping[str, NDArray[np.float32]],
     targets: NDArray[np.uint8],
+    *,
+    single_label: bool = False,
 ) -> dict[str, float]:
     """Loss, exact match and micro F1 of each head of an MA-CNN; its boxes' centres and spreads.
 
@@ -76,11 +90,16 @@ def part_metrics(
         logits: by head, [n, L].
         boxes: by look, [n, 3], in source pixels.
         targets: [n, L], 0 or 1.
+        single_label: whether the labels exclude each other.
     """
-    metrics = {"loss": sum(_calibrated_loss(z, targets) for z in logits.values())}
-    for head, z in logits.items():
-        metrics[f"loss_{head}"] = binary_cross_entropy(z, targets)
-        metrics |= _scores(z, targets, f"_{head}")
+    losses = [
+        _calibrated_loss(values, targets, single_label=single_label) for values in logits.values()
+    ]
+    metrics = {"loss": sum(losses)}
+    for head, values in logits.items():
+        metrics[f"loss_{head}"] = _loss(values, targets, single_label=single_label)
+        answers = most_probable(values) if single_label else values > 0
+        metrics |= _scores(answers, targets, f"_{head}")
 
     whole, *parts = boxes
     source_side = float(2 * boxes[whole][0, 2])
@@ -89,14 +108,23 @@ def part_metrics(
     return metrics
 
 
-def _calibrated_loss(logits: NDArray[np.float32], targets: NDArray[np.uint8]) -> float:
-    """The binary cross-entropy of logits [n, L] divided by the temperature that suits them best."""
+def _loss(logits: NDArray[np.floating], targets: NDArray[np.uint8], *, single_label: bool) -> float:
+    """The mean cross-entropy of logits [n, L]; NaN stays NaN."""
+    if single_label:
+        return float(photograph_losses(logits, targets, single_label=True).mean())
+    return binary_cross_entropy(logits, targets)
+
+
+def _calibrated_loss(
+    logits: NDArray[np.float32], targets: NDArray[np.uint8], *, single_label: bool
+) -> float:
+    """The cross-entropy of logits [n, L] divided by the temperature that suits them best."""
     if not np.isfinite(logits).all():
-        return binary_cross_entropy(logits, targets)
+        return _loss(logits, targets, single_label=single_label)
 
     # Over the logarithm: halving and doubling the temperature are steps of one size.
     result = minimize_scalar(
-        lambda log: binary_cross_entropy(logits / np.exp(log), targets),
+        lambda log: _loss(logits / np.exp(log), targets, single_label=single_label),
         bounds=_LOG_TEMPERATURE_RANGE,
         method="bounded",
     )
@@ -104,10 +132,9 @@ def _calibrated_loss(logits: NDArray[np.float32], targets: NDArray[np.uint8]) ->
 
 
 def _scores(
-    logits: NDArray[np.float32], targets: NDArray[np.uint8], suffix: str
+    predicted: NDArray[np.bool_], targets: NDArray[np.uint8], suffix: str
 ) -> dict[str, float]:
-    """Exact match and micro F1 at threshold 0.5."""
-    predicted = logits > 0
+    """Exact match and micro F1 of answers [n, L]."""
     present = targets > 0
 
     # F1 over all labels of all photographs together.

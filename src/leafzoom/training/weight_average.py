@@ -45,6 +45,10 @@ class WeightAverage:
         finally:
             self._exchange()
 
+    def keep(self) -> None:
+        """Give the module the average for good."""
+        self.module.load_state_dict(self.averaged.module.state_dict())
+
     def state_dict(self) -> dict[str, Tensor]:
         """The average and the number of steps."""
         state: dict[str, Tensor] = self.averaged.state_dict()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import TINY
-from leafzoom.fitting.heads import mean_classifier
+from leafzoom.fitting.scale_classifiers import mean_classifier
 from leafzoom.model.build import build_fusions
 from leafzoom.recipe import load_recipe
 from network_helpers import RESIDUAL, random_batch, small_racnn
