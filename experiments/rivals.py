@@ -210,12 +210,12 @@ def _work(rival: Rival, runs: Path, seed: int) -> Work:
     network = network_from_checkpoint(checkpoint)
     side = checkpoint.manifest.source_size
     sources = torch.randint(0, 256, (_BATCH_SIZE, side, side, 3), dtype=torch.uint8)
-    racnn = network.racnn
 
     def all_looks() -> object:
         return network(sources)
 
     def first_look() -> object:
+        racnn = network.racnn
         return racnn.start(racnn.normalise_pixels(sources)).logits
 
     return first_look if rival.head == "scale1" else all_looks
