@@ -4,8 +4,8 @@
 
 Renders leaves of one label each into OUT/leaves-SIDE, a folder a class, and trains two RA-CNNs with
 `model.loss = "softmax"`: an EfficientNet-Lite0 that starts from ImageNet's weights, and a small VGG
-with the original RA-CNN's recipe, from random weights. Both are short trainings on one core: they
-show that the loss trains, not what it can reach. Judges every head by its top-1 accuracy on leaves
+with the original RA-CNN's recipe, from random weights. Both are short trainings: they show
+that the loss trains, not what it can reach. Judges every head by its top-1 accuracy on leaves
 that no choice was based on, exports the models and compares them with their checkpoints. Finished
 arms are not trained again. Writes results/experiments/single-label.json.
 """
@@ -58,14 +58,10 @@ class Arm:
 ARMS = {
     "EfficientNet-Lite0": Arm(
         recipe="demo",
-        changes=(
-            "model.loss=softmax",
-            "fine_tuning.epochs=3",
-            "alternation.classifier_epochs=1",
-        ),
-        train=360,
-        validation=60,
-        test=150,
+        changes=("model.loss=softmax",),
+        train=1200,
+        validation=150,
+        test=300,
     ),
     "VGG-11": Arm(
         recipe="ra-cnn",
@@ -73,23 +69,23 @@ ARMS = {
             "data.source_size=192",
             "model.backbone=vgg11_bn",
             "model.pretrained=none",
-            "model.input_size=64",
+            "model.input_size=96",
             "model.drop_rate=0.2",
             "model.apn_hidden=64",
             "model.zoom_from=source",
             "model.crop_mask=none",
             "model.surrogate=balanced",
             "model.surrogate_scale=per_sample",
-            "fine_tuning.epochs=3",
+            "fine_tuning.epochs=8",
             "fine_tuning.optimizer.name=adamw",
             "warm_up.epochs=1",
             "alternation.rounds=1",
             "alternation.classifier.name=adamw",
             "alternation.apn.learning_rate=1e-3",
         ),
-        train=120,
-        validation=60,
-        test=150,
+        train=1200,
+        validation=150,
+        test=300,
     ),
 }
 
