@@ -92,7 +92,7 @@ def test_the_page_has_the_papers_figures(trained: Path, other: Path, tmp_path: P
 
 def test_training_and_validation_are_measured_alike(trained: Path) -> None:
     """In eval(), the ranking loss as a mean over photographs: in one range, in one unit."""
-    figures = compare_module._figure_lines(3)
+    figures = compare_module._figure_lines(3, "exact match")
     run = read_run(trained)
     for title in figures:
         if "figure 7" in title or "figure 8" in title:
@@ -110,7 +110,7 @@ def test_older_runs_have_the_running_mean_of_their_training(other: Path) -> None
     (other / "log.csv").write_text("\n".join(older) + "\n")
 
     run = read_run(other)
-    figures = compare_module._figure_lines(3)
+    figures = compare_module._figure_lines(3, "exact match")
     accuracy = figures["Training and validation exact match of scale 2 (figures 9 and 10)"][-1]
     logged = accuracy.in_log_of(run)
     assert logged is not None

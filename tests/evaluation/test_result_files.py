@@ -38,7 +38,7 @@ def test_rendered_leaves_are_described_by_their_seed() -> None:
 def test_a_model_without_a_path_has_no_such_entry() -> None:
     model = ModelDescription(name="demo", recipe="demo", trained_on=48, leafzoom="0.1.0")
     expected = {"name": "demo", "recipe": "demo", "trained_on": 48, "leafzoom": "0.1.0"}
-    assert model.to_dict() == expected
+    assert model.to_dict() == {**expected, "select_on": "validation"}
 
     model = ModelDescription(name="x", path="runs/x", recipe=None, trained_on=None, leafzoom="")
     assert model.to_dict()["path"] == "runs/x"

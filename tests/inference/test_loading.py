@@ -103,7 +103,7 @@ def test_predict_refuses_foreign_newer_and_cut_models(trained: Path, tmp_path: P
         if entry.key == METADATA_KEY:
             entry.value = entry.value.replace('"format_version": 1', '"format_version": 99')
     onnx.save(newer, tmp_path / "newer.onnx")
-    expected = "newer.onnx has model format 99 and this leafzoom reads up to 1"
+    expected = "newer.onnx has model format 99 and this leafzoom reads up to 2"
     assert expected in predict_failure(tmp_path / "newer.onnx")
 
     content = (trained / "model.safetensors").read_bytes()

@@ -127,7 +127,7 @@ def test_classifiers_start_as_the_fine_tuned_layer(
         pytest.param(21, marks=pytest.mark.slow),
     ],
 )
-def test_resume_equals_an_uninterrupted_run(
+def test_an_ma_cnn_resumes_as_if_it_had_not_stopped(
     run: Path,
     cache: Cache,
     split: Split,
