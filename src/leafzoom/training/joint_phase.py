@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor
@@ -10,8 +11,9 @@ from torch import Tensor
 from leafzoom.fitting.optimization import Optimization
 from leafzoom.model.losses import loss_per_photograph, ranking_loss
 from leafzoom.model.racnn import RACNN
+from leafzoom.training.attached_scales import attached_scales, summed_loss
 from leafzoom.training.classifier_loss import ClassifierLoss
-from leafzoom.training.phases import Backward, exact_match
+from leafzoom.training.phases import Backward
 
 __all__ = ["JointPhase"]
 
@@ -57,38 +59,20 @@ class JointPhase:
 
     def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step of all optimizers on the sum of all losses."""
-        racnn = self.racnn
-        state = racnn.start(racnn.normalise(images))
-        total = self.loss(state.logits, targets)
-        logged = {
-            "loss_scale1": total.detach(),
-            "exact_match_scale1": self._exact_match(state.logits, targets),
-        }
+        states = attached_scales(self.racnn, images)
+        total, logged = summed_loss(states, targets, self.loss)
 
-        for zoom in range(len(racnn.apns)):
-            # Nothing is detached, so the finer scale's loss reaches the coarser one too.
-            coarse_logits = state.logits
-            state = racnn.advance(state, racnn.propose(state))
-
-            loss = self.loss(state.logits, targets)
-            ranking = self._ranking(coarse_logits, state.logits, targets)
-            total = total + loss
+        # The log counts scales from 1.
+        for scale, (coarse, fine) in enumerate(pairwise(states), start=1):
+            ranking = self._ranking(coarse.logits, fine.logits, targets)
             total = total + ranking
-
-            # The log counts scales from 1.
-            fine_scale = zoom + 2
-            logged[f"loss_scale{fine_scale}"] = loss.detach()
-            logged[f"exact_match_scale{fine_scale}"] = self._exact_match(state.logits, targets)
             mean_ranking = loss_per_photograph(ranking.detach(), self.reduction, len(images))
-            logged[f"ranking_loss{zoom + 1}{fine_scale}"] = mean_ranking
+            logged[f"ranking_loss{scale}{scale + 1}"] = mean_ranking
 
         self.backward(total)
         for optimization in self.optimizations:
             optimization.step()
         return logged
-
-    def _exact_match(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return exact_match(logits, targets, single_label=self.loss.single_label)
 
     def _ranking(self, coarse: Tensor, fine: Tensor, targets: Tensor) -> Tensor:
         """L_rank of two scales' logits [B, L], with a gradient for both."""

@@ -6,6 +6,7 @@ one. A finer scale's loss reaches the coarser scales through the crop (figure 6)
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor
@@ -13,8 +14,9 @@ from torch import Tensor
 from leafzoom.fitting.optimization import Optimization, freeze
 from leafzoom.model.losses import loss_per_photograph, ranking_loss
 from leafzoom.model.racnn import RACNN
+from leafzoom.training.attached_scales import attached_scales, summed_loss
 from leafzoom.training.classifier_loss import ClassifierLoss
-from leafzoom.training.phases import Backward, exact_match, train_apns_alone
+from leafzoom.training.phases import Backward, train_apns_alone
 
 __all__ = ["SharedApnPhase", "SharedClassifierPhase"]
 
@@ -54,27 +56,10 @@ class SharedClassifierPhase:
 
     def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on the sum of all scales' classification losses."""
-        racnn = self.racnn
-        state = racnn.start(racnn.normalise(images))
-        total = self.loss(state.logits, targets)
-        logged = {
-            "loss_scale1": total.detach(),
-            "exact_match_scale1": self._exact_match(state.logits, targets),
-        }
-
-        for scale in range(2, racnn.scales + 1):
-            state = racnn.advance(state, racnn.propose(state))
-            loss = self.loss(state.logits, targets)
-            total = total + loss
-            logged[f"loss_scale{scale}"] = loss.detach()
-            logged[f"exact_match_scale{scale}"] = self._exact_match(state.logits, targets)
-
+        total, logged = summed_loss(attached_scales(self.racnn, images), targets, self.loss)
         self.backward(total)
         self.optimization.step()
         return logged
-
-    def _exact_match(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return exact_match(logits, targets, single_label=self.loss.single_label)
 
 
 class SharedApnPhase:
@@ -117,13 +102,10 @@ class SharedApnPhase:
 
     def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """One step on the sum of the ranking losses of all pairs of neighbouring scales."""
-        racnn = self.racnn
-        coarse = racnn.start(racnn.normalise(images))
+        states = attached_scales(self.racnn, images)
         total = images.new_zeros(())
-
         logged = {}
-        for zoom in range(len(racnn.apns)):
-            fine = racnn.advance(coarse, racnn.propose(coarse))
+        for scale, (coarse, fine) in enumerate(pairwise(states), start=1):
             loss = ranking_loss(
                 coarse.logits,
                 fine.logits,
@@ -136,8 +118,7 @@ class SharedApnPhase:
             )
             total = total + loss
             mean_loss = loss_per_photograph(loss.detach(), self.reduction, len(images))
-            logged[f"ranking_loss{zoom + 1}{zoom + 2}"] = mean_loss
-            coarse = fine
+            logged[f"ranking_loss{scale}{scale + 1}"] = mean_loss
 
         self.backward(total)
         self.optimization.step()
