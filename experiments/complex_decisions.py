@@ -14,13 +14,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from experiments.unseen_answers import combination_indices
 from leafzoom.labels import LabelSet
 
 __all__ = [
     "DECISIONS",
     "CostSensitive",
     "Decide",
-    "combination_indices",
     "f1_of",
     "stacked_posterior",
 ]
@@ -43,12 +43,6 @@ def f1_of(targets: Answers, answers: Answers) -> Array:
     both = (targets & answers).sum(axis=0)
     either = targets.sum(axis=0) + answers.sum(axis=0)
     return np.asarray(2 * both / np.maximum(either, 1))
-
-
-def combination_indices(targets: Answers, labels: LabelSet) -> NDArray[np.intp]:
-    """The index of each photograph's combination, [n]."""
-    combinations = np.array(labels.combinations, np.uint8)
-    return np.asarray((targets[:, None, :] == combinations[None]).all(axis=2).argmax(axis=1))
 
 
 def most_probable(posterior: Array, _targets: Answers, labels: LabelSet) -> Answers:

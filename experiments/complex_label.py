@@ -11,32 +11,30 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from experiments.complex_decisions import (
     DECISIONS,
     CostSensitive,
     Decide,
-    combination_indices,
-    f1_of,
     stacked_posterior,
 )
 from experiments.head_logits import HeadLogits, logits_of_model
+from experiments.photograph_page import PhotographItem, write_photograph_page
 from experiments.publishing import write_result
+from experiments.unseen_answers import combination_indices
 from leafzoom.dataset.cache import Cache
-from leafzoom.evaluation.gallery import data_uri
-from leafzoom.fitting.out_of_fold import out_of_fold_answers
+from leafzoom.evaluation.bootstrap import paired_difference, resample_scores
+from leafzoom.fitting.out_of_fold import OutOfFoldAnswers, out_of_fold_answers
 from leafzoom.labels import LabelSet
+from leafzoom.metrics import score
 from leafzoom.model_file.bundled import bundled_model
 from leafzoom.model_file.checkpoint import load_checkpoint
 from leafzoom.model_file.outputs import fusion_head, scale_head
-from leafzoom.storage import write_text
 from tools.evaluation_data import open_data, rows_of_part
 from tools.model_digest import model_digest
 from tools.provenance import commit, machine
@@ -46,17 +44,8 @@ __all__ = ["confusions", "main", "measure", "write_page"]
 _NAME = "complex-label"
 _LABEL = "complex"
 _PART = "inner-validation"
-_RESAMPLES = 2000
-_WIDTH_PX = 384
-_HEIGHT_PX = 256  # the photographs are 3:2, their sources squashed
-_STYLE = (
-    "body{font:14px sans-serif;margin:16px}"
-    "main{display:grid;grid-template-columns:repeat(5,1fr);gap:14px}"
-    "figure{margin:0}img{width:100%}b{color:#a33}"
-)
 
 Answers = NDArray[np.uint8]
-Values = NDArray[np.float64]
 
 
 def main() -> None:
@@ -90,7 +79,7 @@ def main() -> None:
         rows = rows_of_part(cache, _PART, manifest)
         head = fusion_head(manifest.scales)
         answered = out_of_fold_answers(logits.mirrored[head], logits.targets, manifest.labels)
-        write_page(arguments.page, cache, rows, logits.targets, answered.probabilities)
+        write_page(arguments.page, cache, rows, logits.targets, answered)
 
 
 def measure(logits: HeadLogits, labels: LabelSet, name: str) -> dict[str, Any]:
@@ -105,39 +94,36 @@ def measure(logits: HeadLogits, labels: LabelSet, name: str) -> dict[str, Any]:
     column = labels.names.index(name)
     scales = sum(head.startswith("scale") for head in logits.plain)
 
-    # As the shipped model decides: the last fusion, the mean over mirror images.
+    # By head, as `predict` decides.
     combinations = np.array(labels.combinations, np.uint8)
-    last = logits.mirrored[fusion_head(scales)]
-    out_of_fold = out_of_fold_answers(last, targets, labels)
-    shipped = combinations[out_of_fold.answers]
-
-    # By head.
     heads = {}
     for head in logits.plain:
         for kind, values in (("plain", logits.plain[head]), ("mirrored", logits.mirrored[head])):
-            answers = combinations[out_of_fold_answers(values, targets, labels).answers]
-            heads[f"{head}, {kind}"] = _scores(targets, answers, column, shipped)
+            answers = out_of_fold_answers(values, targets, labels).answers
+            heads[f"{head}, {kind}"] = combinations[answers]
 
     # By decision, from the last fusion's probabilities.
-    decisions = {}
+    last = logits.mirrored[fusion_head(scales)]
+    posterior = out_of_fold_answers(last, targets, labels).probabilities
     ways: dict[str, Decide] = {**DECISIONS, f"{name} weighted by its cost": CostSensitive(name)}
-    for title, decide in ways.items():
-        answers = decide(out_of_fold.probabilities, targets, labels)
-        decisions[title] = _scores(targets, answers, column, shipped)
+    decisions = {title: decide(posterior, targets, labels) for title, decide in ways.items()}
 
     # One softmax over combinations in place of the sum of labels.
     scale_logits = [logits.mirrored[scale_head(number)] for number in range(1, scales + 1)]
     stacked = stacked_posterior(np.concatenate([*scale_logits, last], axis=1), targets, labels)
-    answers = DECISIONS["most probable combination"](stacked, targets, labels)
-    decisions["one softmax over combinations"] = _scores(targets, answers, column, shipped)
+    decisions["one softmax over combinations"] = DECISIONS["most probable combination"](
+        stacked, targets, labels
+    )
 
+    shipped = f"{fusion_head(scales)}, mirrored"
+    scores = _scores(targets, {**heads, **decisions}, shipped, labels, column)
     return {
         "label": name,
         "photographs": len(targets),
         "with_the_label": int(targets[:, column].sum()),
-        "heads": heads,
-        "decisions": decisions,
-        "confusions": confusions(targets, shipped, labels, name),
+        "heads": {head: scores[head] for head in heads},
+        "decisions": {decision: scores[decision] for decision in decisions},
+        "confusions": confusions(targets, heads[shipped], labels, name),
     }
 
 
@@ -162,84 +148,79 @@ def write_page(
     cache: Cache,
     rows: NDArray[np.int64],
     targets: Answers,
-    posterior: NDArray[np.float64],
+    answers: OutOfFoldAnswers,
 ) -> None:
     """Write the photographs whose answer has `complex` wrongly, or lacks it, as HTML.
 
-    The page holds photographs of the data set, so it does not belong into the repository.
-
     Args:
-        path: of the page.
+        path: of the page, which does not belong into the repository.
         cache: of the data set.
         rows: of the n photographs in it.
         targets: their labels, [n, L].
-        posterior: probabilities of their combinations, [n, C].
+        answers: to them.
     """
     labels = cache.table.label_set()
     combinations = np.array(labels.combinations, np.uint8)
     column = labels.names.index(_LABEL)
-    probabilities = posterior @ combinations[:, column]
+    probabilities = answers.probabilities @ combinations[:, column]
     given = combination_indices(targets, labels)
-    answered = posterior.argmax(axis=1)
+    answered = answers.answers
 
     wrong = combinations[answered, column] != targets[:, column]
     order = np.lexsort((-probabilities, given))
-    figures = []
+    items = []
     for index in order[wrong[order]]:
-        source = Image.fromarray(cache.sources[rows[index]]).resize((_WIDTH_PX, _HEIGHT_PX))
-        title = " + ".join(labels.decode(targets[index]))
         answer = " + ".join(labels.decode(combinations[answered[index]]))
-        figures.append(
-            f'<figure><img src="{data_uri(source)}" alt=""><figcaption>'
-            f"{escape(cache.table.image_names[rows[index]])}<br>given: <b>{escape(title)}</b><br>"
-            f"answered: {escape(answer)}<br>{_LABEL} {probabilities[index]:.2f}"
-            "</figcaption></figure>"
-        )
-    write_text(
-        path,
-        f'<!doctype html><meta charset="utf-8"><title>Errors of {_LABEL}</title>'
-        f"<style>{_STYLE}</style><h1>{len(figures)} errors of {_LABEL}</h1>"
-        f"<main>{''.join(figures)}</main>\n",
-    )
+        lines = (f"answered: {answer}", f"{_LABEL} {probabilities[index]:.2f}")
+        title = " + ".join(labels.decode(targets[index]))
+        items.append(PhotographItem(int(rows[index]), title, lines))
+    write_photograph_page(path, cache, f"{len(items)} errors of {_LABEL}", items)
 
 
 def _scores(
-    targets: Answers, answers: Answers, column: int, reference: Answers
+    targets: Answers,
+    answers: dict[str, Answers],
+    reference: str,
+    labels: LabelSet,
+    column: int,
 ) -> dict[str, dict[str, Any]]:
-    """Exact match, F1s, and one label's F1, each with its difference to reference answers.
+    """Exact match, F1s, and one label's F1 of all answers, each with its difference to a reference.
 
-    The interval is of the difference, 95 %, from a bootstrap over photographs.
+    The intervals are of the differences, 95 %, from a bootstrap over photographs.
     """
-
-    def values_of(rows: NDArray[np.int64]) -> tuple[Values, Values]:
-        values = _values(targets[rows], answers[rows], column)
-        return values, values - _values(targets[rows], reference[rows], column)
-
-    values, differences = values_of(np.arange(len(targets)))
-    random = np.random.default_rng(0)
-    resampled = []
-    for _ in range(_RESAMPLES):
-        rows = random.integers(0, len(targets), len(targets))
-        resampled.append(values_of(rows)[1])
-    bounds = np.quantile(resampled, (0.025, 0.975), axis=0)
-
-    entry = {}
-    for index, name in enumerate(("exact_match", "micro_f1", "macro_f1", "label_f1")):
-        entry[name] = {
-            "value": round(float(values[index]), 4),
-            "difference": round(float(differences[index]), 4),
-            "interval": [round(float(bound), 4) for bound in bounds[:, index]],
+    values = {}
+    for name, of_name in answers.items():
+        metrics = score(targets, of_name, of_name.astype(np.float64), labels.names)
+        values[name] = {
+            "exact_match": metrics.exact_match,
+            "micro_f1": metrics.micro.f1,
+            "macro_f1": metrics.macro.f1,
+            "label_f1": metrics.per_label[labels.names[column]].f1,
         }
-    return entry
 
-
-def _values(targets: Answers, answers: Answers, column: int) -> Values:
-    """Exact match, micro F1, macro F1, and the F1 of one label, [4]."""
-    by_label = f1_of(targets, answers)
-    both = int((targets & answers).sum())
-    micro = 2 * both / max(int(targets.sum()) + int(answers.sum()), 1)
-    exact = (targets == answers).all(axis=1).mean()
-    return np.array([exact, micro, by_label.mean(), by_label[column]])
+    resampled = {
+        name: {
+            "exact_match": scores.exact_match,
+            "micro_f1": scores.micro_f1,
+            "macro_f1": scores.macro_f1,
+            "label_f1": scores.per_label_f1[:, column],
+        }
+        for name, scores in resample_scores(targets, answers).items()
+    }
+    entries: dict[str, dict[str, Any]] = {}
+    for name, scores_of_name in values.items():
+        entries[name] = {}
+        for kind, value in scores_of_name.items():
+            difference = paired_difference(
+                value - values[reference][kind], resampled[name][kind], resampled[reference][kind]
+            )
+            interval = [round(bound, 4) for bound in difference.interval.to_list()]
+            entries[name][kind] = {
+                "value": round(value, 4),
+                "difference": round(difference.value, 4),
+                "interval": interval,
+            }
+    return entries
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EXPERIMENTS_FOLDER", "Arm", "Comparison", "read_arms", "read_comparisons"]
+__all__ = ["EXPERIMENTS_FOLDER", "Arm", "Comparison", "read_arms", "read_comparisons", "read_toml"]
 
 EXPERIMENTS_FOLDER = Path(__file__).resolve().parent
 
@@ -71,7 +71,7 @@ class Comparison:
 
 def read_arms() -> dict[str, Arm]:
     """All arms of arms.toml by name."""
-    tables = _read_toml("arms.toml")
+    tables = read_toml("arms.toml")
     return {
         name: Arm(
             name=name,
@@ -86,7 +86,7 @@ def read_arms() -> dict[str, Arm]:
 
 def read_comparisons() -> dict[str, Comparison]:
     """All comparisons of comparisons.toml by name."""
-    tables = _read_toml("comparisons.toml")
+    tables = read_toml("comparisons.toml")
     return {
         name: Comparison(
             name=name,
@@ -102,6 +102,6 @@ def read_comparisons() -> dict[str, Comparison]:
     }
 
 
-def _read_toml(name: str) -> dict[str, dict[str, Any]]:
+def read_toml(name: str) -> dict[str, dict[str, Any]]:
     """The tables of a file in this folder."""
     return tomllib.loads((EXPERIMENTS_FOLDER / name).read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from experiments.definitions import EXPERIMENTS_FOLDER
+from experiments.definitions import read_toml
 from leafzoom.errors import DataError
 from leafzoom.evaluation.run_record import RunRecord, read_run
 from leafzoom.metrics import HeadMetrics, score
@@ -68,7 +67,7 @@ def read_arms() -> dict[str, ReproductionArm]:
     """All arms of reproduction.toml by name."""
     return {
         name: ReproductionArm(name, table["title"], tuple(table["set"]))
-        for name, table in _read_toml("reproduction.toml").items()
+        for name, table in read_toml("reproduction.toml").items()
     }
 
 
@@ -95,8 +94,4 @@ def published_tables() -> dict[str, Any]:
 
     Entry `exact_match`: of the fusions alone, as §4.1 gives it.
     """
-    return _read_toml("paper_tables.toml")
-
-
-def _read_toml(name: str) -> dict[str, Any]:
-    return tomllib.loads((EXPERIMENTS_FOLDER / name).read_text(encoding="utf-8"))
+    return read_toml("paper_tables.toml")

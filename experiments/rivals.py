@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from experiments.costs import Work, multiply_adds, ratio_quartiles, seconds_in_turns
-from experiments.definitions import EXPERIMENTS_FOLDER
+from experiments.definitions import read_toml
 from experiments.publishing import new_figure, save_figure, style_axes, write_result
 from experiments.statistics import paired_difference
 from leafzoom.dataset.split import read_split
@@ -190,7 +189,6 @@ def main() -> None:
 
 def read_rivals() -> dict[str, Rival]:
     """All networks of rivals.toml by name."""
-    text = (EXPERIMENTS_FOLDER / "rivals.toml").read_text(encoding="utf-8")
     return {
         name: Rival(
             name=name,
@@ -200,7 +198,7 @@ def read_rivals() -> dict[str, Rival]:
             head=table["head"],
             changes=tuple(table["set"]),
         )
-        for name, table in tomllib.loads(text).items()
+        for name, table in read_toml("rivals.toml").items()
     }
 
 

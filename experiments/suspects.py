@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from experiments.photograph_page import PhotographItem, write_photograph_page
 from experiments.unseen_answers import LabelledAnswers
 from leafzoom.dataset.cache import Cache
-from leafzoom.evaluation.gallery import data_uri
-from leafzoom.storage import write_text
 
 __all__ = ["suspicion", "write_page"]
-
-_WIDTH_PX = 384
-_HEIGHT_PX = 256  # the photographs are 3:2, their sources squashed
-_STYLE = (
-    "body{font:14px sans-serif;margin:16px}"
-    "main{display:grid;grid-template-columns:repeat(4,1fr);gap:14px}"
-    "figure{margin:0}img{width:100%}b{color:#a33}"
-)
 
 
 def suspicion(posteriors: NDArray[np.float64], given: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -63,23 +52,12 @@ def write_page(
     combinations = np.array(labels.combinations, np.uint8)
     scores = suspicion(measured.posteriors, measured.given)
 
-    figures = []
-    for number, index in enumerate(np.argsort(-scores, kind="stable")[:count], start=1):
+    items = []
+    for index in np.argsort(-scores, kind="stable")[:count]:
         lines = []
         for model, answer in measured.answers.items():
             names = ", ".join(labels.decode(combinations[answer.answers[index]]))
-            lines.append(f"{escape(model)}: {escape(names)} {answer.confidence[index]:.2f}")
-
-        source = Image.fromarray(cache.sources[rows[index]]).resize((_WIDTH_PX, _HEIGHT_PX))
-        title = ", ".join(labels.decode(measured.targets[index]))
-        figures.append(
-            f'<figure><img src="{data_uri(source)}" alt=""><figcaption>{number}. '
-            f"{escape(cache.table.image_names[rows[index]])}<br>given: <b>{escape(title)}</b><br>"
-            f"{'<br>'.join(lines)}</figcaption></figure>"
-        )
-
-    write_text(
-        path,
-        f'<!doctype html><meta charset="utf-8"><title>Most suspect labels</title>'
-        f"<style>{_STYLE}</style><h1>Most suspect labels</h1><main>{''.join(figures)}</main>\n",
-    )
+            lines.append(f"{model}: {names} {answer.confidence[index]:.2f}")
+        given = ", ".join(labels.decode(measured.targets[index]))
+        items.append(PhotographItem(int(rows[index]), given, tuple(lines)))
+    write_photograph_page(path, cache, "Most suspect labels", items)

@@ -27,7 +27,13 @@ from leafzoom.recipe import recipe_from_dict
 from leafzoom.storage import make_folder, sha256_of
 from tools.out_of_fold import fused_logits_out_of_fold
 
-__all__ = ["LabelledAnswers", "UnseenAnswers", "answers_of_logits", "unseen_logits"]
+__all__ = [
+    "LabelledAnswers",
+    "UnseenAnswers",
+    "answers_of_logits",
+    "combination_indices",
+    "unseen_logits",
+]
 
 _BATCH_SIZE = 32
 _PLAIN_PART = "backbone"
@@ -65,14 +71,19 @@ class LabelledAnswers:
     @property
     def given(self) -> NDArray[np.intp]:
         """The given combinations [n], as indices."""
-        combinations = np.array(self.labels.combinations, np.uint8)
-        matches = (self.targets[:, None, :] == combinations[None]).all(axis=2)
-        return np.asarray(matches.argmax(axis=1))
+        return combination_indices(self.targets, self.labels)
 
     @property
     def posteriors(self) -> NDArray[np.float64]:
         """The models' probabilities of all combinations, [M, n, C]."""
         return np.stack([answer.posterior for answer in self.answers.values()])
+
+
+def combination_indices(targets: NDArray[np.uint8], labels: LabelSet) -> NDArray[np.intp]:
+    """The index of each photograph's combination, [n], from targets [n, L]."""
+    combinations = np.array(labels.combinations, np.uint8)
+    matches = (targets[:, None, :] == combinations[None]).all(axis=2)
+    return np.asarray(matches.argmax(axis=1))
 
 
 def answers_of_logits(

@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import complex_label
 from experiments.complex_decisions import (
     DECISIONS,
     CostSensitive,
-    combination_indices,
     f1_of,
     stacked_posterior,
 )
 from experiments.complex_label import confusions, measure
 from experiments.head_logits import HeadLogits
+from experiments.unseen_answers import combination_indices
 from leafzoom.labels import LabelSet
 from tools.complex_tables import complex_confusions, complex_decisions, complex_heads
 
@@ -111,9 +110,7 @@ def test_one_softmax_learns_what_single_labels_cannot_show() -> None:
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
     """What the simulated logits give."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(complex_label, "_RESAMPLES", 50)
-        measured = measure(simulate(), LABELS, "complex")
+    measured = measure(simulate(), LABELS, "complex")
     return {"command": "python -m experiments.complex_label DATA", **measured}
 
 
@@ -153,8 +150,7 @@ def test_confusions_are_those_of_one_label() -> None:
     ]
 
 
-def test_noise_lowers_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(complex_label, "_RESAMPLES", 2)
+def test_noise_lowers_the_scores() -> None:
     good = measure(simulate(0.3), LABELS, "complex")["heads"]["scale1, plain"]
     bad = measure(simulate(2.0), LABELS, "complex")["heads"]["scale1, plain"]
     assert good["label_f1"]["value"] > bad["label_f1"]["value"] + 0.2

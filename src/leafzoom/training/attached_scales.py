@@ -43,7 +43,4 @@ def summed_loss(
             state.logits, targets, single_label=loss.single_label
         )
 
-    total = losses[0]
-    for scale_loss in losses[1:]:
-        total = total + scale_loss
-    return total, logged
+    return sum(losses[1:], start=losses[0]), logged
