@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
 
 from serve.service_process import ServiceProcess
 
@@ -233,7 +233,7 @@ def test_what_speaks_for_a_label_is_shown_and_hidden(page: Page, leaves: Path) -
     plain = view_pixels(page)
 
     toggles = page.locator(".toggle")
-    assert toggles.count() == 3
+    expect(toggles).to_have_count(3)
     toggles.nth(1).click()
     shown = view_pixels(page)
     assert shown.mean() < 0.95 * plain.mean()  # darker where nothing speaks for the label

@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-_TRAINING_SAMPLE = 500  # photographs whose metrics are logged after every epoch
+_TRAINING_SAMPLE = 500  # photographs at most whose metrics are logged after every epoch
 
 Measure = Callable[[DatasetPart], dict[str, float]]
 """Computes the metrics of a part of the data, in eval()."""
@@ -96,9 +96,14 @@ class TrainingContext:
 
     @property
     def training_sample(self) -> DatasetPart:
-        """A fixed sample of the training part, spread over it, that every epoch is measured on."""
+        """A fixed sample of the training part, spread over it, that every epoch is measured on.
+
+        No larger than the validation part, so that it costs no more than a validation.
+        """
         rows = self.train_part.rows
-        spread = np.linspace(0, len(rows) - 1, min(_TRAINING_SAMPLE, len(rows))).astype(int)
+        validating = len(self.validation_part) or _TRAINING_SAMPLE
+        count = min(_TRAINING_SAMPLE, len(rows), validating)
+        spread = np.linspace(0, len(rows) - 1, count).astype(int)
         return replace(self.train_part, rows=rows[spread])
 
     def metrics_of_parts(self, measure: Measure) -> PartMetrics:
