@@ -78,7 +78,7 @@ def main() -> None:
         cache = open_data(arguments.data, manifest.source_size)
         rows = rows_of_part(cache, _PART, manifest)
         head = fusion_head(manifest.scales)
-        answered = out_of_fold_answers(logits.mirrored[head], logits.targets, manifest.labels)
+        answered = out_of_fold_answers(logits.as_predicted[head], logits.targets, manifest.labels)
         write_page(arguments.page, cache, rows, logits.targets, answered)
 
 
@@ -103,22 +103,24 @@ def measure(logits: HeadLogits, labels: LabelSet, name: str) -> dict[str, Any]:
             heads[f"{head}, {kind}"] = combinations[answers]
 
     # By decision, from the last fusion's probabilities.
-    last = logits.mirrored[fusion_head(scales)]
+    last = logits.as_predicted[fusion_head(scales)]
     posterior = out_of_fold_answers(last, targets, labels).probabilities
     ways: dict[str, Decide] = {**DECISIONS, f"{name} weighted by its cost": CostSensitive(name)}
     decisions = {title: decide(posterior, targets, labels) for title, decide in ways.items()}
 
     # One softmax over combinations in place of the sum of labels.
-    scale_logits = [logits.mirrored[scale_head(number)] for number in range(1, scales + 1)]
+    scale_logits = [logits.as_predicted[scale_head(number)] for number in range(1, scales + 1)]
     stacked = stacked_posterior(np.concatenate([*scale_logits, last], axis=1), targets, labels)
     decisions["one softmax over combinations"] = DECISIONS["most probable combination"](
         stacked, targets, labels
     )
 
-    shipped = f"{fusion_head(scales)}, mirrored"
+    kind = "plain" if logits.tta == 1 else "mirrored"
+    shipped = f"{fusion_head(scales)}, {kind}"
     scores = _scores(targets, {**heads, **decisions}, shipped, labels, column)
     return {
         "label": name,
+        "shipped": shipped,
         "photographs": len(targets),
         "with_the_label": int(targets[:, column].sum()),
         "heads": {head: scores[head] for head in heads},

@@ -85,7 +85,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     torch.set_num_threads(_THREADS)
-    right = _right_answers(arguments.data, arguments.keep)
+    right, mirrors = _right_answers(arguments.data, arguments.keep)
     works = _works()
     with torch.inference_mode():
         counted = {name: multiply_adds(work, _BATCH_SIZE) for name, work in works.items()}
@@ -93,7 +93,12 @@ def main() -> None:
 
     ratios = ratio_quartiles(seconds, next(iter(works)))
     points = {name: _point(name, right, counted[name], ratios[name]) for name in works}
-    points |= {_EARLY_EXIT: _early_exit_point(points), _INT8: _int8_point(points)}
+    one_look = _point_name("one look", mirrors)
+    shipped = _point_name("three looks", mirrors)
+    points |= {
+        _EARLY_EXIT: _early_exit_point(points[one_look], points[shipped]),
+        _INT8: _int8_point(points[shipped]),
+    }
     result = {
         "name": _NAME,
         "title": "Exact match for the cost",
@@ -107,9 +112,8 @@ def main() -> None:
         "threads": _THREADS,
         "torch": torch.__version__,
         "points": points,
-        "two_looks_less_the_shipped": _difference(
-            right["two looks"], right["three looks, mirrored"]
-        ),
+        "shipped": shipped,
+        "two_looks_less_the_shipped": _difference(right["two looks"], right[shipped]),
         "mirror_images": {name: _of_mirrors(name, right) for name in (*_PLAIN, *_LOOKS)},
     }
     write_result(_NAME, result)
@@ -121,8 +125,11 @@ def main() -> None:
 # The answers.
 
 
-def _right_answers(data: Path, keep: Path | None) -> Right:
-    """Whether each network answers each photograph of `inner-validation` rightly, [n]."""
+def _right_answers(data: Path, keep: Path | None) -> tuple[Right, int]:
+    """Whether each network answers each photograph of `inner-validation` rightly, [n].
+
+    And how many images of a photograph the shipped model looks at.
+    """
     shipped = bundled_model()
     manifest = load_checkpoint(shipped).manifest
     logits = logits_of_model(shipped, data, keep)
@@ -135,7 +142,7 @@ def _right_answers(data: Path, keep: Path | None) -> Right:
         right |= _right(name, BACKBONE_HEAD, plain, manifest)
     for name, head in _LOOKS.items():
         right |= _right(name, head, logits, manifest)
-    return right
+    return right, logits.tta
 
 
 def _right(name: str, head: str, logits: HeadLogits, manifest: Manifest) -> Right:
@@ -237,11 +244,9 @@ def _point(name: str, right: Right, counted: float, ratios: list[float]) -> dict
     }
 
 
-def _early_exit_point(points: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _early_exit_point(one_look: dict[str, Any], all_looks: dict[str, Any]) -> dict[str, Any]:
     """The model's early exit: one look, and all looks for the photographs that do not stop."""
     measured = json.loads(result_path("early-exit").read_text(encoding="utf-8"))["fitted"]
-    one_look = points["one look, mirrored"]
-    all_looks = points["three looks, mirrored"]
     goes_on = 1 - measured["exits"]
 
     def mean(cost: str) -> float:
@@ -254,12 +259,11 @@ def _early_exit_point(points: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _int8_point(points: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _int8_point(all_looks: dict[str, Any]) -> dict[str, Any]:
     """The model in eight-bit integers: as many multiply-adds, in less time."""
     measured = json.loads((ROOT / "results" / "variants.json").read_text(encoding="utf-8"))
     exported = measured["exported"]
     time_ratios = measured["variants"][exported["variant"]]["time_over_the_shipped"]
-    all_looks = points["three looks, mirrored"]
     return {
         "multiply_adds": all_looks["multiply_adds"],
         "time_ratio": round(all_looks["time_ratio"] * time_ratios[f"batch {_BATCH_SIZE}"][1], 3),

@@ -86,8 +86,8 @@ def main() -> None:
     path = model_path(arguments.model)
     manifest = OnnxNetwork(path).manifest
     logits = logits_of_model(path, arguments.data, arguments.keep)
-    first = logits.mirrored[_FIRST_HEAD]
-    last = logits.mirrored[manifest.head]
+    first = logits.as_predicted[_FIRST_HEAD]
+    last = logits.as_predicted[manifest.head]
     looks = first_looks(first, last, logits.targets, manifest.labels)
 
     # The threshold that the file has, and the one that is fitted here.

@@ -48,12 +48,19 @@ class HeadLogits:
     """Logits of n photographs; none was fitted on the photograph.
 
     `targets`: [n, L]. `plain`, `mirrored`: {head: [n, L]}, of the photographs as they are, and
-    means over their mirror images too.
+    means over their mirror images too. `tta`: how many images of a photograph the model itself
+    looks at.
     """
 
     targets: NDArray[np.uint8]
     plain: Logits
     mirrored: Logits
+    tta: int
+
+    @property
+    def as_predicted(self) -> Logits:
+        """Those that the model's own answers come from."""
+        return self.plain if self.tta == 1 else self.mirrored
 
 
 def logits_of_model(model: Path, data: Path, keep: Path | None) -> HeadLogits:
@@ -76,7 +83,8 @@ def logits_of_model(model: Path, data: Path, keep: Path | None) -> HeadLogits:
     compute = _plain_logits if checkpoint.parts == {BACKBONE_HEAD} else _racnn_logits
     plain, mirrored = compute(checkpoint, cache, rows, targets)
 
-    logits = HeadLogits(targets, plain, mirrored)
+    recipe = recipe_from_dict(checkpoint.manifest.recipe, str(checkpoint.path))
+    logits = HeadLogits(targets, plain, mirrored, recipe.prediction.tta)
     if file is not None:
         make_folder(file.parent)
         _write(file, logits)
@@ -160,7 +168,7 @@ def _joined(batches: dict[str, list[NDArray[np.float32]]]) -> Logits:
 def _write(file: Path, logits: HeadLogits) -> None:
     content = {f"plain {head}": values for head, values in logits.plain.items()}
     content |= {f"mirrored {head}": values for head, values in logits.mirrored.items()}
-    np.savez(file, allow_pickle=False, targets=logits.targets, **content)
+    np.savez(file, allow_pickle=False, targets=logits.targets, tta=logits.tta, **content)
 
 
 def _read(file: Path) -> HeadLogits:
@@ -170,4 +178,5 @@ def _read(file: Path) -> HeadLogits:
             kind, _, head = name.partition(" ")
             if kind in by_kind:
                 by_kind[kind][head] = content[name]
-        return HeadLogits(content["targets"], by_kind["plain"], by_kind["mirrored"])
+        tta = int(content["tta"])
+        return HeadLogits(content["targets"], by_kind["plain"], by_kind["mirrored"], tta)

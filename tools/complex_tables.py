@@ -75,6 +75,6 @@ def _footnote(result: Result) -> str:
     return (
         f"`{command_of(result)}`, {result['photographs']} photographs of `inner-validation`, "
         f"{result['with_the_label']} of them with `{result['label']}`. Differences in points "
-        "(95 %) to the shipped model's answers, which are the mean over mirror images of "
-        "`fusion123`. Fusions and decisions out of fold."
+        "(95 %) to the shipped model's answers, which are those of "
+        f"{_head_title(result['shipped'])}. Fusions and decisions out of fold."
     )

@@ -300,7 +300,7 @@ def cost_accuracy(result: Result) -> Lines:
         f"fusions and decisions out of fold. Times are PyTorch's, over plain Lite0's, in turns: "
         f"batches of {result['batch']}, {result['rounds']} rounds, {result['threads']} thread. "
         f"Mirror images add {mirrors} points. Two looks without them, less the model that ships "
-        f"(three looks, mirrored): {format_points(fewer['difference'], fewer['interval'])} points."
+        f"({result['shipped']}): {format_points(fewer['difference'], fewer['interval'])} points."
     )
     return [*lines, "", footnote]
 

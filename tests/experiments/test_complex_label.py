@@ -25,8 +25,8 @@ ROWS = np.array(COMBINATIONS, np.uint8)
 PHOTOGRAPHS = 600
 
 
-def simulate(noise: float = 1.0) -> HeadLogits:
-    """Logits of four heads around the true combination, with the given noise."""
+def simulate(noise: float = 1.0, tta: int = 2) -> HeadLogits:
+    """Logits of three heads around the true combination, with the given noise."""
     random = np.random.default_rng(0)
     targets = ROWS[random.integers(0, len(COMBINATIONS), PHOTOGRAPHS)]
 
@@ -35,7 +35,7 @@ def simulate(noise: float = 1.0) -> HeadLogits:
 
     heads = ("scale1", "scale2", "fusion12")
     return HeadLogits(
-        targets, {head: logits() for head in heads}, {head: logits() for head in heads}
+        targets, {head: logits() for head in heads}, {head: logits() for head in heads}, tta
     )
 
 
@@ -123,6 +123,16 @@ def test_heads_are_compared_with_the_shipped_answers(result: dict[str, Any]) -> 
     scale_1 = result["heads"]["scale1, plain"]["exact_match"]
     low, high = scale_1["interval"]
     assert low < scale_1["difference"] < high
+
+
+def test_what_ships_looks_at_mirror_images_or_not() -> None:
+    logits = simulate(tta=1)
+    assert logits.as_predicted is logits.plain
+    assert simulate().as_predicted.keys() == logits.mirrored.keys()
+
+    measured = measure(logits, LABELS, "complex")
+    assert measured["shipped"] == "fusion12, plain"
+    assert measured["heads"]["fusion12, plain"]["exact_match"]["difference"] == 0.0
 
 
 def test_decisions_are_as_good_as_they_can_be(result: dict[str, Any]) -> None:
