@@ -28,9 +28,10 @@ from leafzoom.model.racnn import RACNN
 from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint, load_part
 from leafzoom.model_file.outputs import BACKBONE_HEAD, fusion_head, scale_head
 from leafzoom.recipe import recipe_from_dict
-from leafzoom.storage import make_folder, sha256_of
+from leafzoom.storage import make_folder
 from leafzoom.training.memory import keep_freed_memory
 from tools.evaluation_data import open_data, rows_of_part
+from tools.model_digest import model_digest
 
 __all__ = ["MIRRORS", "HeadLogits", "logits_of_model", "plain_backbone"]
 
@@ -71,7 +72,7 @@ def logits_of_model(model: Path, data: Path, keep: Path | None) -> HeadLogits:
         data: of the competition.
         keep: folder for the logits; None: they are not kept.
     """
-    file = None if keep is None else keep / f"logits-{sha256_of(model)[:12]}.npz"
+    file = None if keep is None else keep / f"logits-{model_digest(model)['network'][:12]}.npz"
     if file is not None and file.is_file():
         return _read(file)
 

