@@ -39,7 +39,7 @@ from tools.evaluation_data import open_data, rows_of_part
 from tools.model_digest import model_digest
 from tools.provenance import commit, machine
 
-__all__ = ["confusions", "main", "measure", "write_page"]
+__all__ = ["confusions", "main", "measure", "scores_of_answers", "write_page"]
 
 _NAME = "complex-label"
 _LABEL = "complex"
@@ -117,7 +117,7 @@ def measure(logits: HeadLogits, labels: LabelSet, name: str) -> dict[str, Any]:
 
     kind = "plain" if logits.tta == 1 else "mirrored"
     shipped = f"{fusion_head(scales)}, {kind}"
-    scores = _scores(targets, {**heads, **decisions}, shipped, labels, column)
+    scores = scores_of_answers(targets, {**heads, **decisions}, shipped, labels, column)
     return {
         "label": name,
         "shipped": shipped,
@@ -179,7 +179,7 @@ def write_page(
     write_photograph_page(path, cache, f"{len(items)} errors of {_LABEL}", items)
 
 
-def _scores(
+def scores_of_answers(
     targets: Answers,
     answers: dict[str, Answers],
     reference: str,

@@ -34,7 +34,7 @@ or, with NAME below results/experiments,
     lesions_held  what boxes hold of lesions
     noise_estimates, noise_by_combination
                   how many labels are wrong, and which
-    complex_heads, complex_decisions, complex_confusions
+    complex_heads, complex_decisions, complex_confusions, complex_folds
                   the errors of `complex`
     paper_scores, paper_exact_match, paper_claims
                   the paper beside its reproduction
@@ -84,6 +84,7 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "complex_heads": complex_tables.complex_heads,
     "complex_decisions": complex_tables.complex_decisions,
     "complex_confusions": complex_tables.complex_confusions,
+    "complex_folds": complex_tables.complex_folds,
     "paper_scores": paper_tables.paper_scores,
     "paper_exact_match": paper_tables.paper_exact_match,
     "paper_claims": paper_tables.paper_claims,
