@@ -14,9 +14,8 @@ from torch import Tensor
 from leafzoom.errors import ModelError
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone
-from leafzoom.model_file.bundled import bundled_model
 from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint, load_part, tensors_digest
-from leafzoom.model_file.paths import similar_path
+from leafzoom.model_file.paths import lone_file, similar_path
 from leafzoom.recipe import Recipe
 
 __all__ = [
@@ -70,12 +69,13 @@ def start_digest(backbone: Backbone) -> str:
 
 
 def initial_checkpoint(name_or_file: str) -> Checkpoint:
-    """The checkpoint that `--init` or `model.pretrained` names: a file or `bundled`.
+    """The checkpoint that `--init` or `model.pretrained` names: a file, `bundled`, or of the hub.
 
     Raises:
         ModelError: there is none; the message names the choices.
+        UsageError, MissingExtraError: as `hub_file`.
     """
-    path = bundled_model() if name_or_file == "bundled" else Path(name_or_file)
+    path = lone_file(name_or_file) or Path(name_or_file)
     if not path.exists():
         raise ModelError(
             f"the checkpoint {name_or_file!r} does not exist: {_CHOICES}{similar_path(path)}"
