@@ -14,13 +14,14 @@ import pytest
 import leafzoom
 from conftest import run_command
 from hub_stand_in import HubStandIn, Repository, hub_environment, run_leafzoom
-from leafzoom.errors import MissingExtraError, UsageError
+from leafzoom.errors import MissingExtraError, RecipeError, UsageError
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.torch_network import TorchNetwork
-from leafzoom.model.pretrained import initial_checkpoint
+from leafzoom.model.pretrained import initial_checkpoint, start_backbone
 from leafzoom.model_file.checkpoint import load_checkpoint
 from leafzoom.model_file.hub import HubAddress, hub_file
 from leafzoom.model_file.paths import checkpoint_path, run_folder
+from leafzoom.recipe import load_recipe
 from leafzoom.storage import sha256_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -214,3 +215,10 @@ def test_a_training_may_start_from_a_checkpoint_of_the_hub(
     assert checkpoint_path(address).read_bytes() == CHECKPOINT.read_bytes()
     assert isinstance(open_network(address), TorchNetwork)
     assert run_folder(address) is None
+
+
+def test_a_recipe_may_not_name_an_address() -> None:
+    """It may come from anyone, and would choose what is downloaded."""
+    recipe = load_recipe("default", [f"model.pretrained=hf://{REPOSITORY}@v1"])
+    with pytest.raises(RecipeError, match="is an address, which a recipe cannot name"):
+        start_backbone(recipe, ("a", "b"))
