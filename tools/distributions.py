@@ -1,4 +1,4 @@
-"""The wheel and the source distribution of a commit, the same bytes wherever they are built.
+"""The wheel and the source distribution of a commit, always the same bytes.
 
     python -m tools.distributions dist
 
@@ -99,7 +99,9 @@ def _repacked(source: Path, seconds: int) -> bytes:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path, help="The folder that they are put into.")
     parser.add_argument("--commit", default="HEAD", help="What they are built of.")
     arguments = parser.parse_args()

@@ -125,6 +125,7 @@ def test_the_cards_scores_are_those_of_the_file() -> None:
     ):
         assert f"| `{label}` | {threshold:.3f} |" in card.text
     assert manifest.licence in card.text
+    assert "its photographs chose the epoch" in card.text
     assert f'leafzoom.load("{REPOSITORY}@REVISION/model.onnx")' in card.text
 
 

@@ -84,7 +84,7 @@ def test_it_has_the_refusals_and_the_model_as_types(
 
     with generated.Client(base_url=service.url, timeout=120) as client:
         call = operation("predictions_api_v1_predictions_post")
-        refused = call.sync_detailed(client=client, body=body, coverage=0.9)
+        refused = call.sync_detailed(client=client, body=body, coverage=0.3)
         model = operation("model_api_v1_model_get").sync(client=client)
     assert refused.status_code == 422
     assert isinstance(refused.parsed, models.Refusal)

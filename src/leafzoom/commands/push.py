@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
@@ -51,7 +50,7 @@ def push(
     # A model that does not open is not uploaded.
     manifest = open_network(model).manifest
     path = model_path(model)
-    address = replace(address, file=_file_name(path))
+    address = replace(address, file=f"model{path.suffix}")  # what an address without a file means
     card = model_card(manifest, address.file, repository.rstrip("/"), datasets=datasets)
     if dry_run:
         click.echo(card, nl=False)
@@ -73,8 +72,3 @@ def _repository_address(text: str) -> HubAddress:
     if address != HubAddress(address.repository):
         raise UsageError(f"{text} names more than a repository: write hf://{address.repository}")
     return address
-
-
-def _file_name(path: Path) -> str:
-    """The name that `hf://OWNER/NAME@REVISION` stands for, with the suffix of the file."""
-    return f"model{path.suffix}"

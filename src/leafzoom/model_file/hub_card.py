@@ -25,6 +25,7 @@ _LICENCE_NAME = "licence-of-its-photographs"
 _METRIC_TYPES = {"micro_f1": "f1", "macro_f1": "f1", "top1": "accuracy"}
 _METRIC_NAMES = {"micro_f1": "micro F1", "macro_f1": "macro F1", "top1": "top-1 accuracy"}
 _LABEL_SCORE = "f1_"
+_VALIDATION_PART = "inner-select"
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,12 @@ def _score_lines(manifest: Manifest, scores: Sequence[_Score]) -> Iterator[str]:
         return
     if manifest.holds_nothing_out:
         yield "Nothing was held out: these are scores on photographs that it was trained on."
+        yield ""
+    elif any(score.part.startswith(_VALIDATION_PART) for score in scores):
+        yield (
+            f"`{_VALIDATION_PART}` is the validation part: its photographs chose the epoch and "
+            "fitted fusions and decisions. Out of fold, the fits had not seen the photograph."
+        )
         yield ""
 
     yield "| photographs | score | value |"
