@@ -17,6 +17,7 @@ from leafzoom.errors import MissingExtraError
 from leafzoom.inference.prediction import FailedPhoto, Prediction, ScalePrediction
 from leafzoom.inference.results import Results
 
+MODEL = Path(__file__).parents[1] / "golden" / "model-format-1.onnx"
 FAILED = FailedPhoto("broken.jpg", "broken.jpg is no JPEG")
 PROBABILITIES = {"error": 0.2, "scab": 0.75}
 PREDICTION = Prediction(
@@ -63,8 +64,8 @@ def test_a_table_of_possible_answers_and_one_of_nothing() -> None:
     assert list(Results().to_pandas().columns) == ["photo", "error"]
 
 
-def test_a_table_of_a_models_answers(trained: Path, leaves: Path) -> None:
-    model = leafzoom.load(trained)
+def test_a_table_of_a_models_answers(leaves: Path) -> None:
+    model = leafzoom.load(MODEL)
     photos = sorted((leaves / "train_images").iterdir())[:4]
 
     table = leafzoom.Results(model.predict_many(photos)).to_pandas()
@@ -90,8 +91,8 @@ def test_importing_leafzoom_imports_no_results() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_a_notebook_shows_the_zooms(trained: Path, leaves: Path) -> None:
-    model = leafzoom.load(trained)
+def test_a_notebook_shows_the_zooms(leaves: Path) -> None:
+    model = leafzoom.load(MODEL)
     prediction = model.predict(leaves / "train_images" / "leaf-00001.jpg")
 
     content = prediction._repr_png_()
