@@ -111,8 +111,9 @@ def numbered_table(count: int, combinations: list[tuple[str, ...]]) -> Table:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test touches the user's own cache."""
+    """No test touches the user's own cache, or takes the user's own model."""
     monkeypatch.setenv("LEAFZOOM_CACHE", str(tmp_path_factory.getbasetemp() / "user-cache"))
+    monkeypatch.delenv("LEAFZOOM_MODEL", raising=False)
 
 
 @pytest.fixture(scope="session")

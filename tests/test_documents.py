@@ -30,6 +30,7 @@ COMMAND_DOCUMENTS = (
     "README.md",
     "MODEL_CARD.md",
     "weights/README.md",
+    "docs/python.md",
     "docs/recipes.md",
     "docs/serving.md",
 )

@@ -10,6 +10,7 @@ import pytest
 
 import leafzoom
 from leafzoom.inference.predictor import Predictor
+from leafzoom.inference.results import Results
 
 MODULES = [
     module.name
@@ -19,13 +20,18 @@ MODULES = [
 
 
 def test_public_names() -> None:
-    assert leafzoom.__all__ == ["__version__", "load"]
+    assert leafzoom.__all__ == ["Results", "__version__", "load"]
+    assert leafzoom.Results is Results
+    with pytest.raises(AttributeError, match="no attribute 'results'"):
+        leafzoom.results  # noqa: B018
 
 
 def test_public_methods_of_the_predictor() -> None:
     public = [name for name in vars(Predictor) if not name.startswith("_")]
 
-    assert public == ["predict", "predict_many", "predict_decoded"]
+    assert public == [
+        *("labels", "predict", "predict_many", "predict_proba", "embed", "predict_decoded"),
+    ]
     assert callable(Predictor.__call__)
 
 

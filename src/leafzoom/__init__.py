@@ -10,6 +10,8 @@ diagnosis.save("diagnosis.png")
 
 for result in model.predict_many("orchard/"):
     print(result.to_dict())
+
+table = leafzoom.Results(model.predict_many("orchard/")).to_pandas()
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from leafzoom.inference.predictor import Predictor
+    from leafzoom.inference.results import Results
 
 # ONNX Runtime from 1.31 on starts a telemetry client when it is imported. Nothing here phones home;
 # whoever wants it can set the variable to 0 before.
@@ -31,11 +34,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "load"]
+__all__ = ["Results", "__version__", "load"]
 
 
 def load(
-    model: str | PathLike[str] = "bundled",
+    model: str | PathLike[str] | None = None,
     *,
     batch_size: int = 16,
     workers: int | None = None,
@@ -47,15 +50,18 @@ def load(
 
     Args:
         model: `bundled` (the one in the package), a run's folder, an `.onnx` or a `.safetensors`
-            file.
+            file, or an address on a hub (`hf://OWNER/NAME@REVISION`); by default the one that the
+            environment variable LEAFZOOM_MODEL names, or else the bundled one.
         batch_size: photos in one pass of the network.
         workers: threads that decode photos; by default chosen from the machine.
         thresholds: {label: 0..1}, in place of the fitted ones.
 
     Raises:
         ModelError: there is no such model, or it cannot be read.
-        UsageError: a threshold of a label that the model does not have, or outside 0..1.
-        MissingExtraError: a `.safetensors` checkpoint, without PyTorch.
+        UsageError: a threshold of a label that the model does not have, or outside 0..1; an address
+            without a revision or a digest.
+        MissingExtraError: a `.safetensors` checkpoint without PyTorch, or an address without the
+            hub's client.
 
     >>> import numpy as np
     >>> model = load()
@@ -67,6 +73,17 @@ def load(
     """
     from leafzoom.inference.loading import open_network
     from leafzoom.inference.predictor import Predictor
+    from leafzoom.model_file.paths import default_model
 
-    network = open_network(str(model))
+    network = open_network(default_model() if model is None else str(model))
     return Predictor(network, batch_size=batch_size, workers=workers, thresholds=thresholds)
+
+
+def __getattr__(name: str) -> Any:
+    """`Results`, imported when it is first used, so that the command line starts at once."""
+    if name != "Results":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    from leafzoom.inference.results import Results
+
+    return Results

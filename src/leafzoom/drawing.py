@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
@@ -120,8 +121,8 @@ def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
     return picture
 
 
-def save_png(picture: Image.Image, path: Path) -> None:
-    """Write a picture as a PNG that says what has drawn it."""
+def save_png(picture: Image.Image, path: Path | BinaryIO) -> None:
+    """Write a picture as a PNG that says what has drawn it, into a file or an open one."""
     mark = PngInfo()
     mark.add_text("Software", PICTURE_MARK)
     picture.save(path, "PNG", pnginfo=mark)

@@ -61,7 +61,7 @@ def test_a_training_starts_from_a_half_precision_model(
     half: Path, leaves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the shipped model, where `--init bundled` starts: every scale and APN, to the bit."""
-    monkeypatch.setattr("leafzoom.model.pretrained.bundled_model", lambda: half)
+    monkeypatch.setattr("leafzoom.model_file.paths.bundled_model", lambda: half)
     out = tmp_path / "run"
     result = run_command(
         "train", "--data", leaves, "--recipe", "default", "--out", out, "--init", "bundled",

@@ -206,6 +206,11 @@ def test_the_export_computes_what_the_checkpoint_computes(run: Path, tmp_path: P
         result = parity(TorchNetwork(checkpoint), network, sources)
         assert result.probability < 1e-4
         assert result.jumps <= 1
+
+        # The descriptors of the whole and of every part lie side by side.
+        expected = TorchNetwork(checkpoint).descriptors(sources)
+        np.testing.assert_allclose(network.descriptors(sources), expected, atol=1e-3)
+        assert expected.shape[1] % network.manifest.scales == 0
     assert network.manifest == checkpoint.manifest
 
     stored = load_checkpoint(path)

@@ -10,16 +10,18 @@ import click
 from leafzoom.inference.loading import open_network
 from leafzoom.labels import Decision
 from leafzoom.model_file.manifest import PICTURES_KEY, Manifest
+from leafzoom.model_file.paths import MODEL_VARIABLE
 
 __all__ = ["info"]
 
 
 @click.command()
-@click.argument("model", default="bundled")
+@click.argument("model", default="bundled", envvar=MODEL_VARIABLE)
 def info(model: str) -> None:
     """Show what MODEL is: labels, thresholds, recipe, figures, licence.
 
-    MODEL is a run, an .onnx or .safetensors file; without it, the bundled model is shown.
+    MODEL is a run, an .onnx or .safetensors file, or hf://OWNER/NAME@REVISION; without it, the one
+    of the variable LEAFZOOM_MODEL is shown, or the bundled one.
 
     \b
     Example: leafzoom info runs/first

@@ -13,6 +13,8 @@ import click
 
 from leafzoom.dataset.columns import AUTOMATIC, TableReading
 from leafzoom.errors import UsageError, needs_extra
+from leafzoom.model_file.hub import is_hub_address
+from leafzoom.model_file.paths import MODEL_VARIABLE
 from leafzoom.photo_file import is_url
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from leafzoom.dataset.table import Table
 
 __all__ = [
+    "MODEL",
     "NAME_OR_FILE",
     "PATH",
     "PHOTO_PATH",
@@ -57,13 +60,22 @@ class _PathType(click.Path):
 
 
 class _NameOrFileType(click.types.StringParamType):
-    """A name of ours or a file's path: never empty, and no address on a network."""
+    """A name of ours or a file's path: never empty, and no address on a network.
+
+    Args:
+        hub: whether it may be an address of a model on the hub.
+    """
+
+    def __init__(self, *, hub: bool = False) -> None:
+        self.hub = hub
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The text as it is."""
         text = str(super().convert(value, param, ctx))
         if not text.strip():
             self.fail("it is empty: is a variable unset?", param, ctx)
+        if self.hub and is_hub_address(text):
+            return text
         if is_url(text):
             self.fail(f"{text} is an address, not a path: download it first", param, ctx)
         return text
@@ -108,7 +120,10 @@ PATH = _PathType(path_type=Path)
 """A path on the command line."""
 
 NAME_OR_FILE = _NameOrFileType()
-"""A recipe, a split or a checkpoint on the command line."""
+"""A recipe or a split on the command line."""
+
+MODEL = _NameOrFileType(hub=True)
+"""A checkpoint on the command line."""
 
 PHOTO_PATH = _PhotoPathType()
 """A photo, a folder, a pattern or an archive on the command line."""
@@ -167,8 +182,10 @@ _DATA_OPTIONS = (
 model_option = click.option(
     "--model",
     default="bundled",
+    envvar=MODEL_VARIABLE,
     show_default=True,
-    help="A run, an .onnx or .safetensors file.",
+    show_envvar=True,
+    help="A run, an .onnx or .safetensors file, or hf://OWNER/NAME@REVISION.",
 )
 """`--model` of the subcommands that predict."""
 

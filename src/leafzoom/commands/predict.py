@@ -14,7 +14,7 @@ from tqdm import tqdm
 from leafzoom.commands.options import PATH, PHOTO_PATH, model_option, source_size_option
 from leafzoom.errors import UsageError
 from leafzoom.fonts import missing_characters
-from leafzoom.inference.formats import write_records
+from leafzoom.inference.formats import format_names, format_writer
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import check_evidence
 from leafzoom.inference.photo_list import read_photo_list
@@ -47,8 +47,8 @@ __all__ = ["predict"]
     "output_format",
     default="table",
     show_default=True,
-    type=click.Choice(["table", "json", "jsonl", "csv"]),
-    help="How standard output is written.",
+    type=click.Choice(format_names()),
+    help="How standard output is written; packages can add formats.",
 )
 @click.option(
     "--threshold",
@@ -103,8 +103,9 @@ def predict(
       leafzoom predict season.zip --coverage 0.95 --maps --out season
       find orchard -newer last-time -name "*.jpg" | leafzoom predict --from-file -
     """
-    # A folder that cannot be written to is an error before the model is read.
+    # A folder that cannot be written to, or a broken format, is an error before the model is read.
     paths = _given_paths(photos, list_files)
+    write_format = format_writer(output_format)
     if out:
         make_folder(out)
 
@@ -128,13 +129,7 @@ def predict(
         _note_coverage(network.manifest, coverage)
     if out:
         _note_missing_fonts(labels)
-    write = partial(
-        write_records,
-        output_format=output_format,
-        out=sys.stdout,
-        labels=labels,
-        possible=coverage is not None,
-    )
+    write = partial(write_format, out=sys.stdout, labels=labels, possible=coverage is not None)
     failures = _FailureCount(echo_errors=output_format == "table")
 
     # No bar among the results on a terminal.

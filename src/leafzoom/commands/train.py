@@ -9,6 +9,7 @@ import click
 
 from leafzoom.commands.export import export_checkpoint
 from leafzoom.commands.options import (
+    MODEL,
     NAME_OR_FILE,
     PATH,
     data_options,
@@ -56,7 +57,7 @@ __all__ = ["train"]
 @click.option(
     "--init",
     metavar="RUN|FILE",
-    type=NAME_OR_FILE,
+    type=MODEL,
     help="Start from this checkpoint's backbone: a run, a file, or bundled.",
 )
 @click.option(
@@ -64,7 +65,7 @@ __all__ = ["train"]
     "teachers",
     multiple=True,
     metavar="RUN|FILE",
-    type=NAME_OR_FILE,
+    type=MODEL,
     help="Network of alternation.soft_labels, if not --init's (may be repeated: their mean).",
 )
 @click.option(

@@ -1,4 +1,4 @@
-"""Results as a table, JSON, JSON lines or CSV, written one by one as they come."""
+"""Results as a table, JSON, JSON lines, CSV or what plug-ins add, written as they come."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from leafzoom.inference.evidence import Evidence
+from leafzoom.inference.format_plugins import FormatWriter, plugin_names, plugin_writer
 from leafzoom.inference.prediction import FailedPhoto, Prediction, words_of
 from leafzoom.inference.prediction_sets import PossibleAnswers
 
-__all__ = ["write_records"]
+__all__ = ["format_names", "format_writer", "write_records"]
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -28,23 +29,41 @@ def write_records(
 
     Args:
         results: predictions and failed photos.
-        output_format: `table`, `json` (a list), `jsonl` (an object a line) or `csv`.
+        output_format: `table`, `json` (a list), `jsonl` (an object a line), `csv`, or one that an
+            installed package adds.
         out: the open text file.
         labels: the model's, for the columns of a CSV.
         possible: whether a CSV has a column of the possible answers; JSON has them where a
             prediction does.
+
+    Raises:
+        LeafzoomError: there is no such format.
     """
-    if output_format == "json":
-        _write_json(results, out)
-    elif output_format == "jsonl":
-        _write_json_lines(results, out)
-    elif output_format == "csv":
-        _write_csv(results, out, labels, possible=possible)
-    else:
-        _write_table(results, out)
+    format_writer(output_format)(results, out, labels, possible=possible)
 
 
-def _write_json(results: Iterable[Prediction | FailedPhoto], out: TextIO) -> None:
+def format_names() -> tuple[str, ...]:
+    """The formats that there are: the package's own, then those that other packages add."""
+    added = [name for name in plugin_names() if name not in _WRITERS]
+    return (*_WRITERS, *added)
+
+
+def format_writer(output_format: str) -> FormatWriter:
+    """What writes a format.
+
+    Raises:
+        LeafzoomError: there is no such format, or the package that adds it is broken.
+    """
+    return _WRITERS.get(output_format) or plugin_writer(output_format)
+
+
+def _write_json(
+    results: Iterable[Prediction | FailedPhoto],
+    out: TextIO,
+    labels: Sequence[str],
+    *,
+    possible: bool,
+) -> None:
     """A list, an element at a time."""
     out.write("[")
     for number, result in enumerate(results):
@@ -55,7 +74,13 @@ def _write_json(results: Iterable[Prediction | FailedPhoto], out: TextIO) -> Non
     out.write("\n]\n")
 
 
-def _write_json_lines(results: Iterable[Prediction | FailedPhoto], out: TextIO) -> None:
+def _write_json_lines(
+    results: Iterable[Prediction | FailedPhoto],
+    out: TextIO,
+    labels: Sequence[str],
+    *,
+    possible: bool,
+) -> None:
     for result in results:
         out.write(json.dumps(result.to_dict(), ensure_ascii=not _is_unicode(out)) + "\n")
 
@@ -109,7 +134,13 @@ def _cell(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
-def _write_table(results: Iterable[Prediction | FailedPhoto], out: TextIO) -> None:
+def _write_table(
+    results: Iterable[Prediction | FailedPhoto],
+    out: TextIO,
+    labels: Sequence[str],
+    *,
+    possible: bool,
+) -> None:
     """For each photo its summary, then each scale's probabilities and the zooms' boxes."""
     for result in results:
         if isinstance(result, FailedPhoto):
@@ -168,3 +199,12 @@ def _place(box: Sequence[float]) -> str:
     """A box in whole pixels of the photo."""
     x0, y0, x1, y1 = box
     return f"x {x0:.0f}-{x1:.0f}, y {y0:.0f}-{y1:.0f}"
+
+
+_WRITERS: dict[str, FormatWriter] = {
+    "table": _write_table,
+    "json": _write_json,
+    "jsonl": _write_json_lines,
+    "csv": _write_csv,
+}
+"""The package's own formats."""

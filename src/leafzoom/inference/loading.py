@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from leafzoom.errors import ModelError, needs_extra
 from leafzoom.inference.network import Network, OnnxNetwork
-from leafzoom.model_file.bundled import bundled_model
-from leafzoom.model_file.paths import model_path
+from leafzoom.model_file.paths import lone_file, model_path
 
 if TYPE_CHECKING:
     from leafzoom.model.fusion import FusedNetwork
@@ -20,12 +19,13 @@ def open_network(model: str, *, prefer: str = "onnx") -> Network:
     """The network of a run folder, a `.safetensors` checkpoint, an `.onnx` file, or `bundled`.
 
     Args:
-        model: a path, or `bundled`.
+        model: a path, `bundled`, or an address on the hub (see `model_file.hub`).
         prefer: `onnx` or `torch`: the exported model or the checkpoint of a run folder with both.
 
     Raises:
         ModelError: there is no such model, or it cannot be read.
-        MissingExtraError: a checkpoint, without PyTorch.
+        UsageError: an address on the hub without a revision or a digest.
+        MissingExtraError: a checkpoint, without PyTorch; an address, without the hub's client.
     """
     path = model_path(model, prefer=prefer)
     if path.suffix == ".onnx":
@@ -62,7 +62,7 @@ def zooming_network(model: str, network: Network) -> FusedNetwork | None:
     if isinstance(network, TorchNetwork):
         return network.network
 
-    path = bundled_model() if model == "bundled" else Path(model)
+    path = lone_file(model) or Path(model)
     try:
         return TorchNetwork(load_checkpoint(path)).network
     except ModelError:

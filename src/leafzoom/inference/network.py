@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.errors import ModelError
+from leafzoom.inference.graph_shapes import check_shapes, has_any_side
 from leafzoom.model_file.manifest import Manifest, possible_source_sizes
 from leafzoom.model_file.onnx_reader import read_onnx
-from leafzoom.model_file.onnx_subgraph import output_names, with_outputs
+from leafzoom.model_file.onnx_subgraph import linear_input, output_names, with_outputs
 from leafzoom.model_file.outputs import (
     FIRST_EVIDENCE_BIAS_OUTPUT,
     FIRST_EVIDENCE_OUTPUT,
@@ -169,6 +170,16 @@ class Network(Protocol):
             out-of-distribution score. None from a model whose manifest has no `early_exit`.
         """
 
+    def descriptors(self, sources: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The looks' descriptors side by side, means over mirror images, [N, looks * D].
+
+        Args:
+            sources: uint8 [N, S, S, 3].
+
+        Raises:
+            ModelError: sources of another shape or type; a model without linear classifiers.
+        """
+
 
 def check_evidence(network: Network) -> None:
     """Refuse evidence of a network that has none.
@@ -222,7 +233,7 @@ class OnnxNetwork:
         usual = self._part(content, self._outputs) if self.has_evidence else content
         self._session = self._open_session(usual)
         self.source_sizes = self._source_sizes()
-        self._check_shapes()
+        check_shapes(self._session, self.manifest, path)
 
         # The sessions of the first look and of the evidence are opened when they are first used.
         self._first_outputs = [*probability_outputs([scale_head(1)]), FIRST_OOD_SCORE_OUTPUT]
@@ -232,6 +243,7 @@ class OnnxNetwork:
         self._file_state = _file_state(path)
         self._parts: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
         self._parts_lock = threading.Lock()
+        self._descriptor_outputs: list[str] = []
 
     def __call__(self, sources: NDArray[np.uint8], *, evidence: bool = False) -> NetworkArrays:
         """Predict all heads for uint8 sources [N, S, S, 3]; see `Network`.
@@ -290,6 +302,39 @@ class OnnxNetwork:
             evidence_arrays,
         )
 
+    def descriptors(self, sources: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Network`. They are values inside the graph, which is opened with them as outputs.
+
+        Raises:
+            ModelError: the file has changed since the network was opened; as `__call__`.
+        """
+        self._check_sources(sources)
+        if not self._descriptor_outputs:
+            self._descriptor_outputs = self._find_descriptors()
+        outputs = self._descriptor_outputs
+        results = self._run(self._part_session(outputs), outputs, sources)
+
+        # Of N sources the graph has the descriptors, then those of their mirror images.
+        means = []
+        for name in outputs:
+            width = results[name].shape[1]
+            means.append(results[name].reshape(-1, len(sources), width).mean(axis=0))
+        return np.concatenate(means, axis=1)
+
+    def _find_descriptors(self) -> list[str]:
+        """The names of what the looks' own classifiers read, coarsest look first."""
+        content = self._unchanged_content()
+        names = []
+        for output in probability_outputs(self.manifest.look_heads):
+            name = linear_input(content, output)
+            if name is None:
+                raise ModelError(
+                    f"{self._path} has no linear layer before {output}, so it has no descriptors: "
+                    "export the model again"
+                )
+            names.append(name)
+        return names
+
     def _run(
         self,
         session: onnxruntime.InferenceSession,
@@ -318,11 +363,16 @@ class OnnxNetwork:
         key = tuple(outputs)
         with self._parts_lock:
             if key not in self._parts:
-                content, _ = read_onnx(self._path)
-                if _file_state(self._path) != self._file_state:
-                    raise ModelError(f"{self._path} has changed since it was opened: start again")
+                content = self._unchanged_content()
                 self._parts[key] = self._open_session(self._part(content, key))
             return self._parts[key]
+
+    def _unchanged_content(self) -> bytes:
+        """The file's bytes, unless it has changed since it was opened."""
+        content, _ = read_onnx(self._path)
+        if _file_state(self._path) != self._file_state:
+            raise ModelError(f"{self._path} has changed since it was opened: start again")
+        return content
 
     def _part(self, content: bytes, outputs: Sequence[str]) -> bytes:
         """The part of the model that computes some outputs."""
@@ -366,50 +416,9 @@ class OnnxNetwork:
         """The sides of sources that the graph takes."""
         manifest = self.manifest
         (entry, *_) = self._session.get_inputs()
-        if self._has_any_side(entry.shape):
+        if has_any_side(entry.shape):
             return possible_source_sizes(manifest.source_size, manifest.input_size)
         return range(manifest.source_size, manifest.source_size + 1)
-
-    @staticmethod
-    def _has_any_side(shape: Sequence[object]) -> bool:
-        """Whether an input's shape has one symbol for height and width."""
-        return len(shape) == 4 and isinstance(shape[1], str) and shape[1] == shape[2]
-
-    def _check_shapes(self) -> None:
-        """Check the graph's inputs and outputs against the metadata."""
-        # The input: square pictures, of the size that the metadata names where it is fixed.
-        inputs = self._session.get_inputs()
-        size = self.manifest.source_size
-        specifications = [(entry.name, entry.type, entry.shape[3:]) for entry in inputs]
-        is_fixed = inputs[0].shape[1:3] == [size, size]
-        if specifications != [(SOURCE_INPUT, "tensor(uint8)", [3])] or not (
-            is_fixed or self._has_any_side(inputs[0].shape)
-        ):
-            raise ModelError(
-                f"{self._path} does not read sources uint8 [N, {size}, {size}, 3]: "
-                "export the model again"
-            )
-
-        # Boxes and scores.
-        shapes = {entry.name: entry.shape[1:] for entry in self._session.get_outputs()}
-        expected = {name: [4] for name in shapes if name.startswith("box_")}
-        expected |= {OOD_SCORE_OUTPUT: [], FIRST_OOD_SCORE_OUTPUT: []}
-        wrong = [name for name, shape in expected.items() if shapes.get(name, shape) != shape]
-        has_fixed_batch = isinstance(inputs[0].shape[0], int)
-        if wrong or has_fixed_batch:
-            names = ", ".join(wrong) or "its batch"
-            raise ModelError(
-                f"{self._path}: {names} has another shape than exports have: export again"
-            )
-
-        # Probabilities.
-        label_count = len(self.manifest.labels.names)
-        for head in self._heads:
-            if shapes[PROBABILITY_OUTPUT.format(head=head)] != [label_count]:
-                raise ModelError(
-                    f"{self._path} names {label_count} labels, but its head {head} has another "
-                    "number: export it again"
-                )
 
 
 def _file_state(path: Path) -> tuple[int, int, int]:

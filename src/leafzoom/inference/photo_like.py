@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
-from leafzoom.errors import PhotoError
+from leafzoom.errors import PhotoError, UsageError
 from leafzoom.photo import Photo
-from leafzoom.photo_archive import ArchivedPhoto
+from leafzoom.photo_archive import ArchivedPhoto, is_archive
 from leafzoom.photo_file import MAX_BYTES, is_url, url_error
+from leafzoom.photo_files import find_photos, is_folder
 
-__all__ = ["PhotoLike", "ReadableFile", "is_single_photo", "name_of", "plain_photo"]
+__all__ = [
+    "ManyPhotos",
+    "PhotoLike",
+    "ReadableFile",
+    "many_photos",
+    "name_of",
+    "plain_photo",
+    "require_one_photo",
+]
 
 _IN_MEMORY = (bytes, bytearray, memoryview, Image.Image, np.ndarray, ArchivedPhoto)
 
@@ -42,8 +52,55 @@ PhotoLike = str | os.PathLike[str] | Photo | bytearray | memoryview | ReadableFi
 """A `Photo`, a path as a string, the bytes of a file, or a file that is open in binary mode (a
 `BytesIO`, a server's response): it is read from its start where it can go there."""
 
+ManyPhotos = str | os.PathLike[str] | Iterable[PhotoLike]
+"""A folder, a ZIP archive, or an iterable of photos."""
 
-def is_single_photo(photo: object) -> bool:
+
+def many_photos(photos: ManyPhotos) -> Iterable[PhotoLike]:
+    """The photos of a folder, of an archive or of an iterable.
+
+    Raises:
+        DataError: a folder without a photo.
+        UsageError: one photo.
+    """
+    if isinstance(photos, str | os.PathLike):
+        return _photos_of_folder(Path(photos))
+    if _is_single_photo(photos):
+        raise UsageError(
+            "predict_many takes a folder or an iterable of photos, not one photo "
+            f"({type(photos).__name__}): call predict"
+        )
+    return photos
+
+
+def _photos_of_folder(folder: Path) -> Iterable[PhotoLike]:
+    """The photos below a folder or in an archive."""
+    if not is_folder(folder) and not is_archive(folder):
+        raise UsageError(
+            f"predict_many takes a folder or an iterable of photos, and {folder} is no folder: "
+            "call predict for one photo"
+        )
+    return find_photos([folder])
+
+
+def require_one_photo(photo: PhotoLike) -> None:
+    """Refuse what is not one photo.
+
+    Raises:
+        UsageError: a folder or an iterable.
+    """
+    if isinstance(photo, str | os.PathLike):
+        if is_folder(Path(photo)):
+            raise UsageError(f"{photo} is a folder and predict takes one photo: call predict_many")
+        return
+    if not _is_single_photo(photo):
+        raise UsageError(
+            "predict takes one photo (a path, bytes, an open file, a Pillow image or an array), "
+            f"not {type(photo).__name__}: call predict_many for a folder or an iterable of photos"
+        )
+
+
+def _is_single_photo(photo: object) -> bool:
     """Whether an object is one photo, and no path; an open file is, though it is iterable."""
     return isinstance(photo, (*_IN_MEMORY, ReadableFile))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,15 @@ class Prediction:
         picture = self.plot()
         with replacing(path) as temporary:
             write(picture, temporary)
+
+    def _repr_png_(self) -> bytes | None:
+        """What `plot` shows, for notebooks; None where the photo is not there to be drawn."""
+        content = BytesIO()
+        try:
+            save_png(self.plot(), content)
+        except PhotoError:
+            return None
+        return content.getvalue()
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `predict --format json`; with `possible` and `evidence` if asked."""

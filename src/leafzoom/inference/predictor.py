@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.errors import PhotoError, UsageError
+from leafzoom.inference.decoding import (
+    DecodedPhoto,
+    batches,
+    decode_ahead,
+    require_decoded,
+)
 from leafzoom.inference.evidence import Evidence
 from leafzoom.inference.network import EvidenceArrays, Network, NetworkArrays, check_evidence
-from leafzoom.inference.photo_like import PhotoLike, is_single_photo, name_of, plain_photo
+from leafzoom.inference.photo_like import (
+    ManyPhotos,
+    PhotoLike,
+    many_photos,
+    name_of,
+    plain_photo,
+    require_one_photo,
+)
 from leafzoom.inference.prediction import FailedPhoto, Prediction, ScalePrediction, photo_box
 from leafzoom.inference.prediction_sets import (
     PossibleAnswers,
@@ -25,38 +35,15 @@ from leafzoom.inference.prediction_sets import (
     possible_answers,
 )
 from leafzoom.inference.source_sizes import source_sizes_of
+from leafzoom.inference.thresholds import with_thresholds
 from leafzoom.inference.verdict import SelectivePrediction, selective_predictions
-from leafzoom.labels import Decision
-from leafzoom.model_file.manifest import Manifest
 from leafzoom.model_file.outputs import part_number, scale_head
-from leafzoom.photo import Photo, Source, read_source
-from leafzoom.photo_archive import is_archive
-from leafzoom.photo_files import find_photos, is_folder
-from leafzoom.source_size import SourceSize
+from leafzoom.photo import read_source
 
 __all__ = ["DecodedPhoto", "PhotoLike", "Predictor"]
 
 _DEFAULT_BATCH_SIZE = 16
 _MAX_DEFAULT_WORKERS = 4
-
-
-@dataclass(frozen=True)
-class DecodedPhoto:
-    """A photo that the network can read.
-
-    Attributes:
-        name: of the photo in results.
-        source: its pixels as the network reads them.
-        original: what `Prediction.plot` draws; without it the prediction cannot be drawn.
-        coverage: of `Prediction.possible`; without it the prediction has none.
-        maps: whether the prediction has evidence.
-    """
-
-    name: str
-    source: Source
-    original: Photo | None = None
-    coverage: float | None = None
-    maps: bool = False
 
 
 class Predictor:
@@ -102,9 +89,14 @@ class Predictor:
         self.early_exit = early_exit
         self.source_sizes = source_sizes_of(network, source_size)
         self.has_own_thresholds = bool(thresholds)
-        self.decisions = _with_thresholds(network.manifest, thresholds or {})
+        self.decisions = with_thresholds(network.manifest, thresholds or {})
         self.batch_size = batch_size
         self.workers = workers or min(_MAX_DEFAULT_WORKERS, os.cpu_count() or 1)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that it knows, in the order of `predict_proba`."""
+        return self.network.manifest.labels.names
 
     def __call__(
         self, photo: PhotoLike, *, coverage: float | None = None, maps: bool = False
@@ -132,7 +124,7 @@ class Predictor:
                 none.
         """
         self._check_options(coverage, maps)
-        _require_one_photo(photo)
+        require_one_photo(photo)
 
         # The photo itself is kept as well, so that the prediction can draw it later.
         name = name_of(photo, number=1)
@@ -143,7 +135,7 @@ class Predictor:
 
     def predict_many(
         self,
-        photos: str | os.PathLike[str] | Iterable[PhotoLike],
+        photos: ManyPhotos,
         *,
         coverage: float | None = None,
         maps: bool = False,
@@ -163,26 +155,63 @@ class Predictor:
             ModelError: as `predict`.
         """
         self._check_options(coverage, maps)
-        if isinstance(photos, str | os.PathLike):
-            return self._predict_stream(_photos_of_folder(Path(photos)), coverage, maps)
-        if is_single_photo(photos):
-            raise UsageError(
-                "predict_many takes a folder or an iterable of photos, not one photo "
-                f"({type(photos).__name__}): call predict"
-            )
-        return self._predict_stream(photos, coverage, maps)
+        return self._predict_stream(many_photos(photos), coverage, maps)
+
+    def predict_proba(self, photos: ManyPhotos) -> NDArray[np.float64]:
+        """The labels' probabilities [n, L] of n photos, in the order of `labels`.
+
+        They are those of `predict`. Where labels exclude each other, a row sums to 1.
+
+        Args:
+            photos: as `predict_many`.
+
+        Raises:
+            PhotoError: a photo cannot be read, so that the rows would not be those of the photos.
+            DataError, UsageError: as `predict_many`.
+        """
+        rows = []
+        with closing(self._predict_stream(many_photos(photos), None, False)) as results:
+            for result in results:
+                if isinstance(result, FailedPhoto):
+                    raise PhotoError(result.error)
+                rows.append([result.probabilities[label] for label in self.labels])
+        return np.array(rows, np.float64).reshape(-1, len(self.labels))
+
+    def embed(self, photos: ManyPhotos) -> NDArray[np.float32]:
+        """The descriptors [n, D] of n photos: what the network saw, for other programs.
+
+        A row has the looks' pooled features side by side, the whole photo first, as means over the
+        photo and its mirror images. Linear classifiers, searches and clusterings read them.
+
+        Args:
+            photos: as `predict_many`.
+
+        Raises:
+            PhotoError, DataError, UsageError: as `predict_proba`.
+            ModelError: a model whose looks have no linear classifiers.
+        """
+        rows = []
+        with closing(self._decode_ahead(many_photos(photos))) as decoded_photos:
+            for batch in batches(decoded_photos, self.batch_size):
+                pixels = [require_decoded(photo).source.pixels for photo in batch]
+                rows += self._descriptors(pixels)
+        return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+
+    def _descriptors(self, sources: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """The descriptors [D] of sources [S, S, 3] of any sizes."""
+        descriptors: dict[int, NDArray[np.float32]] = {}
+        for rows in _rows_by_size(sources).values():
+            same_size = np.stack([sources[row] for row in rows])
+            descriptors |= zip(rows, self.network.descriptors(same_size), strict=True)
+        return [descriptors[row] for row in range(len(sources))]
 
     def predict_decoded(self, photos: Sequence[DecodedPhoto]) -> list[Prediction]:
         """The diagnoses of decoded photos.
 
         Photos with sources of one size share a pass of the network, or two with `early_exit`.
         """
-        rows_by_size: dict[int, list[int]] = {}
-        for row, photo in enumerate(photos):
-            rows_by_size.setdefault(len(photo.source.pixels), []).append(row)
-
         predictions: dict[int, Prediction] = {}
-        for rows in rows_by_size.values():
+        for rows in _rows_by_size([photo.source.pixels for photo in photos]).values():
             same_size = [photos[row] for row in rows]
             predictions |= zip(rows, self._predict_same_size(same_size), strict=True)
         return [predictions[row] for row in range(len(photos))]
@@ -231,26 +260,21 @@ class Predictor:
 
     def _predict_stream(
         self, photos: Iterable[PhotoLike], coverage: float | None, maps: bool
-    ) -> Iterator[Prediction | FailedPhoto]:
+    ) -> Generator[Prediction | FailedPhoto, None, None]:
         """Predict batch by batch; leaving the stream early ends the decoding threads."""
-        batch: list[DecodedPhoto | FailedPhoto] = []
         with closing(self._decode_ahead(photos)) as decoded_photos:
-            for photo in decoded_photos:
-                if isinstance(photo, DecodedPhoto):
-                    photo = replace(photo, coverage=coverage, maps=maps)
-                batch.append(photo)
-                if len(batch) == self.batch_size:
-                    yield from self._predict_batch(batch)
-                    batch = []
-
-            # The last batch may be smaller.
-            yield from self._predict_batch(batch)
+            for batch in batches(decoded_photos, self.batch_size):
+                yield from self._predict_batch(batch, coverage, maps)
 
     def _predict_batch(
-        self, batch: Sequence[DecodedPhoto | FailedPhoto]
+        self, batch: Sequence[DecodedPhoto | FailedPhoto], coverage: float | None, maps: bool
     ) -> Iterator[Prediction | FailedPhoto]:
         """Predict the decoded photos of a batch; the failed ones keep their positions."""
-        decoded = [photo for photo in batch if isinstance(photo, DecodedPhoto)]
+        decoded = [
+            replace(photo, coverage=coverage, maps=maps)
+            for photo in batch
+            if isinstance(photo, DecodedPhoto)
+        ]
         predictions = iter(self.predict_decoded(decoded))
         for photo in batch:
             yield photo if isinstance(photo, FailedPhoto) else next(predictions)
@@ -259,20 +283,7 @@ class Predictor:
         self, photos: Iterable[PhotoLike]
     ) -> Generator[DecodedPhoto | FailedPhoto, None, None]:
         """Decode photos in threads, in their order, at most a batch and a little more ahead."""
-        max_pending = self.batch_size + 2 * self.workers
-        pending: deque[Future[DecodedPhoto | FailedPhoto]] = deque()
-
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="leafzoom-decode") as pool:
-            # Fill the queue; once it is full, one photo leaves for each that enters.
-            for number, photo in enumerate(photos, start=1):
-                name = name_of(photo, number)
-                pending.append(pool.submit(_decode, name, photo, self.source_sizes))
-                if len(pending) >= max_pending:
-                    yield pending.popleft().result()
-
-            # No more photos come in; hand out the rest.
-            while pending:
-                yield pending.popleft().result()
+        return decode_ahead(photos, self.source_sizes, self.workers, self.batch_size)
 
     def _predictions(
         self, photos: Sequence[DecodedPhoto], arrays: NetworkArrays, head: str
@@ -388,63 +399,9 @@ class Predictor:
         }
 
 
-def _with_thresholds(manifest: Manifest, thresholds: Mapping[str, float]) -> dict[str, Decision]:
-    """Every head's decision, with some thresholds replaced."""
-    if not thresholds:
-        return manifest.decisions
-    if manifest.labels.single_label:
-        raise UsageError(
-            f"the model {manifest.name} answers with the most probable class, which no threshold "
-            "changes: leave the thresholds out"
-        )
-
-    # A misspelt label would otherwise change nothing, without a word.
-    labels = manifest.labels.names
-    for label, threshold in thresholds.items():
-        if label not in labels:
-            raise UsageError(
-                f"no label {label!r} to set a threshold for: the model has {', '.join(labels)}"
-            )
-        if not 0 < threshold < 1:
-            raise UsageError(
-                f"the threshold of {label} has to lie between 0 and 1, not at {threshold:g}"
-            )
-
-    # Labels that are not named keep their fitted thresholds.
-    decisions = {}
-    for head, decision in manifest.decisions.items():
-        fitted = dict(zip(labels, decision.thresholds, strict=True))
-        replaced = tuple(thresholds.get(label, fitted[label]) for label in labels)
-        decisions[head] = replace(decision, thresholds=replaced)
-    return decisions
-
-
-def _require_one_photo(photo: PhotoLike) -> None:
-    if isinstance(photo, str | os.PathLike):
-        if is_folder(Path(photo)):
-            raise UsageError(f"{photo} is a folder and predict takes one photo: call predict_many")
-        return
-    if not is_single_photo(photo):
-        raise UsageError(
-            "predict takes one photo (a path, bytes, an open file, a Pillow image or an array), "
-            f"not {type(photo).__name__}: call predict_many for a folder or an iterable of photos"
-        )
-
-
-def _photos_of_folder(folder: Path) -> Iterable[PhotoLike]:
-    """The photos below a folder or in an archive."""
-    if not is_folder(folder) and not is_archive(folder):
-        raise UsageError(
-            f"predict_many takes a folder or an iterable of photos, and {folder} is no folder: "
-            "call predict for one photo"
-        )
-    return find_photos([folder])
-
-
-def _decode(name: str, photo: PhotoLike, sizes: SourceSize) -> DecodedPhoto | FailedPhoto:
-    try:
-        plain = plain_photo(photo)
-        source = read_source(plain, sizes)
-    except PhotoError as error:
-        return FailedPhoto(name, str(error))
-    return DecodedPhoto(name, source, plain)
+def _rows_by_size(sources: Sequence[NDArray[np.uint8]]) -> dict[int, list[int]]:
+    """The rows of the sources of each side; one pass of the network takes one side."""
+    rows: dict[int, list[int]] = {}
+    for row, source in enumerate(sources):
+        rows.setdefault(len(source), []).append(row)
+    return rows

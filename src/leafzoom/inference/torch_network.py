@@ -12,7 +12,7 @@ from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone, network_from_checkpoint
 from leafzoom.model.closest_look import closest_boxes
 from leafzoom.model.evidence import Evidence, first_evidence, has_evidence, network_evidence
-from leafzoom.model.fusion import FusedNetwork, head_names
+from leafzoom.model.fusion import FusedNetwork, all_descriptors, head_names
 from leafzoom.model.mirrors import tta_mean
 from leafzoom.model_file.checkpoint import Checkpoint, load_part
 from leafzoom.model_file.manifest import possible_source_sizes
@@ -173,6 +173,13 @@ class TorchNetwork:
         return NetworkArrays.of_first_look(
             probabilities, _as_array(ood_score), sources.shape[1], arrays
         )
+
+    @torch.inference_mode()
+    def descriptors(self, sources: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The looks' descriptors for uint8 sources [N, S, S, 3]; see `Network`."""
+        network = self.network.attention_network
+        states = network(network.normalise_pixels(self._batch(sources)), self.network.tta)
+        return _as_array(tta_mean(all_descriptors(states), self.network.tta))
 
     def _batch(self, sources: NDArray[np.uint8]) -> Tensor:
         """A copy of sources as a tensor; PyTorch warns about arrays that cannot be written."""

@@ -11,12 +11,12 @@ import timm
 import torch
 from torch import Tensor
 
-from leafzoom.errors import ModelError
+from leafzoom.errors import ModelError, RecipeError
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone
-from leafzoom.model_file.bundled import bundled_model
 from leafzoom.model_file.checkpoint import Checkpoint, load_checkpoint, load_part, tensors_digest
-from leafzoom.model_file.paths import similar_path
+from leafzoom.model_file.hub import is_hub_address
+from leafzoom.model_file.paths import lone_file, similar_path
 from leafzoom.recipe import Recipe
 
 __all__ = [
@@ -70,12 +70,13 @@ def start_digest(backbone: Backbone) -> str:
 
 
 def initial_checkpoint(name_or_file: str) -> Checkpoint:
-    """The checkpoint that `--init` or `model.pretrained` names: a file or `bundled`.
+    """The checkpoint that `--init` or `model.pretrained` names: a file, `bundled`, or of the hub.
 
     Raises:
         ModelError: there is none; the message names the choices.
+        UsageError, MissingExtraError: as `hub_file`.
     """
-    path = bundled_model() if name_or_file == "bundled" else Path(name_or_file)
+    path = lone_file(name_or_file) or Path(name_or_file)
     if not path.exists():
         raise ModelError(
             f"the checkpoint {name_or_file!r} does not exist: {_CHOICES}{similar_path(path)}"
@@ -133,6 +134,12 @@ def _load_pretrained(recipe: Recipe, labels: tuple[str, ...]) -> Backbone:
     """The plain backbone with the weights of `model.pretrained`, not compared with any digest."""
     model = recipe.model
     if model.pretrained not in ("none", "timm", "package"):
+        # A recipe may come from anyone, and must not choose what is downloaded.
+        if is_hub_address(model.pretrained):
+            raise RecipeError(
+                f"model.pretrained: {model.pretrained} is an address, which a recipe cannot name: "
+                "give it to --init"
+            )
         return pretrained_backbone(recipe, labels, initial_checkpoint(model.pretrained))
 
     backbone = build_backbone(model, len(labels))

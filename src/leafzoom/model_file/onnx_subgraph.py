@@ -6,11 +6,19 @@ such as the first scale, therefore has to be a model of its own.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 
-from leafzoom.model_file.wire import Field, bytes_field_header, fields, messages, texts
+from leafzoom.model_file.wire import (
+    Field,
+    bytes_field_header,
+    fields,
+    messages,
+    text_list,
+    texts,
+)
 
-__all__ = ["output_names", "with_outputs"]
+__all__ = ["linear_input", "output_names", "with_outputs"]
 
 # Numbers of onnx.proto's fields.
 _MODEL_GRAPH = 7
@@ -20,10 +28,13 @@ _GRAPH_OUTPUT = 12
 _GRAPH_VALUE = 13
 _NODE_INPUT = 1
 _NODE_OUTPUT = 2
+_NODE_OPERATION = 4
 _NODE_ATTRIBUTE = 5
 _ATTRIBUTE_GRAPHS = (6, 11)
 _TENSOR_NAME = 8
 _VALUE_NAME = 1
+
+_LINEAR_OPERATIONS = ("Gemm", "MatMul")
 
 
 def output_names(content: bytes) -> set[str]:
@@ -46,11 +57,11 @@ def output_names(content: bytes) -> set[str]:
 
 
 def with_outputs(content: bytes, names: Sequence[str]) -> bytes:
-    """The part of a model that computes some of its outputs, as a model of its own.
+    """The part of a model that computes some of its values, as a model of its own.
 
     Args:
         content: of a model that `read_onnx` has checked.
-        names: of the outputs that stay.
+        names: of the outputs that stay, and of values inside the graph that become outputs.
 
     Raises:
         ValueError: not protobuf's wire format. `read_onnx` looks only into tensors and metadata.
@@ -62,26 +73,71 @@ def with_outputs(content: bytes, names: Sequence[str]) -> bytes:
             continue
 
         # The graph gets shorter, and its length stands before it.
-        graph_fields = _needed_fields(field.value, set(names))
+        graph_fields = _needed_fields(field.value, names)
         length = sum(len(piece) for piece in graph_fields)
         pieces.append(bytes_field_header(_MODEL_GRAPH, length))
         pieces.extend(graph_fields)
     return b"".join(pieces)
 
 
-def _needed_fields(graph: memoryview, outputs: set[str]) -> list[memoryview]:
-    """The bytes of a graph's fields that its outputs of these names need."""
+def linear_input(content: bytes, output: str) -> str | None:
+    """The name of what the last linear layer before an output reads.
+
+    Between the layer and the output lie only a mean over mirror images, a sigmoid and the like, so
+    it is the nearest layer; None if there is none.
+
+    Args:
+        content: of a model that `read_onnx` has checked.
+        output: of the model.
+
+    Raises:
+        ValueError: not protobuf's wire format.
+    """
+    nodes = _nodes_by_output(content)
+    queue = deque([output])
+    visited: set[str] = set()
+    while queue:
+        value = queue.popleft()
+        node = nodes.get(value)
+        if node is None or value in visited:
+            continue
+
+        visited.add(value)
+        inputs = text_list(node, _NODE_INPUT)
+        if not texts(node, _NODE_OPERATION).isdisjoint(_LINEAR_OPERATIONS):
+            return inputs[0]
+        queue.extend(inputs)
+    return None
+
+
+def _nodes_by_output(content: bytes) -> dict[str, memoryview]:
+    """The graph's nodes by the names of the values that they compute."""
+    nodes: dict[str, memoryview] = {}
+    for number, graph in messages(memoryview(content)):
+        if number != _MODEL_GRAPH:
+            continue
+        for field_number, node in messages(graph):
+            if field_number == _GRAPH_NODE:
+                nodes |= dict.fromkeys(texts(node, _NODE_OUTPUT), node)
+    return nodes
+
+
+def _needed_fields(graph: memoryview, outputs: Sequence[str]) -> list[bytes | memoryview]:
+    """The bytes of a graph's fields that these outputs need."""
     graph_fields = [field for field in fields(graph) if isinstance(field.value, memoryview)]
-    needed_nodes, needed_values = _trace_back(graph_fields, outputs)
+    needed_nodes, needed_values = _trace_back(graph_fields, set(outputs))
+    present: set[str] = set()
 
     # Kinds of fields that are not named here, such as the inputs, all stay.
-    kept = []
+    kept: list[bytes | memoryview] = []
     for position, field in enumerate(graph_fields):
         assert isinstance(field.value, memoryview)
         if field.number == _GRAPH_NODE:
             keep = position in needed_nodes
         elif field.number == _GRAPH_OUTPUT:
-            keep = not outputs.isdisjoint(texts(field.value, _VALUE_NAME))
+            names = texts(field.value, _VALUE_NAME)
+            keep = not names.isdisjoint(outputs)
+            present |= names
         elif field.number == _GRAPH_VALUE:
             keep = not needed_values.isdisjoint(texts(field.value, _VALUE_NAME))
         elif field.number == _GRAPH_INITIALIZER:
@@ -90,6 +146,13 @@ def _needed_fields(graph: memoryview, outputs: set[str]) -> list[memoryview]:
             keep = True
         if keep:
             kept.append(field.content)
+
+    # ONNX Runtime finds the type and the shape of an output that has only a name.
+    for name in outputs:
+        if name not in present:
+            text = name.encode("utf-8", "surrogateescape")
+            entry = bytes_field_header(_VALUE_NAME, len(text)) + text
+            kept.append(bytes_field_header(_GRAPH_OUTPUT, len(entry)) + entry)
     return kept
 
 

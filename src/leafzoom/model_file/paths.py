@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 
 from leafzoom.errors import ModelError
 from leafzoom.model_file.bundled import bundled_model
+from leafzoom.model_file.hub import hub_file, is_hub_address
 from leafzoom.photo_file import is_url
 
-__all__ = ["checkpoint_path", "model_path", "run_folder", "similar_path"]
+__all__ = [
+    "MODEL_VARIABLE",
+    "checkpoint_path",
+    "default_model",
+    "lone_file",
+    "model_path",
+    "run_folder",
+    "similar_path",
+]
+
+MODEL_VARIABLE = "LEAFZOOM_MODEL"
+"""The environment variable that names the model where nothing else does."""
 
 _BUNDLED = "bundled"
 _ONNX_NAME = "model.onnx"
@@ -17,17 +30,34 @@ _CHECKPOINT_NAME = "model.safetensors"
 _SPLIT_NAME = "split.json"
 
 
+def default_model() -> str:
+    """What MODEL stands for where none is named: `$LEAFZOOM_MODEL`, or else `bundled`."""
+    return os.environ.get(MODEL_VARIABLE, "").strip() or _BUNDLED
+
+
+def lone_file(model: str) -> Path | None:
+    """The file of a MODEL that is not named by its path: the bundled one, or one of the hub.
+
+    Raises:
+        ModelError, UsageError, MissingExtraError: as `hub_file`.
+    """
+    if model == _BUNDLED:
+        return bundled_model()
+    return hub_file(model) if is_hub_address(model) else None
+
+
 def model_path(model: str, *, prefer: str = "onnx") -> Path:
     """The file that MODEL stands for (see `open_network`).
 
     Args:
-        model: a path, or `bundled`.
+        model: a path, `bundled`, or an address on the hub.
         prefer: `onnx` or `torch`: which file of a run folder that has both.
 
     Raises:
         ModelError: there is no such file or folder, or a folder without a model.
+        UsageError, MissingExtraError: as `hub_file`.
     """
-    path = bundled_model() if model == _BUNDLED else _existing(model)
+    path = lone_file(model) or _existing(model)
     if not path.is_dir():
         return path
 
@@ -83,7 +113,7 @@ def similar_path(path: Path) -> str:
 
 def run_folder(model: str) -> Path | None:
     """The folder of the run that a MODEL belongs to; None for the shipped model or a lone file."""
-    if model == _BUNDLED:
+    if model == _BUNDLED or is_hub_address(model):
         return None
 
     path = Path(model)
@@ -96,9 +126,11 @@ def checkpoint_path(model: str) -> Path:
 
     Raises:
         ModelError: there is none.
+        UsageError, MissingExtraError: as `hub_file`.
     """
-    if model == _BUNDLED:
-        return bundled_model()
+    file = lone_file(model)
+    if file is not None:
+        return file
 
     path = _existing(model)
     if path.is_dir():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Field", "bytes_field_header", "fields", "messages", "texts"]
+__all__ = ["Field", "bytes_field_header", "fields", "messages", "text_list", "texts"]
 
 # Wire types.
 _VARINT = 0
@@ -85,7 +85,12 @@ def messages(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def texts(message: memoryview, number: int) -> set[str]:
-    """The texts in a message's fields of one number.
+    """The texts in a message's fields of one number; see `text_list`."""
+    return set(text_list(message, number))
+
+
+def text_list(message: memoryview, number: int) -> list[str]:
+    """The texts in a message's fields of one number, in order.
 
     Bytes that are no UTF-8 are escaped, since other readers take such names as they are.
 
@@ -93,7 +98,7 @@ def texts(message: memoryview, number: int) -> set[str]:
         ValueError: not protobuf's wire format.
     """
     contents = [bytes(inside) for n, inside in messages(message) if n == number]
-    return {content.decode("utf-8", "surrogateescape") for content in contents}
+    return [content.decode("utf-8", "surrogateescape") for content in contents]
 
 
 def bytes_field_header(number: int, length: int) -> bytes:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
@@ -16,6 +17,7 @@ from leafzoom import __version__
 from leafzoom.serve.access import Access
 from leafzoom.serve.middleware import HeadMiddleware, RootPathMiddleware
 from leafzoom.serve.routes import add_api_routes, add_state_routes, refusal
+from leafzoom.serve.schema import COMPONENTS
 from leafzoom.serve.service import Service
 from leafzoom.serve.sign_in import add_sign_in_route, token_refusal
 
@@ -71,6 +73,7 @@ def create_app(service: Service, *, root_path: str = "") -> FastAPI:
     if service.access.needs_token:
         add_sign_in_route(app, service.access, service.limits)
     _add_middleware(app, service)
+    _add_components(app)
 
     # The last one added is the first one to see a request.
     app.add_middleware(HeadMiddleware)
@@ -112,6 +115,20 @@ class _Page:
             if isinstance(route, Route) and route.matches(scope)[0] is Match.PARTIAL:
                 methods |= route.methods or set()
         return methods | {"HEAD"} if "GET" in methods else methods
+
+
+def _add_components(app: FastAPI) -> None:
+    """Add the schemas that the API's document refers to."""
+    document_of = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = document_of()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(COMPONENTS)
+        return document
+
+    # The way that FastAPI's documentation shows: its route for the document calls this.
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _add_middleware(app: FastAPI, service: Service) -> None:

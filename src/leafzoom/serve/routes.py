@@ -25,6 +25,7 @@ from leafzoom.serve.schema import (
     COVERAGE_PARAMETER,
     ERRORS,
     MAPS_PARAMETER,
+    MODEL,
     PREDICTIONS,
     request_body,
 )
@@ -80,7 +81,7 @@ def add_api_routes(app: FastAPI, service: Service) -> None:
         service.monitoring.observe_predictions(results, time.perf_counter() - started)
         return _results_response(results)
 
-    @app.get("/api/v1/model", summary="The model")
+    @app.get("/api/v1/model", summary="The model", responses={200: MODEL}, response_model=None)
     async def model() -> dict[str, Any]:
         """Labels, thresholds, figures, licence."""
         return _describe_model(service)

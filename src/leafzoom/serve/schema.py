@@ -4,95 +4,77 @@ from __future__ import annotations
 
 from typing import Any
 
+from leafzoom.inference.result_schema import result_definitions
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 
-__all__ = ["COVERAGE_PARAMETER", "ERRORS", "MAPS_PARAMETER", "PREDICTIONS", "request_body"]
+__all__ = [
+    "COMPONENTS",
+    "COVERAGE_PARAMETER",
+    "ERRORS",
+    "MAPS_PARAMETER",
+    "MODEL",
+    "PREDICTIONS",
+    "request_body",
+]
 
 _Schema = dict[str, Any]
 
-_PROBABILITY: _Schema = {"type": "number", "minimum": 0, "maximum": 1}
-_PROBABILITIES: _Schema = {"type": "object", "additionalProperties": _PROBABILITY}
-_LABELS: _Schema = {"type": "array", "items": {"type": "string"}}
+_PREFIX = "#/components/schemas/"
+_TEXT: _Schema = {"type": "string"}
+_COUNT: _Schema = {"type": "integer", "minimum": 0}
+_LIMITS = ("photos", "photo_bytes", "request_bytes", "jpeg_pixels", "other_pixels")
 
-_BOX: _Schema = {
-    "type": "array",
-    "items": {"type": "number"},
-    "minItems": 4,
-    "maxItems": 4,
-    "description": "x0, y0, x1, y1 in pixels of the upright photo",
-}
-_SCALE: _Schema = {
-    "type": "object",
-    "required": ["scale", "box", "probabilities"],
-    "properties": {
-        "scale": {"type": "integer"},
-        "box": _BOX,
-        "probabilities": _PROBABILITIES,
-    },
-}
-_NUMBER: _Schema = {"type": "number"}
-_LABEL_MAP: _Schema = {"type": "array", "items": {"type": "array", "items": _NUMBER}}
-_EVIDENCE: _Schema = {
-    "type": "object",
-    "required": ["bias", "maps", "closest_box"],
-    "properties": {
-        "bias": {"type": "object", "additionalProperties": _NUMBER},
-        "maps": {
-            "type": "array",
-            "items": {"type": "object", "additionalProperties": _LABEL_MAP},
-            "description": "of each scale, {label: rows of its box}: with the bias, all numbers of "
-            "a label sum to its logit, but for rounding",
-        },
-        "closest_box": {**_BOX, "type": ["array", "null"]},
-    },
-    "description": "with `maps`: what speaks for each label, and where",
-}
-_PREDICTION: _Schema = {
-    "type": "object",
-    "required": [
-        "photo",
-        "labels",
-        "probabilities",
-        "scales",
-        "verdict",
-        "likely",
-        "confidence",
-        "model",
-    ],
-    "properties": {
-        "photo": {"type": "string", "description": "the file's name"},
-        "labels": {**_LABELS, "description": "empty unless the verdict is `diagnosis`"},
-        "probabilities": _PROBABILITIES,
-        "scales": {"type": "array", "items": _SCALE},
-        "verdict": {"enum": ["diagnosis", "unsure", "not_a_leaf"]},
-        "likely": {**_LABELS, "description": "the best answer, whatever the verdict"},
-        "confidence": _PROBABILITY,
-        "strangeness": {
-            "type": ["number", "null"],
-            "description": "above 1: unlike the leaves the model knows",
-        },
-        "model": {"type": "string"},
-        "possible": {
-            "type": "array",
-            "items": _LABELS,
-            "description": "with `coverage`: the answers among which the true one is, the "
-            "likeliest first; empty if the verdict is `not_a_leaf`",
-        },
-        "evidence": _EVIDENCE,
-    },
-}
-_FAILED_PHOTO: _Schema = {
-    "type": "object",
-    "required": ["photo", "error"],
-    "properties": {"photo": {"type": "string"}, "error": {"type": "string"}},
-    "additionalProperties": False,
-}
-_RESULTS: _Schema = {"type": "array", "items": {"anyOf": [_PREDICTION, _FAILED_PHOTO]}}
-_DETAIL: _Schema = {
+_REFUSAL: _Schema = {
     "type": "object",
     "required": ["detail"],
-    "properties": {"detail": {"type": "string"}},
+    "properties": {"detail": {"type": "string", "description": "why there is no other answer"}},
 }
+
+_MODEL: _Schema = {
+    "type": "object",
+    "required": [
+        *("name", "labels", "thresholds", "scales", "metrics", "licence", "coverage"),
+        *("maps", "leafzoom", "limits"),
+    ],
+    "properties": {
+        "name": _TEXT,
+        "labels": {"type": "array", "items": _TEXT},
+        "thresholds": {
+            "type": "object",
+            "additionalProperties": {"type": "number"},
+            "description": "{label: threshold}; empty where labels exclude each other",
+        },
+        "scales": _COUNT,
+        "metrics": {"type": "object", "additionalProperties": True},
+        "licence": _TEXT,
+        "coverage": {
+            "type": ["number", "null"],
+            "description": "of `possible` where a request names none",
+        },
+        "maps": {"type": "boolean", "description": "whether the model has evidence"},
+        "leafzoom": {"type": "string", "description": "the version of the service"},
+        "limits": {
+            "type": "object",
+            "required": list(_LIMITS),
+            "properties": dict.fromkeys(_LIMITS, _COUNT),
+        },
+    },
+}
+
+COMPONENTS: dict[str, _Schema] = {
+    **result_definitions(_PREFIX),
+    "Refusal": _REFUSAL,
+    "Model": _MODEL,
+}
+"""The schemas of the document, by the names that the others refer to them with."""
+
+_RESULTS: _Schema = {
+    "type": "array",
+    "items": {
+        "anyOf": [{"$ref": f"{_PREFIX}Prediction"}, {"$ref": f"{_PREFIX}FailedPhoto"}],
+    },
+}
+_DETAIL: _Schema = {"$ref": f"{_PREFIX}Refusal"}
 
 
 def _response(description: str, schema: _Schema, *, retry_after: bool = False) -> _Schema:
@@ -125,6 +107,8 @@ MAPS_PARAMETER: _Schema = {
 }
 
 PREDICTIONS: _Schema = _response("an object a photo, in order", _RESULTS)
+
+MODEL: _Schema = _response("the model, and what the service takes", {"$ref": f"{_PREFIX}Model"})
 
 ERRORS: dict[int | str, _Schema] = {
     400: _response("a damaged form, or too many parts", _DETAIL),
