@@ -1,4 +1,4 @@
-"""Give a model file what `--coverage` and `leafzoom drift` need:
+"""Give a model file what `--coverage`, `--group-by` and `leafzoom drift` need:
 python -m tools.refit MODEL.onnx DATA [--run RUN] [--out FILE]
 
 A training does this by itself. This program is for model files from before, and for those whose
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from leafzoom.dataset.cache import Cache
 from leafzoom.fitting.conformal import fit_conformal
+from leafzoom.fitting.confusion import fit_confusion
 from leafzoom.fitting.decision import combination_priors, fit_decision
 from leafzoom.fitting.out_of_fold import OutOfFoldAnswers, out_of_fold_answers
 from leafzoom.fitting.reference import fit_reference
@@ -46,12 +47,14 @@ class ValidationAnswers:
 
     `logits`: of the answering head, out of fold, [n, L]. `targets`: [n, L]. `ood_scores`: [n]; None
     without a detector. `answers`: by decisions that were fitted on other photographs.
+    `look_answers`: of each single look, likewise.
     """
 
     logits: NDArray[np.floating]
     targets: NDArray[np.uint8]
     ood_scores: NDArray[np.float32] | None
     answers: OutOfFoldAnswers
+    look_answers: tuple[OutOfFoldAnswers, ...]
 
 
 def main() -> None:
@@ -92,13 +95,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def refitted_manifest(manifest: Manifest, validation: ValidationAnswers) -> Manifest:
-    """A manifest with the calibration of sets and the reference of drift."""
+    """A manifest with the calibration of sets, the reference of drift and the confusion."""
     answers = validation.answers
     labels = manifest.labels
     return replace(
         manifest,
         conformal=fit_conformal(answers, validation.targets, labels),
         reference=fit_reference(answers, validation.ood_scores, labels),
+        confusion=fit_confusion(
+            answers, validation.look_answers, validation.ood_scores, validation.targets, labels
+        ),
     )
 
 
@@ -119,36 +125,51 @@ def validation_answers(
     targets = cache.table.take(image_names).targets(manifest.labels)
 
     # One pass of the file itself, for the scores, and for logits that nothing was fitted to.
-    own_logits, ood_scores = _outputs(network, cache, rows)
+    all_logits, ood_scores = _outputs(network, cache, rows)
     if run is not None:
         selection = read_selection(run, manifest)
         if selection.image_names != image_names:
             raise SystemExit(f"{run} was not validated on the photographs of {_PART}")
-        logits = selection.logits[manifest.head]
+        all_logits = selection.logits
     else:
         refitted = fused_logits_out_of_fold(model, cache, rows)
-        logits = own_logits if refitted is None else refitted
+        if refitted is not None:
+            all_logits = {**all_logits, manifest.head: refitted}
 
     # Combinations that no photograph has are as unlikely as in a training.
     priors = combination_priors(manifest.labels, cache.table.targets(manifest.labels))
     fit = partial(fit_decision, priors=priors)
+    logits = all_logits[manifest.head]
     answers = out_of_fold_answers(logits, targets, manifest.labels, fit)
-    return ValidationAnswers(logits, targets, ood_scores, answers)
+    look_answers = tuple(
+        out_of_fold_answers(all_logits[head], targets, manifest.labels, fit)
+        for head in manifest.look_heads
+    )
+    return ValidationAnswers(logits, targets, ood_scores, answers, look_answers)
 
 
 def _outputs(
     network: OnnxNetwork, cache: Cache, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
-    """The answering head's logits [n, L] and the scores [n] of some of a cache's photographs."""
-    probabilities = []
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float32] | None]:
+    """Logits [n, L] by head, and the scores [n], of some of a cache's photographs.
+
+    The heads are that of the answer and those of the single looks.
+    """
+    manifest = network.manifest
+    heads = dict.fromkeys([manifest.head, *manifest.look_heads])
+    probabilities: dict[str, list[NDArray[np.float32]]] = {head: [] for head in heads}
     scores = []
     for start in range(0, len(rows), _BATCH_SIZE):
         arrays = network(np.asarray(cache.sources[rows[start : start + _BATCH_SIZE]]))
-        probabilities.append(arrays.probabilities[network.manifest.head])
+        for head, batches in probabilities.items():
+            batches.append(arrays.probabilities[head])
         if arrays.ood_score is not None:
             scores.append(arrays.ood_score)
 
-    logits = logits_of(np.concatenate(probabilities), network.manifest.labels)
+    logits = {
+        head: logits_of(np.concatenate(batches), manifest.labels)
+        for head, batches in probabilities.items()
+    }
     return logits, np.concatenate(scores) if scores else None
 
 

@@ -82,6 +82,7 @@ def test_decisions_are_the_papers_threshold(whole: tuple[Path, str]) -> None:
     assert manifest.early_exit is None
     assert manifest.conformal is None
     assert manifest.reference is None
+    assert manifest.confusion is None
 
 
 def test_the_last_epochs_average_is_kept(whole: tuple[Path, str]) -> None:

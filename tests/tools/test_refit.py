@@ -1,4 +1,4 @@
-"""A model file gets what `--coverage` and `drift` need, and keeps everything else."""
+"""A model file gets what `--coverage`, `--group-by` and `drift` need, and keeps everything else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def older(trained: Path, tmp_path: Path) -> Path:
     path = tmp_path / "older.onnx"
     shutil.copyfile(trained / "model.onnx", path)
     manifest = OnnxNetwork(path).manifest
-    write_manifest(path, replace(manifest, conformal=None, reference=None))
+    write_manifest(path, replace(manifest, conformal=None, reference=None, confusion=None))
     return path
 
 
@@ -55,10 +55,13 @@ def test_a_file_is_fitted_as_its_training_did(
         fitted.reference.confidence_edges, expected.reference.confidence_edges, atol=2e-3
     )
 
+    assert fitted.confusion == expected.confusion
+    assert fitted.confusion is not None
+    assert fitted.confusion.photographs == PHOTOGRAPHS
+
     # Nothing else has changed.
-    assert replace(fitted, conformal=None, reference=None) == replace(
-        expected, conformal=None, reference=None
-    )
+    without = {"conformal": None, "reference": None, "confusion": None}
+    assert replace(fitted, **without) == replace(expected, **without)
 
 
 def test_another_file_may_be_written_and_weights_keep_every_bit(

@@ -70,6 +70,11 @@ def _decision_lines(manifest: Manifest) -> Iterator[str]:
         )
     if manifest.reference is not None:
         yield f"leafzoom drift: compares with {manifest.reference.photographs} photographs"
+    if manifest.confusion is not None:
+        yield (
+            "--group-by: shares are corrected by the confusion on "
+            f"{manifest.confusion.photographs} photographs"
+        )
 
 
 def _threshold_lines(manifest: Manifest, decision: Decision) -> Iterator[str]:

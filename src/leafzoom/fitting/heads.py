@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.fitting.conformal import fit_conformal
+from leafzoom.fitting.confusion import fit_confusion
 from leafzoom.fitting.decision import fit_decision, plain_decision
 from leafzoom.fitting.early_exit import fit_early_exit
 from leafzoom.fitting.frozen_layers import fit_frozen_layers
@@ -38,6 +39,7 @@ from leafzoom.model.frameworks import AttentionNetwork
 from leafzoom.model.fusion import FusedNetwork, Fusion, fusion_head
 from leafzoom.model.racnn import RACNN
 from leafzoom.model_file.calibration import ConformalCalibration, Reference
+from leafzoom.model_file.confusion import Confusion
 from leafzoom.model_file.outputs import look_heads
 from leafzoom.recipe import FusionRecipe
 
@@ -59,8 +61,9 @@ class FittedHeads:
     the top-1 accuracy of single labels.
     `fusion_fits`: of the fusions that were fitted there. `logits`: {head: [n, L]}; those of a
     head that was fitted there are out of fold. `early_exit`: see `fit_early_exit`. `conformal`,
-    `reference`: of the last head, which answers; None without a photograph. `scale_weights`: how
-    much each scale counts, of fusions that are a weighted sum of the scales' classifiers.
+    `reference`, `confusion`: of the last head, which answers; None without a photograph.
+    `scale_weights`: how much each scale counts, of fusions that are a weighted sum of the scales'
+    classifiers.
     `holds_out`: whether there was a validation part; without, scores and fits are of the training
     part, and nothing is fitted for decisions.
     """
@@ -73,6 +76,7 @@ class FittedHeads:
     early_exit: float | None
     conformal: ConformalCalibration | None
     reference: Reference | None
+    confusion: Confusion | None
     scale_weights: dict[str, tuple[float, ...]] = field(default_factory=dict)
     holds_out: bool = True
 
@@ -298,9 +302,13 @@ def _decide_and_score(
 
     # What the answering head's later answers are compared with.
     last_logits = next(reversed(logits.values()))
-    answers = out_of_fold_answers(
-        last_logits, targets, labels, partial(fit_decision, priors=priors)
-    )
+    fit = partial(fit_decision, priors=priors)
+    answers = out_of_fold_answers(last_logits, targets, labels, fit)
+    attention = network.attention_network
+    look_answers = [
+        out_of_fold_answers(logits[head], targets, labels, fit)
+        for head in look_heads(attention.scales, attention.framework)
+    ]
     return FittedHeads(
         network=network,
         decisions=decisions,
@@ -310,6 +318,7 @@ def _decide_and_score(
         early_exit=early_exit,
         conformal=fit_conformal(answers, targets, labels),
         reference=fit_reference(answers, leaf_scores, labels),
+        confusion=fit_confusion(answers, look_answers, leaf_scores, targets, labels),
         scale_weights=scale_weights or {},
     )
 
@@ -331,6 +340,7 @@ def _plain_heads(
         early_exit=None,
         conformal=None,
         reference=None,
+        confusion=None,
         holds_out=False,
     )
 

@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 
 from leafzoom.inference.network import NetworkArrays
 from leafzoom.labels import Decision, answer_confidence, decide
+from leafzoom.model_file.confusion import MAX_OOD_SCORE, MIN_CONFIDENCE
 from leafzoom.model_file.manifest import Manifest
 
 __all__ = ["SelectivePrediction", "Verdict", "selective_predictions"]
 
 Verdict = Literal["diagnosis", "unsure", "not_a_leaf"]
-
-_MIN_CONFIDENCE = 0.5  # a diagnosis is more likely right than wrong
-_MAX_OOD_SCORE = 1.0
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,8 @@ def _supported_by_a_scale(
 
 def _verdict(confidence: float, ood_score: float | None, *, is_supported: bool) -> Verdict:
     # A NaN score fails the comparison and so is no leaf either.
-    if ood_score is not None and not ood_score <= _MAX_OOD_SCORE:
+    if ood_score is not None and not ood_score <= MAX_OOD_SCORE:
         return "not_a_leaf"
-    if confidence < _MIN_CONFIDENCE or not is_supported:
+    if confidence < MIN_CONFIDENCE or not is_supported:
         return "unsure"
     return "diagnosis"

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from leafzoom.errors import LeafzoomError, ModelError
 from leafzoom.labels import Decision, LabelSet
 from leafzoom.model_file.calibration import ConformalCalibration, Reference
+from leafzoom.model_file.confusion import Confusion
 from leafzoom.model_file.outputs import BACKBONE_HEAD, Framework, look_heads
 from leafzoom.photo import PREPROCESSING
 
@@ -40,6 +41,7 @@ LICENCE = (
 _OPTIONAL_ENTRIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "conformal": ConformalCalibration.from_json,
     "reference": Reference.from_json,
+    "confusion": Confusion.from_json,
 }
 """How entries that older files lack are read."""
 
@@ -64,13 +66,14 @@ class Manifest:
     was trained on (photographs by part, digest). `metrics`: {part: {head: {name: value}}}.
     `early_exit`: from which confidence on scale 1's answer can replace that of all scales; None if
     this was not fitted. `conformal`: what sets of possible answers are made of; `reference`: what
-    answers to the validation part look like; both of `head`, and None in older files. `framework`:
-    `ra-cnn`, as in older files, or `ma-cnn`, whose `scales` are the whole and the parts.
+    answers to the validation part look like; `confusion`: how often they are which; all three of
+    `head`, and None in older files. `framework`: `ra-cnn`, as in older files, or `ma-cnn`, whose
+    `scales` are the whole and the parts.
     `format_version`: 2 of single labels, else 1.
 
     Raises:
         ModelError: a value of the wrong type or range; a head whose thresholds or interactions do
-            not fit the labels; a `head` without a decision.
+            not fit the labels; a confusion of other combinations; a `head` without a decision.
     """
 
     labels: LabelSet
@@ -89,6 +92,7 @@ class Manifest:
     max_source_size: int = 0
     conformal: ConformalCalibration | None = None
     reference: Reference | None = None
+    confusion: Confusion | None = None
     framework: Framework = "ra-cnn"
     leafzoom_version: str = ""
     format_version: int = 0
@@ -235,6 +239,13 @@ class Manifest:
                     f"head {head} has {interactions} interactions for {combination_count} "
                     "combinations of labels"
                 )
+
+        confused = self.confusion.combinations if self.confusion else combination_count
+        if confused != combination_count:
+            raise ModelError(
+                f"the confusion is of {confused} combinations of labels and the model has "
+                f"{combination_count}"
+            )
 
         if self.head and self.head not in self.decisions:
             quote = str(self.head)[:_MAX_QUOTE]

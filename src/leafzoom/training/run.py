@@ -407,6 +407,7 @@ class _Run:
             max_source_size=max(recipe.prediction.max_source_size, recipe.data.source_size),
             conformal=heads.conformal if heads else None,
             reference=heads.reference if heads else None,
+            confusion=heads.confusion if heads else None,
             name=folder_name(self.out),
             leafzoom_version=__version__,
         )
