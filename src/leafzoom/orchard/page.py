@@ -107,7 +107,7 @@ def _table(
     return (
         f'<section><h2 id="{table_id}">{escape(title)}</h2>\n'
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{table_id}"><table>\n'
-        f'<thead><tr><th scope="col">{escape(title.removeprefix("By "))}</th>'
+        f'<thead><tr><th scope="col">{escape(title.rpartition(" ")[2])}</th>'
         f'<th scope="col">leaves</th>{heads}</tr></thead>\n'
         f"<tbody>\n{chr(10).join(rows)}\n</tbody></table></div></section>"
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.labels import Decision, combination_probabilities
@@ -40,7 +41,7 @@ class PooledAnswer:
 def pool(
     results: Sequence[Prediction | FailedPhoto],
     manifest: Manifest,
-    decision: Decision | None = None,
+    decisions: Mapping[str, Decision] | None = None,
 ) -> PooledAnswer | None:
     """Pool the calibrated probabilities of each leaf's labels.
 
@@ -50,8 +51,8 @@ def pool(
 
     Args:
         results: of one request.
-        manifest: of the model that answered with all its looks.
-        decision: of the answering head; by default the manifest's.
+        manifest: of the model.
+        decisions: by head, in place of the manifest's.
 
     Returns:
         None without a leaf.
@@ -64,19 +65,28 @@ def pool(
     if not leaves:
         return None
 
-    labels = manifest.labels
-    rows = [[leaf.probabilities[name] for name in labels.names] for leaf in leaves]
-    decision = decision or manifest.decisions[manifest.head]
-    posterior = combination_probabilities(np.array(rows), decision, labels)
-    by_label = posterior @ np.array(labels.combinations, np.float64)
-
-    share = by_label.mean(axis=0)
-    any_leaf = 1 - np.prod(1 - np.clip(by_label, 0, 1), axis=0)
+    decisions = decisions or manifest.decisions
+    by_leaf = np.stack([_label_probabilities(leaf, manifest, decisions) for leaf in leaves])
+    share = by_leaf.mean(axis=0)
+    any_leaf = 1 - np.prod(1 - by_leaf, axis=0)
+    names = manifest.labels.names
     return PooledAnswer(
         leaves=len(leaves),
-        share=_by_name(labels.names, share.tolist()),
-        any_leaf=_by_name(labels.names, any_leaf.tolist()),
+        share=_by_name(names, share.tolist()),
+        any_leaf=_by_name(names, any_leaf.tolist()),
     )
+
+
+def _label_probabilities(
+    leaf: Prediction, manifest: Manifest, decisions: Mapping[str, Decision]
+) -> NDArray[np.float64]:
+    """The calibrated probabilities of a leaf's labels, [L]."""
+    # After an early exit the first look alone has answered.
+    head = manifest.head if len(leaf.scales) == manifest.scales else manifest.look_heads[0]
+    labels = manifest.labels
+    row = np.array([[leaf.probabilities[name] for name in labels.names]])
+    posterior = combination_probabilities(row, decisions[head], labels)[0]
+    return np.clip(posterior @ np.array(labels.combinations, np.float64), 0, 1)
 
 
 def _by_name(names: Sequence[str], values: Sequence[float]) -> dict[str, float]:

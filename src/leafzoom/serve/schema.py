@@ -6,7 +6,14 @@ from typing import Any
 
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 
-__all__ = ["COVERAGE_PARAMETER", "ERRORS", "MAPS_PARAMETER", "PREDICTIONS", "request_body"]
+__all__ = [
+    "COVERAGE_PARAMETER",
+    "ERRORS",
+    "MAPS_PARAMETER",
+    "POOLED_PARAMETER",
+    "PREDICTIONS",
+    "request_body",
+]
 
 _Schema = dict[str, Any]
 
@@ -88,6 +95,29 @@ _FAILED_PHOTO: _Schema = {
     "additionalProperties": False,
 }
 _RESULTS: _Schema = {"type": "array", "items": {"anyOf": [_PREDICTION, _FAILED_PHOTO]}}
+_POOLED: _Schema = {
+    "type": "object",
+    "required": ["leaves", "share", "any_leaf"],
+    "properties": {
+        "leaves": {"type": "integer", "description": "photos that are not `not_a_leaf`"},
+        "share": {
+            **_PROBABILITIES,
+            "description": "of each label: the expected share of these leaves that have it",
+        },
+        "any_leaf": {
+            **_PROBABILITIES,
+            "description": "of each label: the probability that at least one leaf has it, as if "
+            "photos were independent",
+        },
+    },
+}
+_POOLED_RESULTS: _Schema = {
+    "type": "object",
+    "required": ["predictions", "pooled"],
+    "properties": {"predictions": _RESULTS, "pooled": {"anyOf": [_POOLED, {"type": "null"}]}},
+    "description": "with `pooled`",
+}
+_ANSWERS: _Schema = {"anyOf": [_RESULTS, _POOLED_RESULTS]}
 _DETAIL: _Schema = {
     "type": "object",
     "required": ["detail"],
@@ -124,7 +154,16 @@ MAPS_PARAMETER: _Schema = {
     "schema": {"type": "boolean", "default": False},
 }
 
-PREDICTIONS: _Schema = _response("an object a photo, in order", _RESULTS)
+POOLED_PARAMETER: _Schema = {
+    "name": "pooled",
+    "in": "query",
+    "required": False,
+    "description": "whether the answer is an object with `predictions` and `pooled`: what all "
+    "leaves say together",
+    "schema": {"type": "boolean", "default": False},
+}
+
+PREDICTIONS: _Schema = _response("an object a photo, in order", _ANSWERS)
 
 ERRORS: dict[int | str, _Schema] = {
     400: _response("a damaged form, or too many parts", _DETAIL),
@@ -132,7 +171,7 @@ ERRORS: dict[int | str, _Schema] = {
     413: _response("too many bytes or photos", _DETAIL),
     415: _response("not multipart/form-data", _DETAIL),
     422: _response(
-        "no photos in the form, or none that can be read", {"anyOf": [_DETAIL, _RESULTS]}
+        "no photos in the form, or none that can be read", {"anyOf": [_DETAIL, _ANSWERS]}
     ),
     403: _response("asked by a page of another site, or by another host name", _DETAIL),
     408: _response("the upload stopped for too long", _DETAIL),
