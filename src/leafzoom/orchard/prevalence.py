@@ -3,9 +3,10 @@
 The share of answers with a label is not the share of leaves with it. If π_k is the share of leaves
 with the combination of labels k, and B_ka how often the model answers a to such a leaf, then a
 photo gets the answer a with probability Σ_k π_k B_ka. B is known from the validation part. The π
-under which a group's answers are likeliest are found by expectation maximisation (Saerens, Latinne
-and Decaestecker 2002, section 2, on counted answers), which for one disease and two answers is the
-estimator of Rogan and Gladen (1978), kept within 0 and 1.
+under which a group's answers are likeliest are found by expectation maximisation, as for any
+mixture of known parts (Dempster, Laird and Rubin 1977). For one disease and two answers that is the
+estimator of Rogan and Gladen (1978), kept within 0 and 1; with a classifier's confusion matrix, see
+Saerens, Latinne and Decaestecker (2002).
 
 Intervals are of a bootstrap over both the group's photos and the confusion (the Bayesian bootstrap,
 Rubin 1981): each count is drawn anew from its Dirichlet distribution. With few counts that needs a
