@@ -86,7 +86,7 @@ def _label_probabilities(
     labels = manifest.labels
     row = np.array([[leaf.probabilities[name] for name in labels.names]])
     posterior = combination_probabilities(row, decisions[head], labels)[0]
-    return np.clip(posterior @ np.array(labels.combinations, np.float64), 0, 1)
+    return np.asarray(np.clip(posterior @ np.array(labels.combinations, np.float64), 0, 1))
 
 
 def _by_name(names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
