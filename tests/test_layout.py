@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "leafzoom"
 # Each package imports from its left alone; those of one row do not import each other in a circle.
 ORDER = [
     ["errors"],
-    ["file_kinds", "fonts", "photo_file", "photo_archive", "source_size"],
+    ["exif", "file_kinds", "fonts", "photo_file", "photo_archive", "source_size"],
     ["storage", "labels", "photo", "metrics", "drawing", "recipe", "streams"],
     ["own_pictures", "passed_over", "photo_files"],
     ["model_file"],
@@ -27,6 +27,7 @@ ORDER = [
     ["fitting"],
     ["training"],
     ["inference"],
+    ["orchard"],
     ["evaluation"],
     ["serve"],
     ["demo"],
@@ -44,6 +45,7 @@ TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 # What `leafzoom --help` and a prediction without PyTorch import.
 LIGHT = [
     "errors",
+    "exif",
     "storage",
     "streams",
     "labels",
@@ -62,6 +64,7 @@ LIGHT = [
     "model_file/bundled",
     "model_file/calibration",
     "model_file/checksum",
+    "model_file/confusion",
     "model_file/manifest",
     "model_file/onnx_reader",
     "model_file/outputs",
@@ -79,6 +82,15 @@ LIGHT = [
     "inference/result_reader",
     "inference/results_folder",
     "inference/verdict",
+    "orchard/drawings",
+    "orchard/exports",
+    "orchard/folder",
+    "orchard/groups",
+    "orchard/page",
+    "orchard/pooled",
+    "orchard/prevalence",
+    "orchard/report",
+    "orchard/workbook",
     "commands/drift",
     "commands/predict",
     "commands/serve",

@@ -22,6 +22,8 @@ or, with NAME below results/experiments,
     experiment    an arm a row
     interval_coverage
                   how often intervals over a few seeds hold the truth
+    orchard_coverage
+                  the same of the intervals of an orchard report
     zoom_value    what an arm's boxes are worth
     early_exit    what stopping after the first scale costs and saves
     few_photographs
@@ -71,6 +73,7 @@ DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/benchmarks.md", "docs/experimen
 _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "experiment": experiment_tables.experiment,
     "interval_coverage": interval_tables.interval_coverage,
+    "orchard_coverage": interval_tables.orchard_coverage,
     "zoom_value": experiment_tables.zoom_value,
     "early_exit": experiment_tables.early_exit,
     "few_photographs": experiment_tables.few_photographs,

@@ -23,6 +23,7 @@ from PIL import (
 )
 
 from leafzoom.errors import PhotoError
+from leafzoom.exif import NO_EXIF, Exif, read_exif
 from leafzoom.file_kinds import HEIC_BRANDS, READ_KINDS, describe_file, isobmff_brands
 from leafzoom.photo_archive import ArchivedPhoto
 from leafzoom.photo_file import check_size, read_photo_file
@@ -92,11 +93,22 @@ _SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 class Source:
     """The square that the network reads, and the size of the upright photo.
 
-    `pixels`: uint8 [S, S, 3], RGB. `photo_size`: width, height in photo pixels.
+    `pixels`: uint8 [S, S, 3], RGB. `photo_size`: width, height in photo pixels. `exif`: when and
+    where the photo was taken.
     """
 
     pixels: NDArray[np.uint8]
     photo_size: tuple[int, int]
+    exif: Exif = NO_EXIF
+
+
+@dataclass(frozen=True)
+class _Upright:
+    """The upright RGB image, its full size (width, height), and its EXIF."""
+
+    image: Image.Image
+    full_size: tuple[int, int]
+    exif: Exif
 
 
 Photo = Path | ArchivedPhoto | bytes | Image.Image | NDArray[np.uint8]
@@ -141,11 +153,11 @@ def read_source(
     """
     sizes = SourceSize(size, size) if isinstance(size, int) else size
     limits = _PixelLimits(jpeg=jpeg_pixels, other=other_pixels)
-    upright, photo_size = _open_upright(photo, sizes=sizes, limits=limits)
+    upright = _open_upright(photo, sizes=sizes, limits=limits)
 
-    side = sizes.of(photo_size)
-    squashed = upright.resize((side, side), Image.Resampling.BILINEAR)
-    return Source(np.asarray(squashed, np.uint8), photo_size)
+    side = sizes.of(upright.full_size)
+    squashed = upright.image.resize((side, side), Image.Resampling.BILINEAR)
+    return Source(np.asarray(squashed, np.uint8), upright.full_size, upright.exif)
 
 
 def read_photo(photo: Photo) -> Image.Image:
@@ -154,14 +166,11 @@ def read_photo(photo: Photo) -> Image.Image:
     Raises:
         PhotoError: as `read_source`.
     """
-    upright, _ = _open_upright(photo, sizes=None, limits=_PixelLimits())
-    return upright
+    return _open_upright(photo, sizes=None, limits=_PixelLimits()).image
 
 
-def _open_upright(
-    photo: Photo, *, sizes: SourceSize | None, limits: _PixelLimits
-) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright RGB image of any kind of photo, and the full upright size (width, height).
+def _open_upright(photo: Photo, *, sizes: SourceSize | None, limits: _PixelLimits) -> _Upright:
+    """The upright image of any kind of photo.
 
     Args:
         photo: see `Photo`.
@@ -172,12 +181,11 @@ def _open_upright(
     if isinstance(photo, Path | ArchivedPhoto | bytes):
         return _decode_file(photo, sizes=sizes, limits=limits)
 
-    upright = _upright_from_memory(photo)
-    return upright, upright.size
+    return _upright_from_memory(photo)
 
 
-def _upright_from_memory(photo: Image.Image | NDArray[np.uint8]) -> Image.Image:
-    """The upright RGB image of a Pillow image or an array."""
+def _upright_from_memory(photo: Image.Image | NDArray[np.uint8]) -> _Upright:
+    """The upright image of a Pillow image or an array."""
     image = _image_from_array(photo) if isinstance(photo, np.ndarray) else photo
 
     if not isinstance(image, Image.Image):
@@ -192,7 +200,8 @@ def _upright_from_memory(photo: Image.Image | NDArray[np.uint8]) -> Image.Image:
 
     # A Pillow image may be loaded only here, and fail in any way.
     try:
-        return _to_rgb(_turn_upright(image))
+        upright = _to_rgb(_turn_upright(image))
+        return _Upright(upright, upright.size, read_exif(image))
     except MemoryError:
         raise
     except Exception as error:
@@ -215,7 +224,7 @@ def _image_from_array(pixels: NDArray[np.uint8]) -> Image.Image:
 
 def _decode_file(
     photo: Path | ArchivedPhoto | bytes, *, sizes: SourceSize | None, limits: _PixelLimits
-) -> tuple[Image.Image, tuple[int, int]]:
+) -> _Upright:
     """`_open_upright` for a file or its content; whatever fails becomes a PhotoError."""
     name = "the photo" if isinstance(photo, bytes) else str(photo)
     content = _content_of(photo, name)
@@ -251,8 +260,8 @@ def _content_of(photo: Path | ArchivedPhoto | bytes, name: str) -> bytes:
 
 def _decode_content(
     content: bytes, name: str, sizes: SourceSize | None, limits: _PixelLimits
-) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright RGB image of a file; a PNG's oversized text and profile are left out."""
+) -> _Upright:
+    """The upright image of a file; a PNG's oversized text and profile are left out."""
     try:
         return _decode_once(content, name, sizes, limits)
     except ValueError as error:
@@ -272,7 +281,7 @@ def _decode_content(
 
 def _decode_once(
     content: bytes, name: str, sizes: SourceSize | None, limits: _PixelLimits
-) -> tuple[Image.Image, tuple[int, int]]:
+) -> _Upright:
     with warnings.catch_warnings():
         # Pillow warns of large images; `_check_image` raises instead.
         warnings.simplefilter("ignore")
@@ -355,10 +364,8 @@ def _has_too_many_scans(content: bytes) -> bool:
     return scans > _MAX_JPEG_SCANS
 
 
-def _decode_image(
-    image: Image.Image, sizes: SourceSize | None
-) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright RGB image, and the upright size at full resolution (width, height)."""
+def _decode_image(image: Image.Image, sizes: SourceSize | None) -> _Upright:
+    """The upright image, with its size at full resolution, whatever is decoded."""
     width, height = image.size
     # JPEG's decoder scales down by 2, 4 or 8 on its way, as far as no side falls below these.
     if sizes is not None:
@@ -367,10 +374,9 @@ def _decode_image(
         image.draft("RGB", (min(draft_side, width), min(draft_side, height)))
     image.load()
 
-    # The size at full resolution, whatever was decoded.
     swaps_sides = _orientation(image) in _SIDE_SWAPPING_ORIENTATIONS
     upright_size = (height, width) if swaps_sides else (width, height)
-    return _to_rgb(_turn_upright(image)), upright_size
+    return _Upright(_to_rgb(_turn_upright(image)), upright_size, read_exif(image))
 
 
 def _orientation(image: Image.Image) -> object:

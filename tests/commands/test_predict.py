@@ -26,6 +26,7 @@ from leafzoom.photo_files import find_photos
 
 EXIF_ORIENTATION = 0x0112
 LABELS = {"healthy", "ring_spot", "solid_spot"}
+EXIF = {"taken", "latitude", "longitude", "camera"}
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_csv_has_a_column_a_label(trained: Path, leaf: Path) -> None:
 
     (row,) = csv.DictReader(io.StringIO(result.stdout))
     assert row["verdict"] in ("diagnosis", "unsure")
-    assert set(row) == {"photo", "verdict", "labels", "confidence", *LABELS, "error"}
+    assert set(row) == {"photo", "verdict", "labels", "confidence", *LABELS, "error", *EXIF}
 
 
 def test_a_table_shows_the_zooms(trained: Path, leaf: Path) -> None:
@@ -402,7 +403,8 @@ def test_more_than_can_be_guaranteed_is_every_answer_with_a_note(trained: Path, 
         result.stderr
     )
     (row,) = csv.DictReader(io.StringIO(result.stdout))
-    assert set(row) == {"photo", "verdict", "labels", "confidence", *LABELS, "possible", "error"}
+    columns = {"photo", "verdict", "labels", "confidence", *LABELS, "possible", "error", *EXIF}
+    assert set(row) == columns
     answers = row["possible"].split(" | ")
     assert len(answers) >= 3
     assert "ring_spot solid_spot" in answers
@@ -435,7 +437,7 @@ def test_a_folder_is_diagnosed_again_for_another_coverage(
     assert "possible" not in without
     assert with_sets["possible"]
     header = (tmp_path / "predictions.csv").read_text().splitlines()[0]
-    assert header.endswith(",possible,error")
+    assert ",possible,error,taken," in header
     content = json.loads((tmp_path / "predictions.jsonl").read_text())
     assert content["possible"] == with_sets["possible"]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from leafzoom.exif import Exif
 from leafzoom.inference.formats import write_records
 from leafzoom.inference.prediction import FailedPhoto, Prediction, ScalePrediction
 
@@ -64,16 +65,19 @@ def test_a_table_of_an_early_exit() -> None:
 
 def test_csv() -> None:
     assert written("csv", PREDICTION, FAILED).splitlines() == [
-        "photo,verdict,labels,confidence,healthy,ring_spot,error",
-        "leaf.jpg,diagnosis,ring_spot,0.800000,0.200000,0.750000,",
-        "broken.jpg,,,,,,broken.jpg is no JPEG",
+        "photo,verdict,labels,confidence,healthy,ring_spot,error,taken,latitude,longitude,camera",
+        "leaf.jpg,diagnosis,ring_spot,0.800000,0.200000,0.750000,,,,,",
+        "broken.jpg,,,,,,broken.jpg is no JPEG,,,,",
     ]
+    exif = Exif("2026-06-01T10:15:00", 50.5, -7.25, "=1+1")
+    row = written("csv", replace(PREDICTION, exif=exif)).splitlines()[1]
+    assert row.endswith(",0.750000,,2026-06-01T10:15:00,50.500000,-7.250000,'=1+1")
 
 
 def test_csv_neutralises_formulas() -> None:
     text = written("csv", FailedPhoto("=cmd|' /C calc'!A0", "@sum"))
 
-    assert text.splitlines()[1] == "'=cmd|' /C calc'!A0,,,,,,'@sum"
+    assert text.splitlines()[1] == "'=cmd|' /C calc'!A0,,,,,,'@sum,,,,"
 
 
 def test_json_is_a_list_also_of_nothing() -> None:

@@ -129,7 +129,7 @@ def test_a_csv_with_damaged_numbers_names_the_row(files: Path, manifest: Manifes
     text = (files / "season.csv").read_text(encoding="utf-8")
     rows = text.splitlines()
     cells = rows[2].split(",")
-    cells[-2] = "x"
+    cells[-6] = "x"
     damaged = files / "damaged.csv"
     damaged.write_text("\n".join([*rows[:2], ",".join(cells)]), encoding="utf-8")
 

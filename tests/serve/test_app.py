@@ -38,6 +38,26 @@ def test_the_answer_equals_that_of_predict(
     assert set(failed) == {"photo", "error"}
 
 
+def test_leaves_are_pooled_as_probabilities(service: ServiceProcess, photo_bytes: bytes) -> None:
+    files = [("photos", (name, photo_bytes, "image/jpeg")) for name in ("a.jpg", "b.jpg")]
+    plain = httpx.post(service.predictions_url, files=files).json()
+    content = httpx.post(f"{service.predictions_url}?pooled=true", files=files).json()
+
+    assert content["predictions"] == plain
+    pooled = content["pooled"]
+    assert pooled["leaves"] == 2
+    for label, share in pooled["share"].items():
+        both = 1 - (1 - share) ** 2  # of the same photo twice
+        assert pooled["any_leaf"][label] == pytest.approx(both, abs=1e-5)
+
+    broken = [("photos", ("a.jpg", b"no photo", "image/jpeg"))]
+    failed = httpx.post(f"{service.predictions_url}?pooled=true", files=broken)
+    assert failed.status_code == 422
+    assert failed.json()["pooled"] is None
+    wrong = httpx.post(f"{service.predictions_url}?pooled=maybe", files=files)
+    assert "pooled is true or false" in wrong.json()["detail"]
+
+
 def test_the_model_is_described(service: ServiceProcess) -> None:
     model = service.get("/api/v1/model").json()
 

@@ -64,9 +64,10 @@ CHANGE_ANSWERS = """(changes) => {
   const plainFetch = fetch;
   window.fetch = async (url, options) => {
     const answer = await plainFetch(`${url}${url.includes("?") ? "&" : "?"}coverage=0.75`, options);
-    const results = await answer.json();
-    const changed = results.map((result) => ({ ...result, ...changes }));
-    return new Response(JSON.stringify(changed), { status: answer.status });
+    const content = await answer.json();
+    const changed = content.predictions.map((result) => ({ ...result, ...changes }));
+    const body = JSON.stringify({ ...content, predictions: changed });
+    return new Response(body, { status: answer.status });
   };
 }"""
 
@@ -266,6 +267,9 @@ def test_several_photos_are_pooled_and_a_broken_one_is_named(
     assert page.locator("article.failed").count() == 1
     assert "could not be read" in page.locator("article.failed .verdict").inner_text()
     assert page.locator("#pooled h2").inner_text() == "All 2 leaves together"
+    lines = page.locator("#pooled li").all_inner_texts()
+    assert lines
+    assert all(re.search(r"on \d+ % of these leaves.*with \d+ %", line) for line in lines)
     assert status(page) == "2 of 3 photos could be read."
     assert page.evaluate("document.activeElement.tagName") == "H2"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -15,16 +16,20 @@ from leafzoom.commands.options import PATH, PHOTO_PATH, model_option, source_siz
 from leafzoom.errors import UsageError
 from leafzoom.fonts import missing_characters
 from leafzoom.inference.formats import format_names, format_writer
+from leafzoom.inference.journal import Journal
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import check_evidence
 from leafzoom.inference.photo_list import read_photo_list
-from leafzoom.inference.prediction import FailedPhoto, Prediction
+from leafzoom.inference.prediction import FailedPhoto, Prediction, without_place
 from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
 from leafzoom.inference.results_folder import diagnose_into
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.model_file.paths import model_path
+from leafzoom.orchard.folder import write_report
+from leafzoom.orchard.groups import Grouping, read_groupings
+from leafzoom.orchard.report import make_report
 from leafzoom.photo_files import PhotoSearch
 from leafzoom.storage import make_folder, sha256_of
 
@@ -75,6 +80,16 @@ __all__ = ["predict"]
 )
 @source_size_option
 @click.option(
+    "--group-by",
+    metavar="folder|day|csv:FILE",
+    help="Report the share of leaves with each disease by group, in --out (csv: tree, row, block).",
+)
+@click.option(
+    "--no-location",
+    is_flag=True,
+    help="Leave out where photos were taken.",
+)
+@click.option(
     "--out",
     type=PATH,
     help="Folder for pictures, a page, predictions.csv and .jsonl; resumable.",
@@ -89,6 +104,8 @@ def predict(
     coverage: float | None,
     maps: bool,
     source_size: int | None,
+    group_by: str | None,
+    no_location: bool,
     out: Path | None,
 ) -> None:
     """Diagnose photos, or all photos in folders.
@@ -101,8 +118,12 @@ def predict(
       leafzoom predict leaf.jpg --out diagnosis
       leafzoom predict orchard/ --model model.onnx --format csv > diagnoses.csv
       leafzoom predict season.zip --coverage 0.95 --maps --out season
+      leafzoom predict orchard/ --group-by csv:trees.csv --out day
       find orchard -newer last-time -name "*.jpg" | leafzoom predict --from-file -
     """
+    if group_by and out is None:
+        raise UsageError("--group-by writes its report into a folder: name it with --out")
+
     # A folder that cannot be written to, or a broken format, is an error before the model is read.
     paths = _given_paths(photos, list_files)
     write_format = format_writer(output_format)
@@ -114,6 +135,7 @@ def predict(
     photo_count = sum(1 for _ in search)
     if search.passed_over:
         click.echo(f"leafzoom: {search.passed_over}", err=True)
+    groupings = _groupings(group_by, search)
     network = open_network(model)
     labels = network.manifest.labels.names
     thresholds = _parse_thresholds(threshold_options, labels)
@@ -130,7 +152,7 @@ def predict(
     if out:
         _note_missing_fonts(labels)
     write = partial(write_format, out=sys.stdout, labels=labels, possible=coverage is not None)
-    failures = _FailureCount(echo_errors=output_format == "table")
+    counts = _Counts(echo_errors=output_format == "table")
 
     # No bar among the results on a terminal.
     show_bar = photo_count > 1 and (out is not None or not sys.stdout.isatty())
@@ -141,8 +163,9 @@ def predict(
         disable=None if show_bar else True,
     ) as bar:
         if out is None:
-            bar.iterable = predictor.predict_many(search, coverage=coverage, maps=maps)
-            write(failures.count_in(bar))
+            results = predictor.predict_many(search, coverage=coverage, maps=maps)
+            bar.iterable = map(without_place, results) if no_location else results
+            write(counts.count_in(bar))
         else:
             journal = diagnose_into(
                 out,
@@ -154,42 +177,104 @@ def predict(
                     *(["early exit"] if early_exit else []),
                     *([] if coverage is None else [f"coverage {coverage!r}"]),
                     *(["maps"] if maps else []),
+                    "exif without place" if no_location else "exif",
                     f"source {predictor.source_sizes.least}-{predictor.source_sizes.greatest}",
                 ),
                 coverage=coverage,
                 maps=maps,
+                location=not no_location,
                 progress=bar.update,
             )
             bar.close()
             with closing(journal):
-                write(failures.count_in(entry.result for entry in journal.results()))
+                write(counts.count_in(entry.result for entry in journal.results()))
+                if groupings:
+                    _report_into(out, journal, groupings, predictor, location=not no_location)
 
     # A photo that cannot be read stops no other, but the exit status tells of it.
-    if failures.count:
+    _echo_lines(counts.exif_lines())
+    if counts.failed:
         sys.exit(1)
 
 
-class _FailureCount:
-    """Counts the photos of a stream that cannot be read.
+def _groupings(group_by: str | None, search: PhotoSearch) -> tuple[Grouping, ...]:
+    """The groupings of `--group-by`; none without it.
+
+    Raises:
+        UsageError, DataError: as `read_groupings`.
+    """
+    if group_by is None:
+        return ()
+    return read_groupings(group_by, [str(photo) for photo in search])
+
+
+def _report_into(
+    out: Path,
+    journal: Journal,
+    groupings: Sequence[Grouping],
+    predictor: Predictor,
+    *,
+    location: bool,
+) -> None:
+    """Write the report of all results, and say what was written."""
+    report = make_report(
+        journal.results(),
+        groupings,
+        predictor.network.manifest,
+        uncorrected=_other_answers(predictor),
+    )
+    _echo_lines(write_report(out, report, location=location))
+
+
+def _other_answers(predictor: Predictor) -> str:
+    """Why the model's confusion is not that of these answers; "" if it is."""
+    if predictor.has_own_thresholds:
+        return "the model's confusion is of its own thresholds, and --threshold has others"
+    if predictor.early_exit:
+        return "the model's confusion is of all looks, and --early-exit leaves some out"
+    return ""
+
+
+def _echo_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(f"leafzoom: {line}", err=True)
+
+
+class _Counts:
+    """Counts the photos of a stream that cannot be read, and impossible values of EXIF.
 
     Args:
         echo_errors: print each one's error, for output formats that leave it out.
     """
 
     def __init__(self, *, echo_errors: bool) -> None:
-        self.count = 0
+        self.failed = 0
+        self.photos_with_impossible = 0
+        self.impossible: Counter[str] = Counter()
         self._echo_errors = echo_errors
 
     def count_in(
         self, results: Iterable[Prediction | FailedPhoto]
     ) -> Iterator[Prediction | FailedPhoto]:
-        """Pass results on, and count the failed ones."""
+        """Pass results on, and count."""
         for result in results:
             if isinstance(result, FailedPhoto):
-                self.count += 1
+                self.failed += 1
                 if self._echo_errors:
                     click.echo(f"leafzoom: {result.error}", err=True)
+            elif result.exif.impossible:
+                self.photos_with_impossible += 1
+                self.impossible.update(result.exif.impossible)
             yield result
+
+    def exif_lines(self) -> Iterator[str]:
+        """A line that counts impossible values, if there are any."""
+        if self.impossible:
+            values = ", ".join(f"{name} {count}" for name, count in self.impossible.items())
+            yield (
+                f"the EXIF of {self.photos_with_impossible} photos has impossible values, which "
+                f"are left out: {values}"
+            )
 
 
 def _given_paths(photos: tuple[str, ...], list_files: tuple[str, ...]) -> list[str]:

@@ -7,12 +7,15 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from leafzoom.exif import Exif
 from leafzoom.inference.evidence import Evidence
 from leafzoom.inference.format_plugins import FormatWriter, plugin_names, plugin_writer
 from leafzoom.inference.prediction import FailedPhoto, Prediction, words_of
 from leafzoom.inference.prediction_sets import PossibleAnswers
 
-__all__ = ["format_names", "format_writer", "write_records"]
+__all__ = ["format_names", "format_writer", "spreadsheet_cell", "write_records"]
+
+_EXIF_COLUMNS = ("taken", "latitude", "longitude", "camera")
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -101,23 +104,31 @@ def _write_csv(
     writer = csv.writer(out, lineterminator="\n")
     possible_column = ["possible"] if possible else []
     header = ["photo", "verdict", "labels", "confidence", *labels, *possible_column, "error"]
-    writer.writerow(header)
+    writer.writerow([*header, *_EXIF_COLUMNS])
 
-    # A photo that cannot be read has a row too, with its error in the last column.
+    # A photo that cannot be read has a row too, with its error.
     for result in results:
-        photo = _cell(result.photo)
+        photo = spreadsheet_cell(result.photo)
         if isinstance(result, FailedPhoto):
             empty = [""] * (len(header) - 2)
-            writer.writerow([photo, *empty, _cell(result.error)])
+            no_exif = [""] * len(_EXIF_COLUMNS)
+            writer.writerow([photo, *empty, spreadsheet_cell(result.error), *no_exif])
             continue
 
-        predicted_labels = _cell(" ".join(result.labels))
+        predicted_labels = spreadsheet_cell(" ".join(result.labels))
         confidence = f"{result.confidence:.6f}"
         probabilities = [f"{result.probabilities[label]:.6f}" for label in labels]
-        sets = [_cell(_set_cell(result.possible or ()))] if possible else []
-        writer.writerow(
-            [photo, result.verdict, predicted_labels, confidence, *probabilities, *sets, ""],
-        )
+        sets = [spreadsheet_cell(_set_cell(result.possible or ()))] if possible else []
+        diagnosis = [photo, result.verdict, predicted_labels, confidence, *probabilities, *sets]
+        writer.writerow([*diagnosis, "", *_exif_cells(result.exif)])
+
+
+def _exif_cells(exif: Exif) -> list[str]:
+    """When, where and with what a photo was taken; empty cells where it does not say."""
+    place = ["", ""]
+    if exif.latitude is not None and exif.longitude is not None:
+        place = [f"{exif.latitude:.6f}", f"{exif.longitude:.6f}"]
+    return [exif.taken or "", *place, spreadsheet_cell(exif.camera or "")]
 
 
 def _set_cell(possible: PossibleAnswers) -> str:
@@ -129,7 +140,7 @@ def _set_cell(possible: PossibleAnswers) -> str:
     return " | ".join(" ".join(labels) or "no label" for labels in possible)
 
 
-def _cell(text: str) -> str:
+def spreadsheet_cell(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 

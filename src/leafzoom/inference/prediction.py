@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from PIL import Image
 
 from leafzoom.drawing import captioned_sheet, crop_box, save_jpeg, save_png, stacked, zoom_tiles
 from leafzoom.errors import PhotoError, UsageError
+from leafzoom.exif import NO_EXIF, Exif
 from leafzoom.inference.evidence import Evidence
 from leafzoom.inference.prediction_sets import PossibleAnswers
 from leafzoom.inference.verdict import Verdict
@@ -26,6 +27,7 @@ __all__ = [
     "ScalePrediction",
     "photo_box",
     "result_from_dict",
+    "without_place",
     "words_of",
 ]
 
@@ -109,6 +111,7 @@ class Prediction:
             asked for, the likeliest first; with `likely` always among them, and none if the picture
             is no leaf. None without a coverage.
         evidence: what speaks for each label, and where; None unless maps were asked for.
+        exif: when, where and with what the photo was taken.
         original: the photo that `plot` draws; left out of files and comparisons.
     """
 
@@ -123,6 +126,7 @@ class Prediction:
     model: str
     possible: PossibleAnswers | None = None
     evidence: Evidence | None = field(default=None, compare=False)
+    exif: Exif = NO_EXIF
     original: Photo | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -212,7 +216,7 @@ class Prediction:
         return content.getvalue()
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `predict --format json`; with `possible` and `evidence` if asked."""
+        """The object of `predict --format json`; `possible`, `evidence`, EXIF where there are."""
         content: dict[str, Any] = {
             "photo": self.photo,
             "labels": list(self.labels),
@@ -228,7 +232,7 @@ class Prediction:
             content["possible"] = [list(labels) for labels in self.possible]
         if self.evidence is not None:
             content["evidence"] = self.evidence.to_dict()
-        return content
+        return {**content, **self.exif.to_dict()}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Prediction:
@@ -254,6 +258,7 @@ class Prediction:
             model=content["model"],
             possible=possible,
             evidence=None if evidence is None else Evidence.from_dict(evidence),
+            exif=Exif.from_dict(content),
         )
 
 
@@ -292,6 +297,13 @@ def result_from_dict(content: Mapping[str, Any]) -> Prediction | FailedPhoto:
     if "error" in content:
         return FailedPhoto.from_dict(content)
     return Prediction.from_dict(content)
+
+
+def without_place(result: Prediction | FailedPhoto) -> Prediction | FailedPhoto:
+    """A result without the place where its photo was taken."""
+    if isinstance(result, FailedPhoto):
+        return result
+    return replace(result, exif=result.exif.without_place())
 
 
 def words_of(labels: Sequence[str]) -> str:

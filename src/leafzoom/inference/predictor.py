@@ -64,9 +64,8 @@ class Predictor:
             default as large as the photo's pixels carry, up to what the model was measured with.
 
     Raises:
-        UsageError: a threshold of a label that the model does not know, or outside 0..1, or for a
-            model of one class a photo; an early exit from a model that has no threshold for it; a
-            source size that it does not take.
+        UsageError: a threshold of a label that the model does not know, or outside 0..1, or of a
+            model of one class a photo; no threshold of an early exit; an impossible source size.
     """
 
     def __init__(
@@ -332,6 +331,7 @@ class Predictor:
             model=manifest.name,
             possible=self._possible(photo.coverage, answer, arrays.probabilities[head][row]),
             evidence=evidence,
+            exif=photo.source.exif,
             original=photo.original,
         )
 

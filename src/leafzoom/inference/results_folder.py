@@ -12,7 +12,7 @@ from leafzoom.errors import PhotoError
 from leafzoom.inference.formats import write_records
 from leafzoom.inference.index_page import index_page
 from leafzoom.inference.journal import Journal, JournalEntry
-from leafzoom.inference.prediction import FailedPhoto, Prediction
+from leafzoom.inference.prediction import FailedPhoto, Prediction, without_place
 from leafzoom.inference.predictor import Predictor
 from leafzoom.photo_files import FoundPhoto
 from leafzoom.storage import make_folder, replacing, write_text
@@ -32,6 +32,7 @@ def diagnose_into(
     model: str,
     coverage: float | None = None,
     maps: bool = False,
+    location: bool = True,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Journal:
     """Diagnose photos into a folder; an interrupted call resumes where it stopped.
@@ -46,6 +47,7 @@ def diagnose_into(
         predictor: diagnoses the photos that the journal does not have.
         model: a digest of the model (see `Journal`).
         coverage, maps: see `Predictor.predict`.
+        location: whether latitude and longitude are kept.
         progress: called with 1 for each photo that is done, reused results included.
 
     Returns:
@@ -57,7 +59,7 @@ def diagnose_into(
     make_folder(folder)
     journal = Journal(folder, model)
     try:
-        new = partial(predictor.predict_many, coverage=coverage, maps=maps)
+        new = partial(_predict, predictor, coverage, maps, location)
         _diagnose_new_photos(folder, photos, new, journal, progress)
         labels = predictor.network.manifest.labels.names
         _write_tables(folder, journal, labels, possible=coverage is not None)
@@ -66,6 +68,18 @@ def diagnose_into(
         journal.close()  # the results so far are kept
         raise
     return journal
+
+
+def _predict(
+    predictor: Predictor,
+    coverage: float | None,
+    maps: bool,
+    location: bool,
+    photos: Iterator[FoundPhoto],
+) -> Iterator[Prediction | FailedPhoto]:
+    """The predictor's results, without the place where it is not kept."""
+    results = predictor.predict_many(photos, coverage=coverage, maps=maps)
+    return results if location else map(without_place, results)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 from starlette.datastructures import FormData, UploadFile
 
 from leafzoom.errors import PhotoError
+from leafzoom.exif import NO_EXIF
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.predictor import DecodedPhoto
 from leafzoom.photo import Source, read_source
@@ -84,12 +86,15 @@ async def _diagnose_file(
         content = file.file.read()
         is_reduced = content.startswith(_JPEG_START)
         with nullcontext() if is_reduced else service.full_size_decoding:
-            return read_source(
+            source = read_source(
                 content,
                 sizes,
                 jpeg_pixels=limits.jpeg_pixels,
                 other_pixels=limits.other_pixels,
             )
+
+        # Answers say nothing about where and when a photo was taken.
+        return replace(source, exif=NO_EXIF)
 
     # Decoding in the event loop would hold up all other requests.
     try:

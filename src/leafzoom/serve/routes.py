@@ -19,6 +19,7 @@ from leafzoom import __version__
 from leafzoom.errors import LeafzoomError
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.prediction_sets import calibration_of
+from leafzoom.orchard.pooled import pool
 from leafzoom.serve.diagnosis import diagnose_form
 from leafzoom.serve.limits import BusyError, Limits, NoSpaceError, TooLargeError, TooSlowError
 from leafzoom.serve.schema import (
@@ -26,6 +27,7 @@ from leafzoom.serve.schema import (
     ERRORS,
     MAPS_PARAMETER,
     MODEL,
+    POOLED_PARAMETER,
     PREDICTIONS,
     request_body,
 )
@@ -57,7 +59,7 @@ def add_api_routes(app: FastAPI, service: Service) -> None:
         responses={200: PREDICTIONS, **ERRORS},
         openapi_extra={
             "requestBody": request_body(service.limits.photos),
-            "parameters": [COVERAGE_PARAMETER, MAPS_PARAMETER],
+            "parameters": [COVERAGE_PARAMETER, MAPS_PARAMETER, POOLED_PARAMETER],
         },
         summary="Diagnose photos",
         response_class=JSONResponse,
@@ -66,11 +68,13 @@ def add_api_routes(app: FastAPI, service: Service) -> None:
         """Diagnose one or several photos (multipart field `photos`); nothing is kept.
 
         A photo that can't be read is an object with `error`; the status is 422 if none can be.
-        With `coverage`, each prediction has `possible`, with `maps` it has `evidence`.
+        With `coverage`, each prediction has `possible`, with `maps` it has `evidence`. With
+        `pooled`, the answer is an object: `predictions`, and `pooled` of all leaves together.
         """
         try:
             coverage = _coverage_of(request, service)
             maps = _maps_of(request, service)
+            pooled = _flag_of(request, "pooled")
             form = await _admitted_form(request, service)
             started = time.perf_counter()
             results = await diagnose_form(service, form, coverage, maps=maps)
@@ -79,7 +83,7 @@ def add_api_routes(app: FastAPI, service: Service) -> None:
 
         # Without the upload, whose time depends on the client's connection.
         service.monitoring.observe_predictions(results, time.perf_counter() - started)
-        return _results_response(results)
+        return _results_response(results, service if pooled else None)
 
     @app.get("/api/v1/model", summary="The model", responses={200: MODEL}, response_model=None)
     async def model() -> dict[str, Any]:
@@ -161,11 +165,21 @@ def _maps_of(request: Request, service: Service) -> bool:
     Raises:
         HTTPException: it says something else than true or false, or the model has no maps.
     """
-    text = request.query_params.get("maps", "false").lower()
-    if text not in ("true", "false"):
-        raise HTTPException(422, f"maps is true or false, not {text!r}")
-    if text == "true" and not service.predictor.network.has_evidence:
+    maps = _flag_of(request, "maps")
+    if maps and not service.predictor.network.has_evidence:
         raise HTTPException(422, "this service's model has no evidence maps: leave out maps")
+    return maps
+
+
+def _flag_of(request: Request, name: str) -> bool:
+    """A parameter that is true or false; false where it is left out.
+
+    Raises:
+        HTTPException: it says something else.
+    """
+    text = request.query_params.get(name, "false").lower()
+    if text not in ("true", "false"):
+        raise HTTPException(422, f"{name} is true or false, not {text!r}")
     return text == "true"
 
 
@@ -212,11 +226,25 @@ def _refusal_of(error: Exception, limits: Limits) -> JSONResponse:
             raise error
 
 
-def _results_response(results: Sequence[Prediction | FailedPhoto]) -> JSONResponse:
-    """The results as JSON; the status is 422 if no photo could be read."""
+def _results_response(
+    results: Sequence[Prediction | FailedPhoto], pooled_by: Service | None
+) -> JSONResponse:
+    """The results as JSON; the status is 422 if no photo could be read.
+
+    Args:
+        results: a list, or pooled.
+        pooled_by: the service whose model has given them, if they are to be pooled.
+    """
     all_failed = all(isinstance(result, FailedPhoto) for result in results)
     status = 422 if all_failed else 200
-    return JSONResponse([result.to_dict() for result in results], status)
+    predictions = [result.to_dict() for result in results]
+    if pooled_by is None:
+        return JSONResponse(predictions, status)
+
+    predictor = pooled_by.predictor
+    answer = pool(results, predictor.network.manifest, predictor.decisions)
+    pooled = None if answer is None else answer.to_dict()
+    return JSONResponse({"predictions": predictions, "pooled": pooled}, status)
 
 
 def _describe_model(service: Service) -> dict[str, Any]:

@@ -13,6 +13,7 @@ __all__ = [
     "ERRORS",
     "MAPS_PARAMETER",
     "MODEL",
+    "POOLED_PARAMETER",
     "PREDICTIONS",
     "request_body",
 ]
@@ -61,8 +62,30 @@ _MODEL: _Schema = {
     },
 }
 
+_SHARES: _Schema = {
+    "type": "object",
+    "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1},
+}
+_POOLED: _Schema = {
+    "type": "object",
+    "required": ["leaves", "share", "any_leaf"],
+    "properties": {
+        "leaves": {**_COUNT, "description": "photos that are not `not_a_leaf`"},
+        "share": {
+            **_SHARES,
+            "description": "of each label: the expected share of these leaves that have it",
+        },
+        "any_leaf": {
+            **_SHARES,
+            "description": "of each label: the probability that at least one leaf has it, as if "
+            "photos were independent",
+        },
+    },
+}
+
 COMPONENTS: dict[str, _Schema] = {
     **result_definitions(_PREFIX),
+    "Pooled": _POOLED,
     "Refusal": _REFUSAL,
     "Model": _MODEL,
 }
@@ -74,6 +97,16 @@ _RESULTS: _Schema = {
         "anyOf": [{"$ref": f"{_PREFIX}Prediction"}, {"$ref": f"{_PREFIX}FailedPhoto"}],
     },
 }
+_POOLED_RESULTS: _Schema = {
+    "type": "object",
+    "required": ["predictions", "pooled"],
+    "properties": {
+        "predictions": _RESULTS,
+        "pooled": {"anyOf": [{"$ref": f"{_PREFIX}Pooled"}, {"type": "null"}]},
+    },
+    "description": "with `pooled`",
+}
+_ANSWERS: _Schema = {"anyOf": [_RESULTS, _POOLED_RESULTS]}
 _DETAIL: _Schema = {"$ref": f"{_PREFIX}Refusal"}
 
 
@@ -106,7 +139,16 @@ MAPS_PARAMETER: _Schema = {
     "schema": {"type": "boolean", "default": False},
 }
 
-PREDICTIONS: _Schema = _response("an object a photo, in order", _RESULTS)
+POOLED_PARAMETER: _Schema = {
+    "name": "pooled",
+    "in": "query",
+    "required": False,
+    "description": "whether the answer is an object with `predictions` and `pooled`: what all "
+    "leaves say together",
+    "schema": {"type": "boolean", "default": False},
+}
+
+PREDICTIONS: _Schema = _response("an object a photo, in order", _ANSWERS)
 
 MODEL: _Schema = _response("the model, and what the service takes", {"$ref": f"{_PREFIX}Model"})
 
@@ -116,7 +158,7 @@ ERRORS: dict[int | str, _Schema] = {
     413: _response("too many bytes or photos", _DETAIL),
     415: _response("not multipart/form-data", _DETAIL),
     422: _response(
-        "no photos in the form, or none that can be read", {"anyOf": [_DETAIL, _RESULTS]}
+        "no photos in the form, or none that can be read", {"anyOf": [_DETAIL, _ANSWERS]}
     ),
     403: _response("asked by a page of another site, or by another host name", _DETAIL),
     408: _response("the upload stopped for too long", _DETAIL),

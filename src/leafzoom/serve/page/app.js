@@ -2,11 +2,12 @@
 
 import { resultCard } from "./card.js";
 import { resultsCsv } from "./csv.js";
-import { byId, make, reducedMotion, saveFile } from "./dom.js";
+import { byId, make, percent, reducedMotion, saveFile } from "./dom.js";
 import { nameOf } from "./labels.js";
 
 const MAX_ATTEMPTS = 5;
 const DEFAULT_RETRY_SECONDS = 1;
+const MIN_POOLED_PROBABILITY = 0.05;
 const UNAUTHORISED = 401;
 const TOO_MANY_REQUESTS = 429;
 
@@ -69,19 +70,20 @@ async function diagnose(files) {
   }
   if (request !== newestRequest) return;
 
-  if (!Array.isArray(content)) {
+  const predictions = content?.predictions;
+  if (!Array.isArray(predictions)) {
     const reason = content?.detail ?? PROXY_REASONS[answer.status] ?? `status ${answer.status}`;
     showProblem(`That did not work: ${reason}.`);
     return;
   }
 
   const cards = await Promise.all(
-    content.map((result, index) => resultCard(result, files[index], showProblem)),
+    predictions.map((result, index) => resultCard(result, files[index], showProblem)),
   );
 
   // Newer photos, or Clear, came while the cards were made.
   if (request !== newestRequest) return;
-  showResults(content, cards);
+  showResults(predictions, content.pooled, cards);
 }
 
 // Why these files are not sent; null if they are.
@@ -116,7 +118,7 @@ async function postPhotos(files, signal) {
   for (const file of files) form.append("photos", file, file.name);
 
   for (let attempt = 1; ; attempt++) {
-    const query = hasMaps ? "?maps=true" : "";
+    const query = hasMaps ? "?pooled=true&maps=true" : "?pooled=true";
     const answer = await fetch(`api/v1/predictions${query}`, { method: "POST", body: form, signal });
     if (answer.status !== TOO_MANY_REQUESTS || attempt === MAX_ATTEMPTS) return answer;
 
@@ -127,7 +129,7 @@ async function postPhotos(files, signal) {
 }
 
 // Replace what the page shows, and lead to the first card.
-function showResults(newResults, cards) {
+function showResults(newResults, pooled, cards) {
   clearResults();
   results = newResults;
   for (const { article, viewer } of cards) {
@@ -135,7 +137,7 @@ function showResults(newResults, cards) {
     if (viewer) viewers.push(viewer);
     viewer?.start();
   }
-  showPooled();
+  showPooled(pooled);
   byId("downloads").hidden = false;
   showCount();
 
@@ -166,28 +168,26 @@ function clearResults() {
   byId("downloads").hidden = true;
 }
 
-// The labels of all leaves of one tree, counted.
-function showPooled() {
-  const leaves = results.filter((result) => result.verdict && result.verdict !== "not_a_leaf");
-  if (leaves.length < 2) return;
+// All leaves of one tree together, as probabilities; null without a leaf.
+function showPooled(pooled) {
+  if (!pooled || pooled.leaves < 2) return;
 
-  const counts = new Map();
-  for (const label of leaves.flatMap((leaf) => leaf.labels))
-    counts.set(label, (counts.get(label) ?? 0) + 1);
-  const ranked = [...counts].sort((a, b) => b[1] - a[1]);
-  const parts = ranked.map(([label, count]) => `${nameOf(label)} on ${count}`);
-
-  const isUnlabelled = (leaf) => leaf.verdict === "diagnosis" && !leaf.labels.length;
-  const unlabelled = leaves.filter(isUnlabelled).length;
-  if (unlabelled) parts.push(`no label on ${unlabelled}`);
-
-  const unsure = leaves.filter((leaf) => leaf.verdict === "unsure").length;
-  if (unsure) parts.push(`unsure about ${unsure}`);
-
-  byId("pooled").replaceChildren(
-    make("h2", `All ${leaves.length} leaves together`),
-    make("p", `${parts.join("; ")}.`),
+  const ranked = Object.entries(pooled.any_leaf).sort(
+    ([first], [second]) => pooled.share[second] - pooled.share[first],
   );
+  const items = ranked
+    .filter(([, probability]) => probability >= MIN_POOLED_PROBABILITY)
+    .map(([label, probability]) =>
+      make(
+        "li",
+        `${nameOf(label)}: expected on ${percent(pooled.share[label])} of these leaves; ` +
+          `on at least one with ${percent(probability)}`,
+      ),
+    );
+
+  const list = make("ul");
+  list.append(...items);
+  byId("pooled").replaceChildren(make("h2", `All ${pooled.leaves} leaves together`), list);
   byId("pooled").hidden = false;
 }
 
