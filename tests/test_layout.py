@@ -29,6 +29,7 @@ ORDER = [
     ["inference"],
     ["evaluation"],
     ["serve"],
+    ["review"],
     ["demo"],
     ["commands"],
     ["cli", "__init__", "__main__"],
