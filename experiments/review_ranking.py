@@ -28,11 +28,11 @@ from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import training_split
 from leafzoom.labels import LabelSet
 from leafzoom.model.build import network_from_checkpoint
-from leafzoom.model.frameworks import AttentionNetwork
+from leafzoom.model.fusion import FusedNetwork
 from leafzoom.model_file.bundled import bundled_model
 from leafzoom.model_file.checkpoint import load_checkpoint
 from leafzoom.review.outputs import outputs_of_cache
-from leafzoom.review.probabilities import OutOfFoldLabels, fit_out_of_fold
+from leafzoom.review.probabilities import Features, OutOfFoldLabels, find_features, fit_out_of_fold
 from leafzoom.review.ranking import QUALITY_METHODS, label_quality, plain_loss
 from leafzoom.storage import make_folder, sha256_of
 from tools.evaluation_data import open_data
@@ -99,6 +99,7 @@ def main() -> None:
     sample = _sample(cache, network, arguments.keep)
     unseen = sample.part(sample.unseen)
     attention = network.attention_network
+    scales = attention.scales
 
     result = {
         "name": _NAME,
@@ -109,8 +110,10 @@ def main() -> None:
         "first": _FIRST,
         "flipped_share": _FLIPPED_SHARE,
         "seeds": list(_SEEDS),
-        "linear": _measure(sample, attention.scales),
-        "own": _measure(unseen, attention.scales, attention),
+        "linear": _measure(sample, find_features(sample.descriptors, scales=scales)),
+        "own": _measure(
+            unseen, find_features(unseen.descriptors, scales=scales, unseen_by=attention)
+        ),
     }
     print(write_result(_NAME, result))
 
@@ -212,21 +215,13 @@ def duplicates_in_first(
     }
 
 
-def _measure(
-    sample: Sample, scales: int, network: AttentionNetwork | None = None
-) -> dict[str, Any]:
-    """Both measurements of a sample.
-
-    Args:
-        sample: the photographs.
-        scales: of the model.
-        network: where it was trained on none of them; else None.
-    """
+def _measure(sample: Sample, features: Features) -> dict[str, Any]:
+    """Both measurements of a sample, by classifiers on some features."""
     labels = sample.labels
     by_seed = []
     for seed in _SEEDS:
         noisy, flipped = with_flips(sample.targets, labels, _FLIPPED_SHARE, seed)
-        answers = _answers(sample, noisy, scales, network)
+        answers = _answers(sample, noisy, features)
         found: dict[str, dict[str, float]] = {}
         for name, order in rankings(noisy, labels, answers).items():
             found[name] = found_in_first(order, flipped, _FIRST)
@@ -235,7 +230,7 @@ def _measure(
         found["suggestion"] = {"right_of_flipped": float(restored[flipped].mean())}
         by_seed.append(found)
 
-    as_it_is = _answers(sample, sample.targets, scales, network)
+    as_it_is = _answers(sample, sample.targets, features)
     real = {
         name: duplicates_in_first(order, sample.targets, as_it_is.answers, sample.pairs, _FIRST)
         for name, order in rankings(sample.targets, labels, as_it_is).items()
@@ -249,12 +244,8 @@ def _measure(
     }
 
 
-def _answers(
-    sample: Sample, targets: NDArray[np.uint8], scales: int, network: AttentionNetwork | None
-) -> OutOfFoldLabels:
-    return fit_out_of_fold(
-        sample.descriptors, targets, sample.labels, sample.groups, scales=scales, unseen_by=network
-    )
+def _answers(sample: Sample, targets: NDArray[np.uint8], features: Features) -> OutOfFoldLabels:
+    return fit_out_of_fold(features, sample.descriptors, targets, sample.labels, sample.groups)
 
 
 def _recall(order: NDArray[np.intp], wrong: NDArray[np.bool_]) -> float:
@@ -274,7 +265,7 @@ def _over_seeds(by_seed: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[st
     return summary
 
 
-def _sample(cache: Cache, network: Any, keep: Path | None) -> Sample:
+def _sample(cache: Cache, network: FusedNetwork, keep: Path | None) -> Sample:
     """The two thousand photographs, with their descriptors computed or read."""
     split = training_split(cache, "inner-train")
     train = set(split.train)
@@ -319,7 +310,7 @@ def _chosen_rows(
 
 
 def _descriptors(
-    cache: Cache, network: Any, rows: NDArray[np.int64], keep: Path | None
+    cache: Cache, network: FusedNetwork, rows: NDArray[np.int64], keep: Path | None
 ) -> NDArray[np.float32]:
     """The descriptors of rows, [n, W]; the file's name holds what they depend on."""
     file = None

@@ -31,7 +31,7 @@ from leafzoom.review.distances import (
 from leafzoom.review.items import Kind, Review, ReviewItem
 from leafzoom.review.outputs import PhotographOutputs, outputs_of_cache, outputs_of_files
 from leafzoom.review.part import ReviewedPart, reviewed_part
-from leafzoom.review.probabilities import OutOfFoldLabels, fit_out_of_fold
+from leafzoom.review.probabilities import OutOfFoldLabels, find_features, fit_out_of_fold
 from leafzoom.review.ranking import label_issues, label_quality
 from leafzoom.storage import sha256_of
 
@@ -181,14 +181,11 @@ def _rank(network: FusedNetwork, manifest: Manifest, cache: Cache, part: Reviewe
     ]
     outputs = outputs_of_cache(network, cache, part.rows)
     attention = network.attention_network
-    answers = fit_out_of_fold(
-        outputs.descriptors,
-        targets,
-        labels,
-        duplicate_groups(len(targets), pairs),
-        scales=attention.scales,
-        unseen_by=attention if part.is_unseen else None,
-    )
+    descriptors = outputs.descriptors
+    known = attention if part.is_unseen else None
+    features = find_features(descriptors, scales=attention.scales, unseen_by=known)
+    groups = duplicate_groups(len(targets), pairs)
+    answers = fit_out_of_fold(features, descriptors, targets, labels, groups)
     return _Ranked(
         rows=table.rows,
         outputs=outputs,

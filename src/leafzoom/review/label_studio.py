@@ -53,8 +53,10 @@ def labelling_interface(review: Review) -> str:
     choices = ElementTree.SubElement(
         view, "Choices", name=_CHOICES, toName=_IMAGE, choice="multiple", showInline="true"
     )
+
+    # Results have the alias, people see the value.
     for label in review.labels:
-        ElementTree.SubElement(choices, "Choice", value=label, alias=words_of([label]))
+        ElementTree.SubElement(choices, "Choice", value=words_of([label]), alias=label)
 
     boxes = ElementTree.SubElement(view, "RectangleLabels", name=_BOXES, toName=_IMAGE)
     for number, colour in enumerate(_colours(review), start=1):

@@ -58,7 +58,7 @@ def label_issues(targets: NDArray[np.uint8], probabilities: Array) -> NDArray[np
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         issues = find_multilabel_issues_per_class(_label_lists(targets), probabilities, n_jobs=1)
-    return np.asarray(issues, bool).any(axis=1)
+    return np.asarray(np.asarray(issues, bool).any(axis=1))
 
 
 def plain_loss(targets: NDArray[np.uint8], probabilities: Array) -> Array:
