@@ -10,12 +10,22 @@ from numpy.typing import NDArray
 
 from leafzoom.errors import needs_extra
 
-__all__ = ["QUALITY_METHODS", "QualityMethod", "label_issues", "label_quality", "plain_loss"]
+__all__ = [
+    "QUALITY_METHODS",
+    "RANKED_BY",
+    "QualityMethod",
+    "label_issues",
+    "label_quality",
+    "plain_loss",
+]
 
 QualityMethod = Literal["self_confidence", "normalized_margin", "confidence_weighted_entropy"]
 """cleanlab's scores of one label by itself."""
 
 QUALITY_METHODS: tuple[QualityMethod, ...] = get_args(QualityMethod)
+
+RANKED_BY: QualityMethod = "confidence_weighted_entropy"
+"""What a review ranks by. `experiments.review_ranking` compares all of them."""
 
 Array = NDArray[np.float64]
 
@@ -23,7 +33,7 @@ _MIN_PROBABILITY = 1e-6
 
 
 def label_quality(
-    targets: NDArray[np.uint8], probabilities: Array, method: QualityMethod = "self_confidence"
+    targets: NDArray[np.uint8], probabilities: Array, method: QualityMethod = RANKED_BY
 ) -> Array:
     """cleanlab's quality of each photograph's labels, [n] in 0..1; the lowest are most suspect.
 

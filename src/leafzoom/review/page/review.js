@@ -254,6 +254,7 @@ function tick(index) {
 
 // Nothing, then every label in turn.
 function nextEvidence() {
+  if (!review.has_evidence) return;
   const select = byId("evidence");
   select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
   showViews();
@@ -317,6 +318,7 @@ async function start() {
   byId("ranked").textContent = `${review.ranked} Model: ${review.model_name}.`;
   byId("saved").textContent = review.saved_in;
   byId("speaks").hidden = !review.has_evidence;
+  byId("evidence-key").hidden = !review.has_evidence;
   for (const label of review.has_evidence ? review.labels : []) {
     const option = make("option", words([label]));
     option.value = label;
