@@ -30,7 +30,7 @@ SUMMARIES = {
     "predict": "Diagnose photos, or all photos in folders.",
     "prepare": "Check every photograph, find duplicates, build the cache.",
     "recipes": "List the recipes, or show every setting of the recipe NAME.",
-    "review": "Rank labels that deserve a second look, and decide on them on a page.",
+    "review": "Rank suspect labels, and decide on them on a page.",
     "serve": "Open a page for people and an API for programs, on this machine.",
     "train": "Train all stages of a recipe, then export the model.",
 }

@@ -12,19 +12,19 @@ from leafzoom.dataset.columns import AUTOMATIC, TableReading
 from leafzoom.dataset.table import read_table
 from leafzoom.errors import DataError
 from leafzoom.review.correction import Correction, apply_decisions
-from leafzoom.review.decisions import DecisionFile, ReviewDecision
+from leafzoom.review.decisions import Choice, DecisionFile, ReviewDecision
 
 TABLE = "image,note,labels\na.jpg,first,scab\nb.jpg,,rust\nc.jpg,x;y,rust scab\nd.jpg,,scab\n"
 NAMES = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
 
 
-def decided(folder: Path, *rows: tuple[str, str, str, str]) -> Path:
+def decided(folder: Path, *rows: tuple[str, Choice, str, str]) -> Path:
     """A review.csv with rows of image, decision, labels and given labels."""
     folder.mkdir(exist_ok=True)
     file = DecisionFile(folder / "review.csv")
     for name, choice, labels, given in rows:
         split = tuple(labels.split())
-        file.save(ReviewDecision(name, choice, split, tuple(given.split())))  # type: ignore[arg-type]
+        file.save(ReviewDecision(name, choice, split, tuple(given.split())))
     return file.path
 
 

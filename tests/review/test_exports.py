@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
@@ -115,5 +116,6 @@ def test_fiftyone_gets_shares_and_absolute_paths(tmp_path: Path) -> None:
     assert classes(new, "suggested") == []
 
 
-def classes(sample: dict[str, dict[str, list[dict[str, object]]]], field: str) -> list:  # type: ignore[type-arg]
-    return sample[field]["classifications"]
+def classes(sample: dict[str, Any], field: str) -> list[dict[str, Any]]:
+    labels: list[dict[str, Any]] = sample[field]["classifications"]
+    return labels

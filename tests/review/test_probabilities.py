@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from leafzoom.fitting.fusion import fit_lbfgs
 from leafzoom.fitting.linear_layers import shares_prior
 from leafzoom.labels import LabelSet
 from leafzoom.model.fusion import Fusion
+from leafzoom.review.build import open_review_network
 from leafzoom.review.outputs import outputs_of_cache, outputs_of_files
 from leafzoom.review.probabilities import OutOfFoldLabels, find_features, fit_out_of_fold
 
@@ -91,9 +94,7 @@ def test_without_groups_the_folds_are_those_of_before() -> None:
     assert fits[0].out_of_fold == pytest.approx(fits[1].out_of_fold)
 
 
-def test_files_have_the_outputs_of_the_cache(cache: Cache, trained, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from leafzoom.review.build import open_review_network
-
+def test_files_have_the_outputs_of_the_cache(cache: Cache, trained: Path, tmp_path: Path) -> None:
     network, manifest = open_review_network(str(trained))
     rows = np.arange(5)
     broken = tmp_path / "broken.jpg"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -94,7 +95,7 @@ def review(
     port: int,
     applied: Path | None,
 ) -> None:
-    """Rank labels that deserve a second look, and decide on them on a page.
+    """Rank suspect labels, and decide on them on a page.
 
     MODEL is a run, a .safetensors checkpoint, an .onnx file with its own weights, or bundled.
     Suspect labels, near-duplicates with other labels, outliers, and photos without labels are shown
@@ -143,8 +144,8 @@ def _review(request: ReviewRequest, cache: Cache, out: Path, port: int | None) -
     write_dataset(queue, out)
 
     click.echo(queue.ranked)
-    counts = [(kind, sum(kind in item.kinds for item in queue.items)) for kind in KINDS]
-    shown = ", ".join(f"{count} {_KIND_WORDS[kind]}" for kind, count in counts if count)
+    counts = Counter(kind for item in queue.items for kind in item.kinds)
+    shown = ", ".join(f"{counts[kind]} {_KIND_WORDS[kind]}" for kind in KINDS if counts[kind])
     click.echo(f"{len(queue.items)} photographs to look at: {shown or 'none'}")
     click.echo(f"queue and exports in {out}; Label Studio's document root: {photo_root(queue)}")
     if port is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,17 +79,14 @@ def apply_decisions(
     csv.writer(text, lineterminator="\n").writerows(cells)
     write_text(path, text.getvalue())
 
-    own = [decision for name, decision in changes.items() if name in rows]
+    counts = Counter(decision.choice for name, decision in changes.items() if name in rows)
     return Correction(
         path=path,
-        changed=sum(decision.choice == "change" for decision in own),
-        left_out=sum(decision.choice == "leave_out" for decision in own),
+        changed=counts["change"],
+        left_out=counts["leave_out"],
         added=len(added),
-        kept=sum(decision.choice == "keep" for decision in own),
-        open=len(decided)
-        - len(own)
-        - len(added)
-        + sum(decision.choice == "unsure" for decision in own),
+        kept=counts["keep"],
+        open=len(changes) - len(added) - counts.total() + counts["unsure"],
     )
 
 
@@ -126,9 +124,14 @@ def _problem(
         return ""
     if not decision.labels:
         return "changes its labels to none: write them in the column labels, or keep or leave_out"
-    if row is None and decision.given:
+    return "" if row is not None else _problem_of_new(decision, photos)
+
+
+def _problem_of_new(decision: ReviewDecision, photos: PhotoLookup) -> str:
+    """Why a photograph without a row cannot get one; empty if it can."""
+    if decision.given:
         return "is not in the table any more: delete the row"
-    if row is None and decision.image_name not in photos:
+    if decision.image_name not in photos:
         return "is in no folder of the data: copy it there first, and write its name in the row"
     return ""
 

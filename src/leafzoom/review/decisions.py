@@ -141,23 +141,7 @@ def read_decisions(path: Path) -> list[DecidedRow]:
     Raises:
         DataError: the file cannot be read, or a row of it cannot; the row is named.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", restval=None)
-        header = tuple(reader.fieldnames or ())
-        missing = [name for name in _NEEDED_COLUMNS if name not in header]
-        if missing:
-            raise DataError(
-                f"{path} has no column {missing[0]}: give a review.csv that leafzoom review wrote"
-            )
-        rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"{path} is no CSV in UTF-8 ({error}): give a review.csv that leafzoom review wrote"
-        ) from error
-
+    rows = _read_rows(path)
     decided: list[DecidedRow] = []
     line_of: dict[str, int] = {}
     for line, cells in rows:
@@ -168,6 +152,32 @@ def read_decisions(path: Path) -> list[DecidedRow]:
         line_of[name] = line
         decided.append(DecidedRow(line, decision))
     return decided
+
+
+def _read_rows(path: Path) -> list[tuple[int, dict[str, str | None]]]:
+    """The cells of each row by column, and the line where the row ends.
+
+    Raises:
+        DataError: the file cannot be read, or lacks a column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="")
+        header = reader.fieldnames or ()
+        rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{path} is no CSV in UTF-8 ({error}): give a review.csv that leafzoom review wrote"
+        ) from error
+
+    missing = [name for name in _NEEDED_COLUMNS if name not in header]
+    if missing:
+        raise DataError(
+            f"{path} has no column {missing[0]}: give a review.csv that leafzoom review wrote"
+        )
+    return rows
 
 
 def _decision(path: Path, line: int, cells: dict[str, str | None]) -> ReviewDecision:
@@ -184,26 +194,33 @@ def _decision(path: Path, line: int, cells: dict[str, str | None]) -> ReviewDeci
     name = texts["image"]
     if not name:
         raise DataError(f"{path} row {line}: names no photograph: fill in the column image")
-    matches = [choice for choice in CHOICES if choice == texts["decision"].strip()]
-    if not matches:
-        raise DataError(
-            f"{path} row {line}: {name!r} has the decision {texts['decision']!r}, and there are "
-            f"{', '.join(CHOICES)}"
-        )
-
-    try:
-        score = float(texts["score"] or 0)
-    except ValueError as error:
-        raise DataError(
-            f"{path} row {line}: {name!r} has the score {texts['score']!r}, which is no number"
-        ) from error
     return ReviewDecision(
         image_name=name,
-        choice=matches[0],
+        choice=_choice(path, line, name, texts["decision"]),
         labels=tuple(dict.fromkeys(texts["labels"].split())),
         given=tuple(texts["given"].split()),
         suggested=tuple(texts["suggested"].split()),
         kinds=tuple(texts["kinds"].split()),
-        score=score,
+        score=_score(path, line, name, texts["score"]),
         decided_at=texts["decided_at"],
     )
+
+
+def _choice(path: Path, line: int, name: str, text: str) -> Choice:
+    """The choice that a cell names."""
+    for choice in CHOICES:
+        if choice == text.strip():
+            return choice
+    raise DataError(
+        f"{path} row {line}: {name!r} has the decision {text!r}, and there are {', '.join(CHOICES)}"
+    )
+
+
+def _score(path: Path, line: int, name: str, text: str) -> float:
+    """The number in a cell; 0 where it is empty."""
+    try:
+        return float(text or 0)
+    except ValueError as error:
+        raise DataError(
+            f"{path} row {line}: {name!r} has the score {text!r}, which is no number"
+        ) from error

@@ -62,7 +62,9 @@ class ReviewItem:
         Raises:
             KeyError, TypeError, ValueError: a key is missing, or a value has another form.
         """
-        boxes = [tuple(float(edge) for edge in box) for box in content["boxes"]]
+        boxes = []
+        for x0, y0, x1, y1 in content["boxes"]:
+            boxes.append((float(x0), float(y0), float(x1), float(y1)))
         width, height = content["photo_size"]
         tuples = {
             key: tuple(content[key]) for key in ("kinds", "given", "suggested", "twin_labels")

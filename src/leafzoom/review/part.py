@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from unicodedata import normalize
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.evaluated_part import evaluation_image_names, split_of_model
-from leafzoom.dataset.split import read_split
+from leafzoom.dataset.split import Split, read_split
 from leafzoom.errors import DataError
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.model_file.paths import run_folder
@@ -97,13 +98,16 @@ def reviewed_part(model: str, manifest: Manifest, cache: Cache, split_name: str)
 
     row_of = {image_name: row for row, image_name in enumerate(cache.table.image_names)}
     rows = np.array([row_of[image_name] for image_name in image_names], np.int64)
-    trained_on = None
-    if split is not None:
-        learned = split.train
-        if manifest.data.get("cross_validated"):
-            learned += split.validation
-        names = {normalize("NFC", image_name) for image_name in learned}
-        trained_on = sum(normalize("NFC", image_name) in names for image_name in image_names)
-
+    trained_on = None if split is None else _trained_on(manifest, split, image_names)
     has_labels = cache.table.label_set().names == manifest.labels.names
     return ReviewedPart(name, rows, trained_on == 0 and has_labels, trained_on)
+
+
+def _trained_on(manifest: Manifest, split: Split, image_names: Sequence[str]) -> int:
+    """How many photographs a model was trained on, however their accents are written."""
+    # Few photographs are all learned from, those of the validation part too.
+    learned = split.train
+    if manifest.data.get("cross_validated"):
+        learned += split.validation
+    names = {normalize("NFC", image_name) for image_name in learned}
+    return sum(normalize("NFC", image_name) in names for image_name in image_names)

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from leafzoom.errors import LeafzoomError, PhotoError
-from leafzoom.review.decisions import CHOICES, DecisionFile, ReviewDecision, now
+from leafzoom.review.decisions import CHOICES, Choice, DecisionFile, ReviewDecision, now
 from leafzoom.review.items import Review, ReviewItem
 from leafzoom.review.pictures import ReviewPictures
 from leafzoom.serve.access import Access
@@ -182,15 +182,8 @@ def _decision_of(body: dict[str, Any], item: ReviewItem, review: Review) -> Revi
     Raises:
         HTTPException: an unknown choice or label, or a change to no labels.
     """
-    matches = [choice for choice in CHOICES if choice == body.get("choice")]
-    if not matches:
-        raise HTTPException(422, f"choice has to be one of {', '.join(CHOICES)}")
-
-    wanted = body.get("labels", [])
-    if not isinstance(wanted, list) or not set(map(str, wanted)) <= set(review.labels):
-        raise HTTPException(422, f"labels has to be a list of {', '.join(review.labels)}")
-    labels = tuple(label for label in review.labels if label in wanted)
-    choice = matches[0]
+    choice = _choice_of(body)
+    labels = _labels_of(body, review)
     if choice == "change" and not labels:
         raise HTTPException(422, "tick at least one label, or leave the photograph out")
 
@@ -207,6 +200,22 @@ def _decision_of(body: dict[str, Any], item: ReviewItem, review: Review) -> Revi
         score=item.score,
         decided_at=now(),
     )
+
+
+def _choice_of(body: dict[str, Any]) -> Choice:
+    """The choice that a request makes."""
+    for choice in CHOICES:
+        if choice == body.get("choice"):
+            return choice
+    raise HTTPException(422, f"choice has to be one of {', '.join(CHOICES)}")
+
+
+def _labels_of(body: dict[str, Any], review: Review) -> tuple[str, ...]:
+    """The labels that a request ticks, in the review's order."""
+    ticked = body.get("labels", [])
+    if not isinstance(ticked, list) or not set(map(str, ticked)) <= set(review.labels):
+        raise HTTPException(422, f"labels has to be a list of {', '.join(review.labels)}")
+    return tuple(label for label in review.labels if label in ticked)
 
 
 def _item_content(item: ReviewItem) -> dict[str, Any]:
