@@ -29,7 +29,9 @@ function make(tag, text, className) {
 }
 
 const words = (labels) => labels.join(" + ").replaceAll("_", " ") || "no label";
-const percent = (share) => `${Math.round(100 * share)} %`;
+
+// 100 % is for certainty alone.
+const percent = (share) => `${share < 1 ? Math.min(Math.round(100 * share), 99) : 100} %`;
 
 function say(text, isBad = false) {
   byId("status").textContent = text;
