@@ -30,6 +30,7 @@ ORDER = [
     ["orchard"],
     ["evaluation"],
     ["serve"],
+    ["review"],
     ["demo"],
     ["commands"],
     ["cli", "__init__", "__main__"],

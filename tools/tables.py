@@ -1,7 +1,8 @@
 """Write the tables of the documents from results/*.json: python -m tools.tables [--check]
 
-The documents are README.md, MODEL_CARD.md, docs/benchmarks.md and docs/experiments.md. --check
-writes nothing and exits with 1 if a table is not up to date. Takes less than a second.
+The documents are README.md, MODEL_CARD.md, docs/benchmarks.md, docs/experiments.md and
+docs/review.md. --check writes nothing and exits with 1 if a table is not up to date. Takes less
+than a second.
 
 A table stands between the lines <!-- KIND NAME --> and <!-- end -->. NAME is a file in results/;
 KIND is one of
@@ -36,6 +37,8 @@ or, with NAME below results/experiments,
     lesions_held  what boxes hold of lesions
     noise_estimates, noise_by_combination
                   how many labels are wrong, and which
+    review_flips, review_duplicates
+                  which wrong labels `leafzoom review` finds
     complex_heads, complex_decisions, complex_confusions, complex_folds
                   the errors of `complex`
     paper_scores, paper_exact_match, paper_claims
@@ -60,6 +63,7 @@ from tools import (
     interval_tables,
     noise_tables,
     paper_tables,
+    review_tables,
     rival_tables,
     single_label_tables,
 )
@@ -68,7 +72,13 @@ from tools.provenance import ROOT
 
 __all__ = ["DOCUMENTS", "TABLES", "fill_in", "main"]
 
-DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/benchmarks.md", "docs/experiments.md")
+DOCUMENTS = (
+    "README.md",
+    "MODEL_CARD.md",
+    "docs/benchmarks.md",
+    "docs/experiments.md",
+    "docs/review.md",
+)
 
 _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "experiment": experiment_tables.experiment,
@@ -84,6 +94,8 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "single_label": single_label_tables.single_label,
     "noise_estimates": noise_tables.noise_estimates,
     "noise_by_combination": noise_tables.noise_by_combination,
+    "review_flips": review_tables.review_flips,
+    "review_duplicates": review_tables.review_duplicates,
     "complex_heads": complex_tables.complex_heads,
     "complex_decisions": complex_tables.complex_decisions,
     "complex_confusions": complex_tables.complex_confusions,

@@ -31,6 +31,7 @@ SUMMARIES = {
     "prepare": "Check every photograph, find duplicates, build the cache.",
     "push": "Upload MODEL with a model card to a hub.",
     "recipes": "List the recipes, or show every setting of the recipe NAME.",
+    "review": "Rank suspect labels, and decide on them on a page.",
     "schema": "Print the JSON Schema of what predict writes as JSON.",
     "serve": "Open a page for people and an API for programs, on this machine.",
     "train": "Train all stages of a recipe, then export the model.",

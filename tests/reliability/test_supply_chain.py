@@ -138,8 +138,7 @@ def test_every_import_is_of_a_declared_dependency() -> None:
             imported[module.split(".")[0]] = path
 
     foreign = set(imported) - set(sys.stdlib_module_names) - {"leafzoom", "__future__"}
-    assert {"torch", "PIL", "starlette", "google"} <= foreign
-    assert "cleanlab" not in foreign, "it serves experiments only"
+    assert {"torch", "PIL", "starlette", "google", "cleanlab"} <= foreign
 
     providers = metadata.packages_distributions()
     allowed = {normalised(name) for name in declared_dependencies()}

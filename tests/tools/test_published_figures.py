@@ -26,6 +26,7 @@ OF_THE_MODEL = {
     "experiments/cost-accuracy": "network",
     "experiments/early-exit": "answers",
     "experiments/label-noise": "network",
+    "experiments/review-ranking": "network",
     "variants": "file",
     "load": "file",
     "verdicts": "answers",
@@ -34,7 +35,7 @@ OF_THE_MODEL = {
 }
 """Results of the model that ships, and which of its digests they depend on."""
 
-OF_THE_CODE = ("demo", "load", "reliability")
+OF_THE_CODE = ("demo", "load", "reliability", "review-exports")
 """Results of the code: measured again for each version."""
 
 HISTORY = (

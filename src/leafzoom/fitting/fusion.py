@@ -103,6 +103,7 @@ def fit_lbfgs(
     *,
     min_gain: float = _MIN_GAIN,
     single_label: bool = False,
+    groups: NDArray[np.int64] | None = None,
 ) -> FusionFit:
     """The convex problem to its end: mean binary cross-entropy + penalty/2 · |W - W₀|², by L-BFGS.
 
@@ -124,6 +125,8 @@ def fit_lbfgs(
         seed: of the folds.
         min_gain: standard errors by which a penalty has to be better than the strongest.
         single_label: whether each photograph has one class.
+        groups: [n], the same number for photographs that stay in one fold; by default each is
+            alone.
     """
     if fusion.normalise == "rescale":
         _set_rescaling(fusion, inputs)
@@ -148,7 +151,8 @@ def fit_lbfgs(
     start = LinearLayer(np.zeros((len(start_bias), basis.shape[1])), start_bias)
 
     # The penalty is chosen by cross-validation, the weights are fitted on all photographs.
-    fit = _cross_validate(problem, start, seed, min_gain)
+    fold = stratified_folds(problem.targets, _FOLDS, seed_for(seed, "folds"), groups)
+    fit = _cross_validate(problem, start, fold, min_gain)
     everything = np.ones(len(x), bool)
     solution = problem.solve(everything, fit.penalty, start)
     with torch.no_grad():
@@ -157,10 +161,11 @@ def fit_lbfgs(
     return fit
 
 
-def _cross_validate(problem: _Problem, start: LinearLayer, seed: int, min_gain: float) -> FusionFit:
+def _cross_validate(
+    problem: _Problem, start: LinearLayer, fold: NDArray[np.int64], min_gain: float
+) -> FusionFit:
     """The penalty whose out-of-fold logits have the lowest loss, or else the strongest."""
     targets = problem.targets
-    fold = stratified_folds(targets, _FOLDS, seed_for(seed, "folds"))
 
     # All penalties on the same folds, from the strongest to the weakest.
     losses: dict[float, Array] = {}

@@ -19,7 +19,7 @@ from leafzoom.fitting.likelihood import label_probabilities, photograph_losses
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.fusion import Fusion
 
-__all__ = ["ScaleWeights", "fit_linear_layer", "fit_scale_weights"]
+__all__ = ["ScaleWeights", "fit_linear_layer", "fit_scale_weights", "shares_prior"]
 
 _WEIGHT_PRIOR_STD = 0.3  # of a scale's weight around an equal share
 _FOLDS = 5
@@ -63,8 +63,7 @@ def fit_linear_layer(
     layer = backbone.classifier_layer()
     labels, width = layer.weight.shape
     fitted = Fusion(scales=1, width=width, labels=labels, inputs="descriptors", normalise="rescale")
-    prior_bias = _log_shares(targets) if single_label else _log_odds_of_labels(targets)
-    prior = LinearLayer(np.zeros((labels, width)), prior_bias)
+    prior = shares_prior(targets, width, single_label=single_label)
     fit = fit_lbfgs(
         fitted, descriptors, targets, prior, seed, min_gain=0.0, single_label=single_label
     )
@@ -75,6 +74,20 @@ def fit_linear_layer(
         layer.weight.copy_(weight)
         layer.bias.copy_(fitted.linear.bias - weight @ fitted.shift)
     return fit
+
+
+def shares_prior(
+    targets: NDArray[np.uint8], width: int, *, single_label: bool = False
+) -> LinearLayer:
+    """The layer on inputs [n, W] that answers with the labels' shares of the photographs.
+
+    Args:
+        targets: [n, L].
+        width: W.
+        single_label: whether each photograph has one class.
+    """
+    bias = _log_shares(targets) if single_label else _log_odds_of_labels(targets)
+    return LinearLayer(np.zeros((targets.shape[1], width)), bias)
 
 
 def fit_scale_weights(

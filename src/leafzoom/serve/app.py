@@ -14,32 +14,14 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from leafzoom import __version__
-from leafzoom.serve.access import Access
+from leafzoom.serve.guard import SECURITY_HEADERS, access_refusal, refusal
 from leafzoom.serve.middleware import HeadMiddleware, RootPathMiddleware
-from leafzoom.serve.routes import add_api_routes, add_state_routes, refusal
+from leafzoom.serve.routes import add_api_routes, add_state_routes
 from leafzoom.serve.schema import COMPONENTS
 from leafzoom.serve.service import Service
-from leafzoom.serve.sign_in import add_sign_in_route, token_refusal
+from leafzoom.serve.sign_in import add_sign_in_route
 
 __all__ = ["create_app"]
-
-_CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-_HEADERS = {
-    "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-
-_MAX_QUOTED_CHARACTERS = 100
-
-# Asked by programs that know no host name and no token.
-_STATE_PATHS = ("/live", "/ready")
 
 _LOG = logging.getLogger("leafzoom.serve")
 
@@ -138,7 +120,7 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
     async def guard(
         request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        response = _access_refusal(request, service.access)
+        response = access_refusal(request, service.access)
         if response is None:
             try:
                 response = await call_next(request)
@@ -146,33 +128,10 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
                 _LOG.exception("an answer failed")
                 response = refusal(500, "the service failed: try again")
 
-        for name, value in _HEADERS.items():
+        for name, value in SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
 
         # Counted by route, not by path, so that made-up paths cannot fill the memory.
         route = request.scope.get("route")
         service.monitoring.count_request(getattr(route, "path", "other"), response.status_code)
         return response
-
-
-def _access_refusal(request: Request, access: Access) -> Response | None:
-    """The answer to a request that may not ask; None for one that may."""
-    # Not of `request.url`, which is put together with whatever host the client names.
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    if path in _STATE_PATHS:
-        return None
-
-    if not access.takes_host(request):
-        host = request.headers.get("host", "")[:_MAX_QUOTED_CHARACTERS]
-        return refusal(
-            403,
-            f"this service does not answer to the host name {host!r}: "
-            "start it with --allowed-host and this name if it is yours",
-        )
-    if access.is_from_other_site(request):
-        return refusal(
-            403,
-            "requests from pages of other sites are refused: if it is the service's own page, "
-            "start the service with --allowed-host and the host name in the page's address",
-        )
-    return token_refusal(request, path, access)

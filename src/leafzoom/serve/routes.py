@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -21,6 +21,7 @@ from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.prediction_sets import calibration_of
 from leafzoom.orchard.pooled import pool
 from leafzoom.serve.diagnosis import diagnose_form
+from leafzoom.serve.guard import refusal
 from leafzoom.serve.limits import BusyError, Limits, NoSpaceError, TooLargeError, TooSlowError
 from leafzoom.serve.schema import (
     COVERAGE_PARAMETER,
@@ -35,7 +36,7 @@ from leafzoom.serve.service import Service
 from leafzoom.serve.temporary_folder import temporary_folder_problem
 from leafzoom.serve.uploads import discard_body, read_form
 
-__all__ = ["add_api_routes", "add_state_routes", "refusal"]
+__all__ = ["add_api_routes", "add_state_routes"]
 
 _RETRY_BUSY = {"Retry-After": "1"}
 _RETRY_SLOW = {"Retry-After": "5"}
@@ -125,17 +126,6 @@ def add_state_routes(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         """Counters and times in Prometheus' text format."""
         return Response(service.monitoring.exposition(), media_type=CONTENT_TYPE_LATEST)
-
-
-def refusal(status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An answer that says why there is no other.
-
-    Args:
-        status: of HTTP.
-        detail: for people.
-        headers: of the answer.
-    """
-    return JSONResponse({"detail": detail}, status, headers=headers)
 
 
 def _coverage_of(request: Request, service: Service) -> float | None:

@@ -27,7 +27,7 @@ from leafzoom.serve.middleware import ForwardedHeadersMiddleware
 from leafzoom.serve.proxy import ProxySettings
 from leafzoom.serve.service import Service
 
-__all__ = ["run_server"]
+__all__ = ["listen", "run_server"]
 
 # Load balancers see `not ready` for so long before the service accepts no more connections.
 _DRAIN_SECONDS = 1.0
@@ -85,7 +85,7 @@ def run_server(
     )
     service = Service(predictor, access=access, coverage=coverage)
     server = _DrainingServer(_configuration(service, proxy), service)
-    listener = _listen(host, port)
+    listener = listen(host, port)
 
     # A token is shown to the person at the terminal, and kept out of logs.
     is_terminal = sys.stdout.isatty()
@@ -148,7 +148,7 @@ def _tested_predictor(model: str) -> Predictor:
     return predictor
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on an address.
 
     Raises:
