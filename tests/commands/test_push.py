@@ -59,11 +59,12 @@ def test_a_model_is_uploaded_and_loaded_again(hub: HubStandIn, tmp_path: Path) -
     assert loaded.returncode == 0, loaded.stderr
     assert loaded.stdout == run_command("info", MODEL).stdout
 
-    # Another model is another commit of the same repository.
-    again = run_leafzoom(
-        "push", SINGLE_LABEL_MODEL, REPOSITORY, hub=hub.url, home=tmp_path, HF_TOKEN=TOKEN
-    )
-    assert again.returncode == 0, again.stderr
+
+def test_another_model_is_another_commit(hub: HubStandIn, tmp_path: Path) -> None:
+    for model in (MODEL, SINGLE_LABEL_MODEL):
+        pushed = run_leafzoom("push", model, REPOSITORY, hub=hub.url, home=tmp_path, HF_TOKEN=TOKEN)
+        assert pushed.returncode == 0, pushed.stderr
+    repository = hub.repositories["orchards/apples"]
     assert len(repository.commits) == 2
     latest = repository.commits[repository.names["main"]]
     assert latest["model.onnx"] == SINGLE_LABEL_MODEL.read_bytes()
@@ -114,15 +115,16 @@ def test_the_cards_scores_are_those_of_the_file() -> None:
     assert len(results) == len(expected) > 3
     assert sorted(result.metric_value for result in results) == sorted(expected.values())
     assert {result.dataset_split for result in results} == {part for part, _ in expected}
-    (exact,) = {
-        result.metric_value
-        for result in results
-        if result.metric_name == "exact match" and "fitted" in result.dataset_split
-    }
+    fitted = [result for result in results if "fitted" in result.dataset_split]
+    (exact,) = {result.metric_value for result in fitted if result.metric_name == "exact match"}
     assert f"| exact match | {exact:.4f} |" in card.text
-    for label, threshold in zip(
-        manifest.labels.names, manifest.decisions[manifest.head].thresholds, strict=True
-    ):
+
+
+def test_the_card_has_thresholds_and_the_licence() -> None:
+    card = card_of("bundled", REPOSITORY)
+    manifest = read_onnx(bundled_model())[1]
+    thresholds = manifest.decisions[manifest.head].thresholds
+    for label, threshold in zip(manifest.labels.names, thresholds, strict=True):
         assert f"| `{label}` | {threshold:.3f} |" in card.text
     assert manifest.licence in card.text
     assert "its photographs chose the epoch" in card.text

@@ -12,8 +12,8 @@ from scipy.special import expit
 from experiments.head_logits import MIRRORS, HeadLogits, logits_of_model
 from leafzoom.model.build import network_from_checkpoint
 from leafzoom.model_file.checkpoint import load_checkpoint
-from leafzoom.storage import sha256_of
 from tools.evaluation_data import open_data, rows_of_part
+from tools.model_digest import model_digest
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,8 @@ def logits(
         logits = logits_of_model(model, leaves, folder)
         kept = logits_of_model(model, leaves, folder)
 
-    assert [path.name for path in folder.iterdir()] == [f"logits-{sha256_of(model)[:12]}.npz"]
+    network = model_digest(model)["network"]
+    assert [path.name for path in folder.iterdir()] == [f"logits-{network[:12]}.npz"]
     assert kept.plain.keys() == logits.plain.keys()
     np.testing.assert_array_equal(kept.mirrored["fusion123"], logits.mirrored["fusion123"])
     return logits

@@ -59,6 +59,7 @@ def test_a_graph_for_other_labels_is_refused(trained: Path, tmp_path: Path) -> N
         content["labels"] = {"names": ["a", "b", "c", "d"], "combinations": [[1, 0, 0, 0]]}
         for decision in content["decisions"].values():
             decision.update(thresholds=[0.5] * 4, interactions=[0.0])
+        del content["confusion"]
 
     assert "4 labels" in refusal(with_manifest(trained, tmp_path / "m.onnx", use_four_labels))
 

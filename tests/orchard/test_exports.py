@@ -8,12 +8,15 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openpyxl
 import pyogrio
 import pytest
+from openpyxl import Workbook
 
 from leafzoom.orchard.exports import GROUP_COLUMNS, groups_csv, map_geojson
 from leafzoom.orchard.folder import write_report
@@ -59,22 +62,33 @@ def test_gdal_opens_the_map_as_qgis_does(report: OrchardReport, tmp_path: Path) 
     assert list(labels[:3]) == ["scab", "healthy", "rust scab"]
 
 
-def test_texts_of_the_workbook_are_never_formulas(report: OrchardReport, tmp_path: Path) -> None:
+def cells_of(book: Workbook) -> list[Any]:
+    """All cells of all sheets."""
+    rows = chain.from_iterable(sheet.iter_rows() for sheet in book)
+    return list(chain.from_iterable(rows))
+
+
+@pytest.fixture
+def book(report: OrchardReport, tmp_path: Path) -> Workbook:
+    """The workbook, read again."""
     path = tmp_path / "report.xlsx"
     write_workbook(path, report)
-    book = openpyxl.load_workbook(path)
+    return openpyxl.load_workbook(path)
 
-    assert book.sheetnames == ["Groups", "Photos"]
-    cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row]
+
+def test_texts_of_the_workbook_are_never_formulas(book: Workbook) -> None:
+    cells = cells_of(book)
     assert {cell.data_type for cell in cells} <= {"s", "inlineStr", "n"}
     texts = {cell.value: cell for cell in cells if isinstance(cell.value, str)}
     assert texts["=1+1"].quotePrefix
     assert FORMULA in texts
 
-    # Figures are numbers, and no cell has a place.
+
+def test_figures_are_numbers_and_no_cell_has_a_place(book: Workbook) -> None:
+    assert book.sheetnames == ["Groups", "Photos"]
     shares = [row[GROUP_COLUMNS.index("share")].value for row in book["Groups"].iter_rows(2)]
     assert all(isinstance(share, int | float) for share in shares)
-    assert not [cell for cell in cells if cell.value in PLACE]
+    assert not [cell for cell in cells_of(book) if cell.value in PLACE]
     assert [cell.value for cell in book["Photos"][1]] == [
         *("photo", "verdict", "labels", "confidence", "taken", "camera", "folder")
     ]

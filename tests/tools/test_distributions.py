@@ -80,12 +80,14 @@ def test_the_source_distribution_has_no_weights_of_experiments(
     assert folders == {"docs", "src"}
     models = {name for name in source_names if name.endswith((".onnx", ".safetensors", ".pt"))}
     assert models == {"src/leafzoom/assets/models/apple-leaves.onnx"}
+    weights = sum(path.stat().st_size for path in (ROOT / "weights").glob("*.safetensors"))
+    assert distributions[1].stat().st_size < weights
 
+
+def test_the_source_distribution_is_whole(source_names: set[str]) -> None:
     needed = {"pyproject.toml", "README.md", "LICENSE", "CITATION.cff", "constraints.txt"}
     assert needed <= source_names
     assert "src/leafzoom/py.typed" in source_names
-    weights = sum(path.stat().st_size for path in (ROOT / "weights").glob("*.safetensors"))
-    assert distributions[1].stat().st_size < weights
 
 
 def test_the_wheel_says_what_it_is(distributions: list[Path]) -> None:

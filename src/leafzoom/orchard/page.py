@@ -29,10 +29,10 @@ def orchard_page(report: OrchardReport, *, draw_map: bool) -> str:
     template = resources.files("leafzoom.orchard") / "page.html"
     page = Template(template.read_text(encoding="utf-8"))
     lists = _PhotoLists()
-    tables = [
-        _table(f"By {by}", [group for group in report.groups if group.by == by], report, lists)
-        for by in report.groupings
-    ]
+    tables = []
+    for by in report.groupings:
+        groups = [group for group in report.groups if group.by == by]
+        tables.append(_table(f"By {by}", groups, report, lists))
     trends = _trends(report, lists)
     return page.substitute(
         photos=_counted(len(report.photos), "photo"),
