@@ -6,8 +6,8 @@ Simulates orchards whose true shares are known, from the confusion that the mode
 confusion of a simulated validation part is drawn with as many photographs of each combination as
 the real one has, so it is as uncertain. Shares of combinations are those of the validation part, or
 tilted: each multiplied by a factor around 1. Counts how often the 95 % intervals hold the share of
-leaves with each label, beside those of a bootstrap (`experiments.orchard_bootstrap`) and of the
-plain share of answers. Writes results/experiments/orchard-coverage.json. Takes half an hour.
+leaves with each label, beside the interval of the plain share of answers. Writes
+results/experiments/orchard-coverage.json. Takes minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.orchard_bootstrap import bootstrap_shares
 from experiments.publishing import write_result
 from experiments.statistics import rounded
 from leafzoom.inference.loading import open_network
@@ -32,8 +31,8 @@ from tools.provenance import commit, machine
 __all__ = ["coverage", "main"]
 
 _NAME = "orchard-coverage"
-_ORCHARDS = 500
-_BOOTSTRAP_DRAWS = 400
+_ORCHARDS = 1000
+_DRAWS = 400
 _LEAVES = (30, 100, 300)
 _TILTS = (0.0, 1.0)  # standard deviation of the logarithm of the factors
 _PRIOR = 0.5  # photographs on the right answer, so that no true confusion is 0 everywhere
@@ -70,7 +69,7 @@ def main() -> None:
         "model_digest": model_digest(arguments.model),
         "validation_photographs": manifest.confusion.photographs,
         "orchards": _ORCHARDS,
-        "bootstrap_draws": _BOOTSTRAP_DRAWS,
+        "draws": _DRAWS,
         "cases": cases,
     }
     print(write_result(_NAME, result))
@@ -90,8 +89,8 @@ def coverage(
 
     Returns:
         `covered` by the corrected intervals, `covered_by_label`, `width` and `error` (the mean
-        absolute error of the share); the same of the bootstrap (`bootstrap_covered`, …) and of
-        uncorrected shares (`plain_covered`, …).
+        absolute error of the share), and the same of uncorrected shares: `plain_covered`,
+        `plain_width`, `plain_error`.
     """
     random = np.random.default_rng([leaves, round(10 * tilt)])
     counts = confusion.matrix()
@@ -101,7 +100,8 @@ def coverage(
     truth /= truth.sum(axis=1, keepdims=True)
     has_label = np.array(labels.combinations, np.float64)
 
-    found: dict[str, list[Array]] = {"": [], "bootstrap_": [], "plain_": []}
+    corrected: list[Array] = []
+    plain: list[Array] = []
     for number in range(orchards):
         factors = np.exp(random.normal(0, tilt, len(counts)))
         shares = np.where(known, of_combination * factors, 0.0)
@@ -113,19 +113,15 @@ def coverage(
         answers = GroupAnswers(random.multinomial(leaves, shares @ truth))
 
         true_shares = shares @ has_label
-        estimates = {
-            "": estimate_shares(answers, labels, validation, plan=False, seed=number),
-            "bootstrap_": bootstrap_shares(
-                answers, labels, validation, draws=_BOOTSTRAP_DRAWS, seed=number
-            ),
-            "plain_": estimate_shares(answers, labels, None, seed=number),
-        }
-        for prefix, shares_of_labels in estimates.items():
-            found[prefix].append(_hits(shares_of_labels, true_shares))
+        for found, used in ((corrected, validation), (plain, None)):
+            estimates = estimate_shares(
+                answers, labels, used, draws=_DRAWS, plan=False, seed=number
+            )
+            found.append(_hits(estimates, true_shares))
 
     result: dict[str, Any] = {}
-    for prefix, hits in found.items():
-        covered, width, error = np.mean(hits, axis=0)
+    for prefix, found in (("", corrected), ("plain_", plain)):
+        covered, width, error = np.mean(found, axis=0)
         result[f"{prefix}covered"] = rounded(float(covered.mean()))
         result[f"{prefix}width"] = rounded(float(width.mean()))
         result[f"{prefix}error"] = rounded(float(error.mean()))
