@@ -437,7 +437,7 @@ def test_a_folder_is_diagnosed_again_for_another_coverage(
     assert "possible" not in without
     assert with_sets["possible"]
     header = (tmp_path / "predictions.csv").read_text().splitlines()[0]
-    assert header.endswith(",possible,error")
+    assert ",possible,error,taken," in header
     content = json.loads((tmp_path / "predictions.jsonl").read_text())
     assert content["possible"] == with_sets["possible"]
 
