@@ -7,7 +7,7 @@ confusion of a simulated validation part is drawn with as many photographs of ea
 the real one has, so it is as uncertain. Shares of combinations are those of the validation part, or
 tilted: each multiplied by a factor around 1. Counts how often the 95 % intervals hold the share of
 leaves with each label, beside the interval of the plain share of answers. Writes
-results/experiments/orchard-coverage.json. Takes minutes.
+results/experiments/orchard-coverage.json. Takes a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tools.provenance import commit, machine
 __all__ = ["coverage", "main"]
 
 _NAME = "orchard-coverage"
-_ORCHARDS = 1000
+_ORCHARDS = 500
 _DRAWS = 400
 _LEAVES = (30, 100, 300)
 _TILTS = (0.0, 1.0)  # standard deviation of the logarithm of the factors

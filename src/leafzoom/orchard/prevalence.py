@@ -29,12 +29,14 @@ from leafzoom.model_file.confusion import NOT_A_LEAF, UNSURE, Confusion
 
 __all__ = ["DRAWS", "GroupAnswers", "Share", "estimate_shares"]
 
-DRAWS = 1000
+DRAWS = 400
 """Of the bootstrap."""
 
 _PERCENTILES = (2.5, 97.5)
 _ROUNDS = 200  # of expectation maximisation
-_DRAW_ROUNDS = 40  # the same for a draw, which starts near the solution
+# The same for a draw, which starts near the solution. With 40, a quarter of these, the draws stay so
+# near that intervals of 300 leaves hold the share of `complex` in 86 of 100 orchards.
+_DRAW_ROUNDS = 160
 _START_MIX = 0.05  # how much of a start is even, so that no share starts at 0
 _PRIOR_PHOTOS = 1.0  # the weight of a prior, in photographs
 _OWN_ANSWER = 0.5  # of it, on the right answer; the rest is spread like all answers
