@@ -1,7 +1,7 @@
 """Write the tables of the documents from results/*.json: python -m tools.tables [--check]
 
-The documents are README.md, MODEL_CARD.md, docs/benchmarks.md, docs/experiments.md and
-docs/review.md. --check writes nothing and exits with 1 if a table is not up to date. Takes less
+The documents are README.md, MODEL_CARD.md, docs/benchmarks.md, docs/experiments.md, docs/orchard.md
+and docs/review.md. --check writes nothing and exits with 1 if a table is not up to date. Takes less
 than a second.
 
 A table stands between the lines <!-- KIND NAME --> and <!-- end -->. NAME is a file in results/;
@@ -77,6 +77,7 @@ DOCUMENTS = (
     "MODEL_CARD.md",
     "docs/benchmarks.md",
     "docs/experiments.md",
+    "docs/orchard.md",
     "docs/review.md",
 )
 

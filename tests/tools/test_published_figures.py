@@ -26,6 +26,7 @@ OF_THE_MODEL = {
     "experiments/cost-accuracy": "network",
     "experiments/early-exit": "answers",
     "experiments/label-noise": "network",
+    "experiments/orchard-coverage": "answers",
     "experiments/review-ranking": "network",
     "variants": "file",
     "load": "file",

@@ -34,8 +34,8 @@ DRAWS = 400
 
 _PERCENTILES = (2.5, 97.5)
 _ROUNDS = 200  # of expectation maximisation
-# The same for a draw, which starts near the solution. With 40, a quarter of these, the draws stay so
-# near that intervals of 300 leaves hold the share of `complex` in 86 of 100 orchards.
+# The same for a draw, which starts near the solution. After 40 the draws are still so near it that
+# intervals of 300 leaves hold the share of `complex` in 86 of 100 orchards only.
 _DRAW_ROUNDS = 160
 _START_MIX = 0.05  # how much of a start is even, so that no share starts at 0
 _PRIOR_PHOTOS = 1.0  # the weight of a prior, in photographs
