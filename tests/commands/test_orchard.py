@@ -76,6 +76,26 @@ def test_without_location_no_file_has_the_place(
     assert not (out / "map.geojson").exists()
 
 
+def test_a_report_of_earlier_results_does_not_outlive_them(
+    trained: Path, orchard: Path, tmp_path: Path
+) -> None:
+    """It would show places that `--no-location` leaves out."""
+    out = tmp_path / "day"
+    options = ("predict", orchard, "--model", trained, "--out", out)
+    assert run_command(*options, "--group-by", "folder").exit_code == 0
+    assert b"50.501" in (out / "map.geojson").read_bytes()
+
+    result = run_command(*options, "--no-location")
+
+    assert result.exit_code == 0, result.output
+    assert "the orchard report of earlier results is removed" in result.stderr
+    for path in out.iterdir():
+        assert b"50.50" not in path.read_bytes()
+    names = {path.name for path in out.iterdir()}
+    assert not names & {"orchard.html", "groups.csv", "report.xlsx", "map.geojson"}
+    assert "removed" not in run_command(*options).stderr
+
+
 def test_a_report_is_written_by_folder(trained: Path, orchard: Path, tmp_path: Path) -> None:
     out = tmp_path / "day"
     options = ("predict", orchard, "--model", trained, "--out", out, "--group-by", "folder")

@@ -109,6 +109,8 @@ def test_control_characters_and_long_texts_fit_a_cell(
 def test_a_missing_library_leaves_the_workbook_out(
     report: OrchardReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write_report(tmp_path, report, location=True)  # a workbook of earlier results
+
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     written, missing = write_report(tmp_path, report, location=True)
 

@@ -27,7 +27,7 @@ from leafzoom.inference.results_folder import diagnose_into
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 from leafzoom.model_file.manifest import Manifest
 from leafzoom.model_file.paths import model_path
-from leafzoom.orchard.folder import write_report
+from leafzoom.orchard.folder import remove_report, write_report
 from leafzoom.orchard.groups import Grouping, read_groupings
 from leafzoom.orchard.report import make_report
 from leafzoom.photo_files import PhotoSearch
@@ -187,9 +187,9 @@ def predict(
             )
             bar.close()
             with closing(journal):
+                # Before standard output, which a pager may close.
+                _report_into(out, journal, groupings, predictor, location=not no_location)
                 write(counts.count_in(entry.result for entry in journal.results()))
-                if groupings:
-                    _report_into(out, journal, groupings, predictor, location=not no_location)
 
     # A photo that cannot be read stops no other, but the exit status tells of it.
     _echo_lines(counts.exif_lines())
@@ -216,7 +216,12 @@ def _report_into(
     *,
     location: bool,
 ) -> None:
-    """Write the report of all results, and say what was written."""
+    """Write the report of all results, or remove that of earlier ones, and say so."""
+    if not groupings:
+        if remove_report(out):
+            _echo_lines([f"{out}: the orchard report of earlier results is removed"])
+        return
+
     report = make_report(
         journal.results(),
         groupings,

@@ -11,17 +11,34 @@ from leafzoom.orchard.report import OrchardReport
 from leafzoom.orchard.workbook import write_workbook
 from leafzoom.storage import write_text
 
-__all__ = ["write_report"]
+__all__ = ["remove_report", "write_report"]
 
 _PAGE = "orchard.html"
+_GROUPS = "groups.csv"
 _WORKBOOK = "report.xlsx"
 _MAP = "map.geojson"
+
+
+def remove_report(folder: Path) -> bool:
+    """Remove the report of earlier results, which may show places that are now left out.
+
+    Args:
+        folder: of the results. Without orchard.html in it, nothing is removed.
+
+    Returns:
+        Whether there was one.
+    """
+    if not (folder / _PAGE).is_file():
+        return False
+    for name in (_GROUPS, _WORKBOOK, _MAP, _PAGE):
+        (folder / name).unlink(missing_ok=True)
+    return True
 
 
 def write_report(folder: Path, report: OrchardReport, *, location: bool) -> list[str]:
     """Write orchard.html, groups.csv, report.xlsx, and map.geojson where photos have a place.
 
-    A map of earlier results is removed: it is not of these photos.
+    A map or a workbook of earlier results is removed: it is not of these photos.
 
     Args:
         folder: of the results.
@@ -35,8 +52,8 @@ def write_report(folder: Path, report: OrchardReport, *, location: bool) -> list
         LeafzoomError: a file cannot be written.
     """
     write_text(folder / _PAGE, orchard_page(report, draw_map=location))
-    write_text(folder / "groups.csv", groups_csv(report))
-    written = [_PAGE, "groups.csv"]
+    write_text(folder / _GROUPS, groups_csv(report))
+    written = [_PAGE, _GROUPS]
     missing = []
 
     places = map_geojson(report) if location else None
@@ -50,5 +67,6 @@ def write_report(folder: Path, report: OrchardReport, *, location: bool) -> list
         write_workbook(folder / _WORKBOOK, report)
         written.append(_WORKBOOK)
     except MissingExtraError as error:
+        (folder / _WORKBOOK).unlink(missing_ok=True)
         missing.append(f"no {_WORKBOOK}: {error}")
     return [f"{folder}: {', '.join(written)}", *missing]
