@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -226,6 +227,23 @@ def test_boxes_lie_where_they_belong_on_a_turned_photo(
     correlation = np.corrcoef(grey(view, view.size).ravel(), expected.ravel())[0, 1]
     assert correlation > 0.95
     assert page.locator(".caption").inner_text() == "the second zoom"
+
+
+@on_desktop
+def test_a_photo_that_comes_before_the_model_is_known_has_maps_too(
+    page: Page, leaves: Path
+) -> None:
+    page.route("**/api/v1/model", late_answer)
+    page.reload(wait_until="load")
+    choose(page, leaf(leaves))
+    assert page.locator(".toggle").count() == 3
+
+
+def late_answer(route: Route) -> None:
+    """The service's answer, some time later."""
+    answer = route.fetch()
+    time.sleep(0.5)
+    route.fulfill(response=answer)
 
 
 def without_maps(route: Route) -> None:

@@ -41,6 +41,10 @@ const showProblem = (text) => showStatus(text, true);
 // Send photos to the service, and show its results.
 async function diagnose(files) {
   if (!files.length) return;
+  showStatus(`Looking at ${files.length > 1 ? `${files.length} photos` : files[0].name}…`);
+
+  // The limits, and whether there are maps, come with the model.
+  await modelIsKnown;
   const objection = objectionTo(files);
   if (objection) {
     showProblem(objection);
@@ -50,7 +54,6 @@ async function diagnose(files) {
   newestRequest?.abort();
   const request = new AbortController();
   newestRequest = request;
-  showStatus(`Looking at ${files.length > 1 ? `${files.length} photos` : files[0].name}…`);
 
   const unreadable = await firstUnreadable(files);
   if (unreadable) {
@@ -249,6 +252,6 @@ async function showModel() {
   }
 }
 
+const modelIsKnown = showModel();
 listenForPhotos();
 listenForButtons();
-showModel();
