@@ -7,7 +7,7 @@ confusion of a simulated validation part is drawn with as many photographs of ea
 the real one has, so it is as uncertain. Shares of combinations are those of the validation part, or
 tilted: each multiplied by a factor around 1. Counts how often the 95 % intervals hold the share of
 leaves with each label, beside the interval of the plain share of answers. Writes
-results/experiments/orchard-coverage.json. Takes a quarter of an hour.
+results/experiments/orchard-coverage.json. Takes twenty minutes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["coverage", "main"]
 _NAME = "orchard-coverage"
 _ORCHARDS = 500
 _DRAWS = 400
-_LEAVES = (30, 100, 300)
+_LEAVES = (5, 30, 100, 300)
 _TILTS = (0.0, 1.0)  # standard deviation of the logarithm of the factors
 _PRIOR = 0.5  # photographs on the right answer, so that no true confusion is 0 everywhere
 

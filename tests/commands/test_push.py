@@ -154,7 +154,7 @@ def test_a_card_without_scores_says_so() -> None:
     [
         (MODEL, "hf://orchards/apples@v1", "names more than a repository"),
         (MODEL, "hf://orchards/apples/other.onnx", "names more than a repository"),
-        (MODEL, "orchards/apples", "is no address of a model"),
+        (MODEL, "orchards/apples", "orchards/apples is no repository: write hf://OWNER/NAME"),
         ("hf://orchards/apples@v1", REPOSITORY, "is on a hub already"),
     ],
 )

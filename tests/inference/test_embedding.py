@@ -149,7 +149,7 @@ def test_one_photo_or_an_empty_folder_is_an_error(
 ) -> None:
     photo = leaves / "train_images" / "leaf-00000.jpg"
     for method in (model.embed, model.predict_proba):
-        with pytest.raises(UsageError, match="no folder"):
+        with pytest.raises(UsageError, match="is a file"):
             method(photo)
         with pytest.raises(UsageError, match="not one photo"):
             method(photo.read_bytes())
@@ -199,3 +199,27 @@ def test_a_linear_classifier_learns_from_descriptors(model: Predictor) -> None:
     descriptors = model.embed(list(photos))
     classifier = LogisticRegression(max_iter=1000).fit(descriptors[:8], np.arange(8) % 2)
     assert classifier.score(descriptors[8:], np.arange(4) % 2) == 1.0
+
+
+@pytest.mark.parametrize("method", ["predict_many", "predict_proba", "embed"])
+@pytest.mark.parametrize(
+    ("photos", "message"),
+    [
+        ("gone", "and gone does not exist"),
+        (MODEL, "is a file: put it into a list"),
+        (b"", r"not one photo \(bytes\)"),
+        (None, "not NoneType"),
+    ],
+)
+def test_errors_name_the_method_that_was_called(
+    model: Predictor, method: str, photos: object, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        getattr(model, method)(photos)
+    assert str(error.value).startswith(f"{method} takes a folder or an iterable of photos")
+
+
+def test_no_photos_have_descriptors_of_the_same_length(
+    model: Predictor, sources: np.ndarray
+) -> None:
+    assert model.embed([]).shape == (0, model.embed(list(sources[:1])).shape[1])

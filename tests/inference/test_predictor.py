@@ -129,7 +129,9 @@ def test_predict_many_refuses_a_folder_without_photos(model: Predictor, tmp_path
 
 
 def test_predict_many_refuses_one_photo_and_names_predict(model: Predictor, leaf: Path) -> None:
-    with pytest.raises(UsageError, match=r"leaf-00003\.jpg is no folder: call predict"):
+    with pytest.raises(
+        UsageError, match=r"leaf-00003\.jpg is a file: put it into a list, or call predict"
+    ):
         model.predict_many(leaf)
     photos = (leaf.read_bytes(), Image.open(leaf), np.asarray(Image.open(leaf)))
     for photo in photos:

@@ -37,6 +37,7 @@ def test_results_are_a_list() -> None:
     results = Results(iter([PREDICTION, FAILED]))
     assert results == [PREDICTION, FAILED]
     assert results[1:] == [FAILED]
+    assert isinstance(results[:1], Results)
     results.append(PREDICTION)
     assert len(results) == 3
 
@@ -61,7 +62,14 @@ def test_a_table_of_possible_answers_and_one_of_nothing() -> None:
     possible = replace(PREDICTION, possible=(("scab",), ()))
     table = Results([PREDICTION, possible]).to_pandas()
     assert table["possible"][1] == [["scab"], []]
-    assert list(Results().to_pandas().columns) == ["photo", "error"]
+
+
+def test_a_table_without_a_readable_photo_has_the_same_first_columns() -> None:
+    columns = [*PREDICTION.to_dict()]
+    for key in ("probabilities", "scales"):
+        columns.remove(key)
+    for results in (Results(), Results([FAILED])):
+        assert list(results.to_pandas().columns) == [*columns, "error"]
 
 
 def test_a_table_of_a_models_answers(leaves: Path) -> None:

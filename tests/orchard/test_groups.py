@@ -35,6 +35,7 @@ def table(tmp_path: Path, text: str) -> str:
         (["orchard/1.jpg", "orchard/a/2.jpg"], ["orchard", "a"]),
         (["1.jpg"], ["."]),
         (["/x/a/1.jpg", "b/1.jpg"], ["/x/a", "b"]),
+        (["orchard/1.jpg", "orchard/orchard/2.jpg"], [".", "orchard"]),
         (["season.zip/a/1.jpg", "season.zip/b/1.jpg"], ["a", "b"]),
     ],
 )
@@ -64,12 +65,13 @@ def test_a_table_has_a_grouping_for_each_level(tmp_path: Path, delimiter: str) -
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("photo,tree\n1.jpg,7\n", r"row 2: 1\.jpg could be orchard/a/1\.jpg or orchard/b/1\.jpg"),
-        ("photo,tree\na/1.jpg,7\norchard/a/1.jpg,8\n", "row 3: orchard/a/1.jpg has a row already"),
+        ("photo,tree\n1.jpg,7\n", r"line 2: 1\.jpg could be orchard/a/1\.jpg or orchard/b/1\.jpg"),
+        ("photo,tree\na/1.jpg,7\norchard/a/1.jpg,8\n", "line 3: orchard/a/1.jpg has a row already"),
         ("photo,tree\nother.jpg,7\n", r"names none of the 3 photos: it has other\.jpg"),
         ("name,tree\n1.jpg,7\n", "a column `photo`.*it has name, tree"),
         ("photo,bed\n1.jpg,7\n", "block, row, tree"),
         ("", "it has none"),
+        ('photo,tree\n1.jpg,"7\n' + "x" * 140_000, r"line \d+: it is no CSV .*quote"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -83,3 +85,21 @@ def test_other_options_and_missing_files_are_refused(tmp_path: Path) -> None:
             read_groupings(option, PHOTOS)
     with pytest.raises(DataError, match="cannot be read as a CSV"):
         read_groupings(f"csv:{tmp_path / 'none.csv'}", PHOTOS)
+
+
+def test_rows_and_photos_without_a_match_are_counted(tmp_path: Path) -> None:
+    option = table(tmp_path, "photo,tree\na/1.jpg,7\ngone.jpg,8\n,9\n")
+    lines: list[str] = []
+    read_groupings(option, PHOTOS, lines.append)
+
+    path = option.removeprefix("csv:")
+    assert lines == [
+        f"{path}: 2 of 3 rows name none of the photos, such as line 3: gone.jpg",
+        f"{path} has no row for 2 of 3 photos, such as orchard/a/2.jpg: "
+        "they are the group 'not in the table'",
+    ]
+
+
+def test_a_table_of_windows_and_cells_of_several_lines(tmp_path: Path) -> None:
+    option = table(tmp_path, 'photo,tree\r\n"a\\1.jpg","7\r\n\x00b"\r\nb\\1.jpg,8\r\n')
+    assert names(option, PHOTOS) == [["tree 7 ?b", NO_GROUP, "tree 8"]]

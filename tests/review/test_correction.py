@@ -136,3 +136,25 @@ def test_new_photographs_get_rows_that_can_be_read(tmp_path: Path) -> None:
     assert correction.added == 1
     last = read_table(data, correction.path, reading).require_clean().rows[-1]
     assert (last.image_name, last.labels, last.group) == ("new/c.jpg", ("scab",), "unknown")
+
+
+def test_a_label_that_no_row_has_yet_is_named(tmp_path: Path) -> None:
+    data = write_data_folder(tmp_path / "data", TABLE, *NAMES)
+    review_csv = decided(tmp_path / "out", ("a.jpg", "change", "powdery_mildew", "scab"))
+    with pytest.raises(DataError, match="add --new-label powdery_mildew"):
+        apply(data, review_csv)
+
+    table = read_table(data, None)
+    path = apply_decisions(review_csv, data, table, AUTOMATIC, ["powdery_mildew"]).path
+    assert read_table(data, path).rows[0].labels == ("powdery_mildew",)
+
+
+def test_a_new_label_needs_a_column_where_each_label_has_one(tmp_path: Path) -> None:
+    text = "image;rust;scab\na.jpg;1;0\nb.jpg;0;1\n"
+    data = write_data_folder(tmp_path / "data", text, "a.jpg", "b.jpg")
+    review_csv = decided(tmp_path / "out", ("b.jpg", "change", "mildew", "scab"))
+
+    table = read_table(data, None)
+    with pytest.raises(DataError, match="has no column 'mildew'"):
+        apply_decisions(review_csv, data, table, AUTOMATIC, ["mildew"])
+    assert not list((tmp_path / "out").glob("*-reviewed.csv"))

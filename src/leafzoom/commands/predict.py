@@ -205,7 +205,8 @@ def _groupings(group_by: str | None, search: PhotoSearch) -> tuple[Grouping, ...
     """
     if group_by is None:
         return ()
-    return read_groupings(group_by, [str(photo) for photo in search])
+    names = [str(photo) for photo in search]
+    return read_groupings(group_by, names, lambda line: click.echo(f"leafzoom: {line}", err=True))
 
 
 def _report_into(

@@ -68,7 +68,10 @@ def _repository_address(text: str) -> HubAddress:
     Raises:
         UsageError: it is none, or it names a revision, a file or a digest.
     """
-    address = HubAddress.parse(text.rstrip("/"))
+    try:
+        address = HubAddress.parse(text.rstrip("/"))
+    except UsageError as error:
+        raise UsageError(f"{text} is no repository: write hf://OWNER/NAME") from error
     if address != HubAddress(address.repository):
         raise UsageError(f"{text} names more than a repository: write hf://{address.repository}")
     return address

@@ -81,6 +81,13 @@ _TOP = 100
     metavar="FILE",
     help="Write a new table with the decisions of this review.csv, and end.",
 )
+@click.option(
+    "--new-label",
+    "new_labels",
+    multiple=True,
+    metavar="NAME",
+    help="With --apply: a label that the table does not have yet (may be repeated).",
+)
 def review(
     model: str,
     data: Path,
@@ -94,6 +101,7 @@ def review(
     page: bool,
     port: int,
     applied: Path | None,
+    new_labels: tuple[str, ...],
 ) -> None:
     """Rank suspect labels, and decide on them on a page.
 
@@ -108,8 +116,10 @@ def review(
       leafzoom review --data leaves --apply second-look/review.csv
     """
     if applied is not None:
-        _apply(applied, data, csv_file, reading)
+        _apply(applied, data, csv_file, reading, new_labels)
         return
+    if new_labels:
+        raise UsageError("--new-label goes with --apply")
     if out is None:
         raise UsageError("--out is missing: name a folder for the review, or --apply a review.csv")
 
@@ -218,13 +228,19 @@ def _alone(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _apply(applied: Path, data: Path, csv_file: Path | None, reading: TableReading) -> None:
+def _apply(
+    applied: Path,
+    data: Path,
+    csv_file: Path | None,
+    reading: TableReading,
+    new_labels: tuple[str, ...],
+) -> None:
     """Write the new table."""
     with needs_extra("train", "leafzoom review"):
         from leafzoom.review.correction import apply_decisions
 
     table = labelled_table(data, csv_file, reading)
-    correction = apply_decisions(applied, data, table, reading)
+    correction = apply_decisions(applied, data, table, reading, new_labels)
     click.echo(
         f"{correction.path}: {correction.changed} rows changed, {correction.left_out} left out, "
         f"{correction.added} added, {correction.kept} kept, {correction.open} undecided; "

@@ -56,31 +56,38 @@ ManyPhotos = str | os.PathLike[str] | Iterable[PhotoLike]
 """A folder, a ZIP archive, or an iterable of photos."""
 
 
-def many_photos(photos: ManyPhotos) -> Iterable[PhotoLike]:
+def many_photos(photos: ManyPhotos, method: str) -> Iterable[PhotoLike]:
     """The photos of a folder, of an archive or of an iterable.
+
+    Args:
+        photos: what the caller gave.
+        method: the predictor's method that was called, for messages.
 
     Raises:
         DataError: a folder without a photo.
-        UsageError: one photo.
+        UsageError: one photo, a folder that does not exist, or no photos at all.
     """
+    takes = f"{method} takes a folder or an iterable of photos"
     if isinstance(photos, str | os.PathLike):
-        return _photos_of_folder(Path(photos))
+        return _photos_of_folder(Path(photos), takes)
     if _is_single_photo(photos):
         raise UsageError(
-            "predict_many takes a folder or an iterable of photos, not one photo "
-            f"({type(photos).__name__}): call predict"
+            f"{takes}, not one photo ({type(photos).__name__}): put it into a list, or call predict"
         )
+    if not isinstance(photos, Iterable):
+        raise UsageError(f"{takes}, not {type(photos).__name__}")
     return photos
 
 
-def _photos_of_folder(folder: Path) -> Iterable[PhotoLike]:
+def _photos_of_folder(folder: Path, takes: str) -> Iterable[PhotoLike]:
     """The photos below a folder or in an archive."""
-    if not is_folder(folder) and not is_archive(folder):
-        raise UsageError(
-            f"predict_many takes a folder or an iterable of photos, and {folder} is no folder: "
-            "call predict for one photo"
-        )
-    return find_photos([folder])
+    if is_folder(folder) or is_archive(folder):
+        return find_photos([folder])
+    if not folder.exists():
+        raise UsageError(f"{takes}, and {folder} does not exist")
+    raise UsageError(
+        f"{takes}, and {folder} is a file: put it into a list, or call predict for one photo"
+    )
 
 
 def require_one_photo(photo: PhotoLike) -> None:

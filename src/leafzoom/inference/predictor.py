@@ -154,7 +154,7 @@ class Predictor:
             ModelError: as `predict`.
         """
         self._check_options(coverage, maps)
-        return self._predict_stream(many_photos(photos), coverage, maps)
+        return self._predict_stream(many_photos(photos, "predict_many"), coverage, maps)
 
     def predict_proba(self, photos: ManyPhotos) -> NDArray[np.float64]:
         """The labels' probabilities [n, L] of n photos, in the order of `labels`.
@@ -169,7 +169,8 @@ class Predictor:
             DataError, UsageError: as `predict_many`.
         """
         rows = []
-        with closing(self._predict_stream(many_photos(photos), None, False)) as results:
+        found = many_photos(photos, "predict_proba")
+        with closing(self._predict_stream(found, None, False)) as results:
             for result in results:
                 if isinstance(result, FailedPhoto):
                     raise PhotoError(result.error)
@@ -190,11 +191,18 @@ class Predictor:
             ModelError: a model whose looks have no linear classifiers.
         """
         rows = []
-        with closing(self._decode_ahead(many_photos(photos))) as decoded_photos:
+        found = many_photos(photos, "embed")
+        with closing(self._decode_ahead(found)) as decoded_photos:
             for batch in batches(decoded_photos, self.batch_size):
                 pixels = [require_decoded(photo).source.pixels for photo in batch]
                 rows += self._descriptors(pixels)
-        return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+        if rows:
+            return np.stack(rows)
+
+        # No photo: any source says how long descriptors are.
+        size = self.network.manifest.source_size
+        blank = np.zeros((size, size, 3), np.uint8)
+        return np.stack(self._descriptors([blank]))[:0]
 
     def _descriptors(self, sources: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """The descriptors [D] of sources [S, S, 3] of any sizes."""

@@ -9,7 +9,7 @@ from string import Template
 from urllib.parse import quote
 
 from leafzoom.orchard.drawings import KINDS, map_svg, trend_svg
-from leafzoom.orchard.prevalence import Share
+from leafzoom.orchard.prevalence import MIN_PLANNED_LEAVES, Share
 from leafzoom.orchard.report import GroupShares, OrchardPhoto, OrchardReport
 
 __all__ = ["orchard_page"]
@@ -117,7 +117,7 @@ def _leaves_cell(group: GroupShares, lists: _PhotoLists, table_id: str) -> str:
     """How many leaves, and how many photos were something else."""
     leaves = [*group.having("diagnosis"), *group.having("unsure")]
     text = lists.link(str(len(leaves)), f"{group.name}: leaves", leaves, table_id)
-    notes = []
+    notes = ["few: read the intervals"] if 0 < len(leaves) < MIN_PLANNED_LEAVES else []
     for verdict, words in (
         ("unsure", "unsure"),
         ("not_a_leaf", "no leaf"),
@@ -138,12 +138,14 @@ def _share_cell(group: GroupShares, share: Share, lists: _PhotoLists, table_id: 
     title = f"{group.name}: {share.label.replace('_', ' ')}"
     count = _counted(share.labelled, "photo")
     link = lists.link(count, title, group.labelled(share.label), table_id)
-    more = "no number of leaves halves it"
+    plan = ""
     if share.more_leaves is not None:
-        more = f"+{share.more_leaves} leaves halve it"
+        plan = f"; +{share.more_leaves} leaves halve it"
+    elif group.leaves >= MIN_PLANNED_LEAVES:
+        plan = "; the model confuses too much here for more leaves to halve it"
     return (
         f"<b>{share.value:.0%}</b> <span>{share.low:.0%} to {share.high:.0%}</span>"
-        f"<small>{link}; {more}</small>"
+        f"<small>{link}{plan}</small>"
     )
 
 

@@ -6,11 +6,14 @@ photo gets the answer a with probability Σ_k π_k B_ka. B is known from the val
 under which a group's answers are likeliest are found by expectation maximisation, as for any
 mixture of known parts (Dempster, Laird and Rubin 1977). For one disease and two answers that is the
 estimator of Rogan and Gladen (1978), kept within 0 and 1; with a classifier's confusion matrix, see
-Saerens, Latinne and Decaestecker (2002).
+Saerens, Latinne and Decaestecker (2002). One more leaf, with the shares of the validation part, is
+counted with the group's: what a few leaves leave open is answered by what leaves usually have.
 
 Intervals are of a bootstrap over both the group's photos and the confusion (the Bayesian bootstrap,
-Rubin 1981): each count is drawn anew from its Dirichlet distribution. With few counts that needs a
-prior; it has the weight of one photo, half of it on each side of the question (Jeffreys).
+Rubin 1981): each count is drawn anew from its Dirichlet distribution. With few counts that needs
+priors. For the photos it has the weight of one, half of it on each side of the question (Jeffreys).
+For each row of the confusion it has the weight of four, half of it on the right answer: the rarest
+combinations have eight validation photographs, of which none got its own answer.
 
 Counting rules. `not_a_leaf`: the photo counts as no leaf. The leaves among such photos are made up
 for: a combination that the model takes for no leaf more often counts more. `unsure` is an answer
@@ -27,10 +30,13 @@ from numpy.typing import NDArray
 from leafzoom.labels import LabelSet
 from leafzoom.model_file.confusion import NOT_A_LEAF, UNSURE, Confusion
 
-__all__ = ["DRAWS", "GroupAnswers", "Share", "estimate_shares"]
+__all__ = ["DRAWS", "MIN_PLANNED_LEAVES", "GroupAnswers", "Share", "estimate_shares"]
 
 DRAWS = 400
 """Of the bootstrap."""
+
+MIN_PLANNED_LEAVES = 30
+"""With fewer, nothing is said about how many more are needed: widths do not yet fall as 1 / √n."""
 
 _PERCENTILES = (2.5, 97.5)
 _ROUNDS = 200  # of expectation maximisation
@@ -38,7 +44,9 @@ _ROUNDS = 200  # of expectation maximisation
 # intervals of 300 leaves hold the share of `complex` in 86 of 100 orchards only.
 _DRAW_ROUNDS = 160
 _START_MIX = 0.05  # how much of a start is even, so that no share starts at 0
-_PRIOR_PHOTOS = 1.0  # the weight of a prior, in photographs
+_PRIOR_PHOTOS = 1.0  # the weight of the photos' prior, in photographs
+_PRIOR_ROW = 4.0  # of the prior of a row of the confusion
+_PRIOR_LEAVES = 1.0  # the weight of the validation part's shares, in leaves
 _OWN_ANSWER = 0.5  # of it, on the right answer; the rest is spread like all answers
 _HALVES = 2
 _MAX_NUMBERS_AT_ONCE = 2**22  # in an array of draws
@@ -70,7 +78,7 @@ class Share:
         low: the lower bound of the 95 % interval.
         high: the upper bound.
         more_leaves: how many more leaves would halve the interval; None if none would, because the
-            confusion itself is not known well enough, or without a leaf.
+            confusion itself is not known well enough, or with fewer than `MIN_PLANNED_LEAVES`.
     """
 
     label: str
@@ -112,19 +120,23 @@ def estimate_shares(
     random = np.random.default_rng(seed)
     best = model.solve_once()
     confusions = model.draw_confusions(random, draws)
+    priors = model.draw_priors(random, draws)
+    plan = plan and model.leaves >= MIN_PLANNED_LEAVES
 
     shares = []
     for column, name in enumerate(labels.names):
         with_label = has_label[model.combinations, column].astype(np.float64)
         photos = model.draw_photos(random, has_label[:, column], draws)
-        interval = _Interval.of(model.solve(photos, confusions, best) @ with_label)
+        interval = _Interval.of(model.solve(photos, confusions, priors, best) @ with_label)
 
         # The part of the interval that no leaf removes is that of the confusion.
         more_leaves = None
         if plan:
             same_photos = np.broadcast_to(photos.mean(axis=0), photos.shape)
-            alone = _Interval.of(model.solve(same_photos, confusions, best) @ with_label)
-            more_leaves = _more_leaves(int(model.photos.sum()), interval.width, alone.width)
+            same_priors = np.broadcast_to(model.shares, priors.shape)
+            solved = model.solve(same_photos, confusions, same_priors, best)
+            alone = _Interval.of(solved @ with_label)
+            more_leaves = _more_leaves(model.leaves, interval.width, alone.width)
 
         value = float(best @ with_label)
         shares.append(
@@ -183,12 +195,19 @@ class _AnswerModel:
     `combinations`: [K], their indices. `answers`: [A], the indices of the answers, combinations or
     C for `unsure`. `photos`: [A], how many of the group got each. `counts`: [K, A + 1], of the
     confusion with its prior; the last column is `not_a_leaf`. None: the answers are taken for true.
+    `shares`: [K], of the combinations in the validation part.
     """
 
     combinations: NDArray[np.intp]
     answers: NDArray[np.intp]
     photos: NDArray[np.int64]
     counts: Array | None
+    shares: Array
+
+    @property
+    def leaves(self) -> int:
+        """How many photos of the group count."""
+        return int(self.photos.sum())
 
     @classmethod
     def with_confusion(cls, answers: GroupAnswers, confusion: Confusion) -> _AnswerModel:
@@ -202,16 +221,18 @@ class _AnswerModel:
         overall = matrix.sum(axis=0) / matrix.sum()
         prior = np.tile((1 - _OWN_ANSWER) * overall, (len(matrix), 1))
         prior[:, : len(matrix)] += _OWN_ANSWER * np.eye(len(matrix))
-        counts = matrix + _PRIOR_PHOTOS * prior
+        counts = matrix + _PRIOR_ROW * prior
 
         kept = counts[np.ix_(combinations, np.append(columns, len(matrix) + 1))]
-        return cls(combinations, columns, answers.counts[columns], kept)
+        shares = matrix.sum(axis=1)[combinations] / matrix.sum()
+        return cls(combinations, columns, answers.counts[columns], kept, shares)
 
     @classmethod
     def without_confusion(cls, answers: GroupAnswers) -> _AnswerModel:
         """Diagnosed photos alone, whose answers are taken for true."""
         columns = np.arange(len(answers.counts[:UNSURE]))
-        return cls(columns, columns, answers.counts[:UNSURE], None)
+        photos = answers.counts[:UNSURE]
+        return cls(columns, columns, photos, None, np.zeros(len(columns)))
 
     def draw_confusions(self, random: np.random.Generator, draws: int) -> Array:
         """Confusions [R, K, A + 1], drawn from the Dirichlet distributions of their rows."""
@@ -219,6 +240,13 @@ class _AnswerModel:
             return np.zeros((draws, 0, 0))
         weights = random.gamma(self.counts, size=(draws, *self.counts.shape))
         return np.asarray(weights / weights.sum(axis=2, keepdims=True))
+
+    def draw_priors(self, random: np.random.Generator, draws: int) -> Array:
+        """Shares [R, K] of the leaf that is counted with the group's."""
+        if self.counts is None:
+            return np.zeros((draws, len(self.shares)))
+        drawn = random.gamma(_PRIOR_LEAVES * self.shares, size=(draws, len(self.shares)))
+        return np.asarray(drawn / drawn.sum(axis=1, keepdims=True))
 
     def draw_photos(
         self, random: np.random.Generator, has_label: NDArray[np.bool_], draws: int
@@ -251,14 +279,23 @@ class _AnswerModel:
             return np.asarray(photos[0] / photos.sum())
         confusion = self.counts / self.counts.sum(axis=1, keepdims=True)
         even = np.full(len(confusion), 1 / len(confusion))
-        return np.asarray(_maximise(photos, confusion[None], even, _ROUNDS)[0])
+        weight = self._prior_weight
+        return np.asarray(
+            _maximise(photos, confusion[None], self.shares[None], weight, even, _ROUNDS)[0]
+        )
 
-    def solve(self, photos: Array, confusions: Array, start: Array) -> Array:
+    @property
+    def _prior_weight(self) -> float:
+        """That of the counted leaf among all, in 0..1."""
+        return _PRIOR_LEAVES / (_PRIOR_LEAVES + self.leaves)
+
+    def solve(self, photos: Array, confusions: Array, priors: Array, start: Array) -> Array:
         """The likeliest shares of the combinations [R, K] for answers [R, A].
 
         Args:
             photos: [R, A], which share of them got each answer.
             confusions: [R, K, A + 1], of which the last column is `not_a_leaf`.
+            priors: [R, K], of the leaf that is counted with the group's.
             start: [K], shares near the solution.
         """
         if self.counts is None:
@@ -271,22 +308,42 @@ class _AnswerModel:
         pieces = []
         for begin in range(0, len(photos), size):
             piece = slice(begin, begin + size)
-            pieces.append(_maximise(photos[piece], confusions[piece], mixed, _DRAW_ROUNDS))
+            drawn = (photos[piece], confusions[piece], priors[piece])
+            pieces.append(_maximise(*drawn, self._prior_weight, mixed, _DRAW_ROUNDS))
         return np.concatenate(pieces)
 
 
-def _maximise(photos: Array, confusions: Array, start: Array, rounds: int) -> Array:
-    """Expectation maximisation for answers [R, A] and confusions [R, K, A + 1]: shares [R, K]."""
+def _maximise(
+    photos: Array,
+    confusions: Array,
+    priors: Array,
+    prior_weight: float,
+    start: Array,
+    rounds: int,
+) -> Array:
+    """Expectation maximisation: the shares [R, K].
+
+    Args:
+        photos: [R, A], how many of them, or which share, got each answer.
+        confusions: [R, K, A + 1].
+        priors: [R, K], shares that count like those of photos.
+        prior_weight: of them, in 0..1.
+        start: [K].
+        rounds: how many.
+    """
     is_leaf = np.maximum(1 - confusions[:, :, NOT_A_LEAF], _LEAST)
     by_answer = confusions[:, :, :NOT_A_LEAF] / is_leaf[:, :, None]
     weights = photos / photos.sum(axis=1, keepdims=True)
 
     # Shares among the leaves that are taken for leaves.
+    seen = priors * is_leaf
+    seen = prior_weight * seen / seen.sum(axis=1, keepdims=True)
     shares = np.broadcast_to(start, is_leaf.shape)
     for _ in range(rounds):
         expected = np.einsum("rk,rka->ra", shares, by_answer)
         ratio = weights / np.maximum(expected, _LEAST)
-        shares = shares * np.einsum("ra,rka->rk", ratio, by_answer)
+        of_photos = shares * np.einsum("ra,rka->rk", ratio, by_answer)
+        shares = (1 - prior_weight) * of_photos + seen
 
     # Among all leaves, also those that are not taken for leaves.
     all_leaves = shares / is_leaf

@@ -41,7 +41,11 @@ class Correction:
 
 
 def apply_decisions(
-    review_csv: Path, data: Path, table: Table, reading: TableReading
+    review_csv: Path,
+    data: Path,
+    table: Table,
+    reading: TableReading,
+    new_labels: Sequence[str] = (),
 ) -> Correction:
     """Write the table of a data folder with the labels that were decided on.
 
@@ -53,13 +57,16 @@ def apply_decisions(
         data: the data folder.
         table: of the data folder.
         reading: how it was read.
+        new_labels: that no row of the table has yet.
 
     Raises:
-        DataError: a row has an unknown label, no labels where it changes them, a photograph that is
-            not in the data folder, or labels that the table has no more; nothing is written then.
+        DataError: a new label has no column in a table with a column a label; or a row has an
+            unknown label, no labels where it changes them, a photograph that is not in the data
+            folder, or labels that the table has no more. Nothing is written then.
     """
     decided = read_decisions(review_csv)
-    changes = _checked(review_csv, decided, data, table)
+    known = [*table.label_set().names, *new_labels]
+    changes = _checked(review_csv, decided, data, table, known)
     rows = {row.image_name: row for row in table.rows}
     added = {
         name: decision
@@ -72,6 +79,7 @@ def apply_decisions(
     else:
         sheet = read_sheet(table.csv, image_column_test(reading))
         layout = understand(table.csv, sheet, reading)
+        _require_columns(table.csv, sheet, layout, new_labels)
         cells = _sheet_cells(sheet, layout, table, changes, added)
 
     path = _new_path(review_csv.resolve().parent, table.csv.stem)
@@ -91,10 +99,9 @@ def apply_decisions(
 
 
 def _checked(
-    path: Path, decided: Sequence[DecidedRow], data: Path, table: Table
+    path: Path, decided: Sequence[DecidedRow], data: Path, table: Table, known: Sequence[str]
 ) -> dict[str, ReviewDecision]:
-    """{image name: its decision}, all of them checked against the table."""
-    known = table.label_set().names
+    """{image name: its decision}, all of them checked against the table and the known labels."""
     rows = {row.image_name: row for row in table.rows}
     photos = PhotoLookup(data)
     for entry in decided:
@@ -113,7 +120,10 @@ def _problem(
     """Why a decision cannot be applied; empty if it can."""
     unknown = [label for label in decision.labels if label not in known]
     if unknown:
-        return f"has the unknown label {unknown[0]!r}: the labels are {', '.join(known)}"
+        return (
+            f"has the unknown label {unknown[0]!r}: the labels are {', '.join(known)}. If it is a "
+            f"new one, add --new-label {unknown[0]}"
+        )
     if row is not None and set(row.labels) != set(decision.given):
         now = " ".join(row.labels) or "none"
         return (
@@ -179,6 +189,20 @@ def _sheet_cells(
         _set_labels(own, sheet, layout, decision.labels)
         cells.append(own)
     return cells
+
+
+def _require_columns(
+    csv_path: Path, sheet: Sheet, layout: Layout, new_labels: Sequence[str]
+) -> None:
+    """Refuse new labels without a column, in a table that has a column a label."""
+    if layout.labels is not None:
+        return
+    columns = {label_of_name(sheet.header[column]) for column in layout.label_columns}
+    missing = [label for label in new_labels if label not in columns]
+    if missing:
+        raise DataError(
+            f"{csv_path} has no column {missing[0]!r}: add it there, with 0 in each row"
+        )
 
 
 def _set_labels(cells: list[str], sheet: Sheet, layout: Layout, labels: Sequence[str]) -> None:

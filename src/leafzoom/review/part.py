@@ -91,9 +91,11 @@ def reviewed_part(model: str, manifest: Manifest, cache: Cache, split_name: str)
         name = _VALIDATION if is_enough else _ALL
     image_names = evaluation_image_names(cache, name, stored, digest)
     if len(image_names) < _MIN_PHOTOGRAPHS:
+        is_enough = len(cache.table.image_names) >= _MIN_PHOTOGRAPHS
+        advice = "choose another part with --split" if is_enough else "label more photographs first"
         raise DataError(
             f"{cache.table.csv} has {len(image_names)} photographs in {name}, and a ranking needs "
-            f"{_MIN_PHOTOGRAPHS}: choose another part with --split"
+            f"{_MIN_PHOTOGRAPHS}: {advice}"
         )
 
     row_of = {image_name: row for row, image_name in enumerate(cache.table.image_names)}
