@@ -99,10 +99,12 @@ CONDITIONS = {
     "no terminal type": Condition({"TERM": "", "COLUMNS": "0"}),
 }
 
-# Importing PyTorch takes seconds.
-WITH_TORCH = [
-    pytest.param(False, id="without PyTorch"),
-    pytest.param(True, id="all", marks=pytest.mark.slow),
+# Importing PyTorch takes seconds, and a training half a minute: these conditions, each the hardest
+# of its kind, stand for the others.
+HARDEST = ("folder of no text, cp1252", "all closed", "unknown user", "cache in ~")
+CASES = [
+    *(pytest.param(name, False, id=f"{name}-without PyTorch") for name in CONDITIONS),
+    *(pytest.param(name, True, id=f"{name}-all", marks=pytest.mark.slow) for name in HARDEST),
 ]
 
 CHEAP = [["--help"], ["--version"], *([name, "--help"] for name in SUMMARIES)]
@@ -152,8 +154,7 @@ def commands_with_torch(folder: Path, leaves: Path) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("with_torch", WITH_TORCH)
-@pytest.mark.parametrize("name", CONDITIONS)
+@pytest.mark.parametrize(("name", "with_torch"), CASES)
 def test_every_command_works(
     name: str, with_torch: bool, trained: Path, leaves: Path, tmp_path: Path
 ) -> None:
@@ -191,8 +192,7 @@ def test_every_command_works(
         assert (tmp_path / "home" / "leaf-cache").is_dir()
 
 
-@pytest.mark.parametrize("with_torch", WITH_TORCH)
-@pytest.mark.parametrize("name", CONDITIONS)
+@pytest.mark.parametrize(("name", "with_torch"), CASES)
 def test_every_commands_failure_is_one_line(name: str, with_torch: bool, tmp_path: Path) -> None:
     condition = CONDITIONS[name]
     folder = tmp_path / os.fsdecode(condition.folder)
