@@ -13,6 +13,7 @@ import click
 
 from leafzoom.dataset.columns import AUTOMATIC, TableReading
 from leafzoom.errors import UsageError, needs_extra
+from leafzoom.inference.devices import AUTO, DEVICES
 from leafzoom.model_file.hub import is_hub_address
 from leafzoom.model_file.paths import MODEL_VARIABLE
 from leafzoom.photo_file import is_url
@@ -28,6 +29,7 @@ __all__ = [
     "PHOTO_PATH",
     "data_folder",
     "data_options",
+    "device_option",
     "echo_to_stderr",
     "labelled_cache",
     "labelled_table",
@@ -188,6 +190,15 @@ model_option = click.option(
     help="A run, an .onnx or .safetensors file, or hf://OWNER/NAME@REVISION.",
 )
 """`--model` of the subcommands that predict."""
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default=AUTO,
+    show_default=True,
+    help="Where the model is computed; auto: on a GPU where there is one, else on the CPU.",
+)
+"""`--device` of the subcommands that predict."""
 
 
 def data_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -12,9 +12,16 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from leafzoom.commands.options import PATH, PHOTO_PATH, model_option, source_size_option
+from leafzoom.commands.options import (
+    PATH,
+    PHOTO_PATH,
+    device_option,
+    model_option,
+    source_size_option,
+)
 from leafzoom.errors import UsageError
 from leafzoom.fonts import missing_characters
+from leafzoom.inference.devices import CPU
 from leafzoom.inference.formats import format_names, format_writer
 from leafzoom.inference.journal import Journal
 from leafzoom.inference.loading import open_network
@@ -79,6 +86,7 @@ __all__ = ["predict"]
     help="Show what speaks for each likely label, and where, in pictures and JSON.",
 )
 @source_size_option
+@device_option
 @click.option(
     "--group-by",
     metavar="folder|day|csv:FILE",
@@ -104,6 +112,7 @@ def predict(
     coverage: float | None,
     maps: bool,
     source_size: int | None,
+    device: str,
     group_by: str | None,
     no_location: bool,
     out: Path | None,
@@ -136,7 +145,7 @@ def predict(
     if search.passed_over:
         click.echo(f"leafzoom: {search.passed_over}", err=True)
     groupings = _groupings(group_by, search)
-    network = open_network(model)
+    network = open_network(model, device=device)
     labels = network.manifest.labels.names
     thresholds = _parse_thresholds(threshold_options, labels)
     predictor = Predictor(
@@ -178,6 +187,7 @@ def predict(
                     *([] if coverage is None else [f"coverage {coverage!r}"]),
                     *(["maps"] if maps else []),
                     "exif without place" if no_location else "exif",
+                    *([] if network.device_name == CPU else [f"device {network.device_name}"]),
                     f"source {predictor.source_sizes.least}-{predictor.source_sizes.greatest}",
                 ),
                 coverage=coverage,
