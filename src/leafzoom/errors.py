@@ -6,7 +6,7 @@
     ├── DataError                 a table, a photograph, a cache or a split
     │   └── PhotoError            one photograph that cannot be read
     ├── ModelError                a checkpoint, weights or an exported model
-    ├── DeviceError           a device to compute on that is not there
+    ├── DeviceError               a device to compute on that is not there
     ├── TrainingError             a training that cannot start or go on
     │   └── DivergedError         a loss or a weight that is not finite
     └── MissingExtraError         a library of an extra that is not installed

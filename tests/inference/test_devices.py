@@ -1,4 +1,4 @@
-"""`--device`: a device that is missing is an error with its remedy, and never the CPU in silence."""
+"""`--device`: a missing device is an error with its remedy, and never the CPU in silence."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_unknown_device_is_refused(photo: Path) -> None:
 @pytest.mark.skipif("cuda" not in _MISSING, reason="this ONNX Runtime is built for CUDA")
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_device_that_does_not_start_is_refused(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where ONNX Runtime is built for CUDA, and a library of CUDA is missing."""
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -75,8 +75,12 @@ def test_a_device_that_does_not_start_is_refused(
     with pytest.raises(DeviceError, match="--device cuda does not start"):
         OnnxNetwork(trained / "model.onnx", device="cuda")
 
-    # Nobody asked for CUDA by name here.
+    # Without a name it is the CPU, and a line says so.
     assert OnnxNetwork(trained / "model.onnx").device_name == "cpu"
+    result = run_command("predict", photo, "--model", trained)
+    assert result.exit_code == 0
+    assert "CUDA, which does not start here" in result.stderr
+    assert "CUDA" not in run_command("predict", photo, "--model", trained, "--device", "cpu").stderr
 
 
 def test_a_checkpoint_is_computed_by_what_pytorch_has(

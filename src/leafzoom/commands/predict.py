@@ -21,7 +21,7 @@ from leafzoom.commands.options import (
 )
 from leafzoom.errors import UsageError
 from leafzoom.fonts import missing_characters
-from leafzoom.inference.devices import CPU
+from leafzoom.inference.devices import CPU, idle_gpu_note
 from leafzoom.inference.formats import format_names, format_writer
 from leafzoom.inference.journal import Journal
 from leafzoom.inference.loading import open_network
@@ -146,6 +146,7 @@ def predict(
         click.echo(f"leafzoom: {search.passed_over}", err=True)
     groupings = _groupings(group_by, search)
     network = open_network(model, device=device)
+    _echo_lines(filter(None, [idle_gpu_note(device, network.device_name)]))
     labels = network.manifest.labels.names
     thresholds = _parse_thresholds(threshold_options, labels)
     predictor = Predictor(

@@ -16,6 +16,7 @@ __all__ = [
     "CPU",
     "DEVICES",
     "available_devices",
+    "idle_gpu_note",
     "open_session",
     "session_device",
     "torch_device",
@@ -101,6 +102,21 @@ def session_device(session: onnxruntime.InferenceSession) -> str:
     """The device that computes a session, a word of `DEVICES`."""
     used = session.get_providers()
     return next(device for device in reversed(_PROVIDERS) if _PROVIDERS[device] in used)
+
+
+def idle_gpu_note(device: str, computes_on: str) -> str | None:
+    """A line for people where `auto` went back to the CPU because a GPU does not start.
+
+    Args:
+        device: what was asked for, one of `DEVICES`.
+        computes_on: the device of the network.
+    """
+    if device != AUTO or computes_on != CPU or _CUDA not in available_devices():
+        return None
+    return (
+        "ONNX Runtime is built for CUDA, which does not start here: the model is computed on the "
+        "CPU (--device cuda says why, --device cpu leaves this line out)"
+    )
 
 
 def torch_device(device: str) -> str:

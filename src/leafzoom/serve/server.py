@@ -16,7 +16,7 @@ import numpy as np
 import uvicorn
 
 from leafzoom.errors import LeafzoomError, ModelError, UsageError
-from leafzoom.inference.devices import AUTO
+from leafzoom.inference.devices import AUTO, idle_gpu_note
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
@@ -77,6 +77,9 @@ def run_server(
 
     # The model is tried and the address taken before anything is announced.
     predictor = _tested_predictor(model, device)
+    idle_note = idle_gpu_note(device, predictor.network.device_name)
+    if idle_note:
+        echo(f"leafzoom: {idle_note}")
     note = None if coverage is None else coverage_note(predictor.network.manifest, coverage)
     if note:
         echo(f"leafzoom: {note}")
