@@ -1,9 +1,9 @@
 """Does a device give the CPU's answers? python -m tools.devices PHOTOS --device NAME
 
 Diagnoses up to --count photos of a folder on the CPU and on the device, with the model that ships,
-and compares the answers, the probabilities and the boxes. The two take turns, and the ratio of their
-times is recorded. Writes an entry NAME of results/devices.json. Needs an ONNX Runtime that is built
-for the device. Takes a minute on two cores.
+and compares the answers, the probabilities and the boxes. The two take turns, and the ratio of
+their times is recorded. Writes an entry NAME of results/devices.json. Needs an ONNX Runtime that is
+built for the device. Takes a minute on two cores.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _box_difference(first: Prediction, second: Prediction) -> float:
 
 
 def _time_ratio(cpu: Network, device: Network) -> float:
-    """The device's time for a batch over the CPU's: the median of rounds in which they take turns."""
+    """The device's time for a batch over the CPU's: the median of rounds, in turns."""
     side = cpu.manifest.source_size
     sources = np.random.default_rng(0).integers(0, 256, (_BATCH, side, side, 3), np.uint8)
     cpu(sources)

@@ -1,8 +1,8 @@
 """Write the tables of the documents from results/*.json: python -m tools.tables [--check]
 
-The documents are README.md, MODEL_CARD.md, docs/benchmarks.md, docs/experiments.md, docs/orchard.md,
-docs/review.md and docs/scale.md. --check writes nothing and exits with 1 if a table is not up to date. Takes less
-than a second.
+The documents are README.md, MODEL_CARD.md and, in docs/, benchmarks.md, experiments.md, orchard.md,
+review.md and scale.md. --check writes nothing and exits with 1 if a table is not up to date. Takes
+less than a second.
 
 A table stands between the lines <!-- KIND NAME --> and <!-- end -->. NAME is a file in results/;
 KIND is one of

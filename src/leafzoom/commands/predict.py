@@ -26,7 +26,7 @@ from leafzoom.inference.formats import format_names, format_writer
 from leafzoom.inference.journal import Journal
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import check_evidence
-from leafzoom.inference.photo_list import read_photo_list
+from leafzoom.inference.photo_list import is_photo_table, read_photo_list
 from leafzoom.inference.prediction import FailedPhoto, Prediction, without_place
 from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
@@ -51,7 +51,7 @@ __all__ = ["predict"]
     multiple=True,
     metavar="FILE",
     type=PHOTO_PATH,
-    help="Read photos' paths from this text file, a line each; -: from input (may be repeated).",
+    help="Read photos' paths from this list, a line each; -: from input (may be repeated).",
 )
 @model_option
 @click.option(
@@ -120,7 +120,8 @@ def predict(
     """Diagnose photos, or all photos in folders.
 
     PHOTOS are files, folders (with the folders below them and those that they link to), patterns
-    such as "orchard/*.jpg", and ZIP archives, which are read without being unpacked.
+    such as "orchard/*.jpg", ZIP archives, which are read without being unpacked, Parquet tables of
+    paths, and addresses of storage such as s3://bucket/folder (docs/scale.md).
 
     \b
     Examples:
@@ -303,7 +304,9 @@ def _given_paths(photos: tuple[str, ...], list_files: tuple[str, ...]) -> list[s
     if not photos and not list_files:
         raise UsageError("name a photo, a folder or a ZIP archive, or a list with --from-file")
 
-    paths = list(photos)
+    paths: list[str] = []
+    for photo in photos:
+        paths += read_photo_list(photo) if is_photo_table(photo) else [photo]
     for list_file in list_files:
         paths += read_photo_list(list_file)
     return paths
