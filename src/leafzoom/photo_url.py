@@ -124,6 +124,39 @@ class Storage:
             raise self._unreachable(url, error) from error
         return content
 
+    def write(self, url: str, content: bytes) -> None:
+        """Write a file whole; there is never half of it.
+
+        Raises:
+            DataError: the storage cannot be reached, or takes no files.
+        """
+        self._ask(url, "pipe_file", content)
+
+    def remove(self, url: str) -> None:
+        """Remove a file, if it is there.
+
+        Raises:
+            DataError: as `write`.
+        """
+        try:
+            self._filesystem.rm_file(self._path(url))
+        except FileNotFoundError:
+            return
+        except Exception as error:  # drivers' errors have no common base
+            raise self._unreachable(url, error) from error
+
+    def names_in(self, folder: str) -> list[str]:
+        """The names of the files directly in a folder, sorted; none where there is no folder.
+
+        Raises:
+            DataError: as `write`.
+        """
+        self._filesystem.invalidate_cache()
+        if self.kind_of(folder) != "directory":
+            return []
+        paths = self._ask(folder, "ls", detail=False)
+        return sorted(PurePosixPath(path).name for path in paths)
+
     def is_pattern(self, url: str) -> bool:
         """Whether an address is a pattern: it has its signs, and no file has it as its name."""
         path = self._path(url)
@@ -182,10 +215,10 @@ class Storage:
             raise self._unreachable(url, error) from error
         return information
 
-    def _ask(self, url: str, method: str, **options: Any) -> dict[str, Any]:
-        """What a listing method of the driver gives."""
+    def _ask(self, url: str, method: str, *values: Any, **options: Any) -> Any:
+        """What a method of the driver gives."""
         try:
-            found: dict[str, Any] = getattr(self._filesystem, method)(self._path(url), **options)
+            found = getattr(self._filesystem, method)(self._path(url), *values, **options)
         except Exception as error:  # drivers' errors have no common base
             raise self._unreachable(url, error) from error
         return found

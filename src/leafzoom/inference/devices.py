@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AUTO",
     "CPU",
+    "CUDA",
     "DEVICES",
     "available_devices",
     "idle_gpu_note",
@@ -26,10 +27,10 @@ AUTO = "auto"
 """A GPU where ONNX Runtime or PyTorch can use one, else the CPU."""
 
 CPU = "cpu"
-_CUDA = "cuda"
+CUDA = "cuda"
 _PROVIDERS = {
     CPU: "CPUExecutionProvider",
-    _CUDA: "CUDAExecutionProvider",
+    CUDA: "CUDAExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
 }
@@ -37,7 +38,7 @@ DEVICES = (AUTO, *_PROVIDERS)
 """The words of `--device`."""
 
 _REMEDIES = {
-    _CUDA: "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+    CUDA: "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
     "coreml": "it is in the ordinary onnxruntime of a Mac, and nowhere else",
     "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino",
 }
@@ -111,7 +112,7 @@ def idle_gpu_note(device: str, computes_on: str) -> str | None:
         device: what was asked for, one of `DEVICES`.
         computes_on: the device of the network.
     """
-    if device != AUTO or computes_on != CPU or _CUDA not in available_devices():
+    if device != AUTO or computes_on != CPU or CUDA not in available_devices():
         return None
     return (
         "ONNX Runtime is built for CUDA, which does not start here: the model is computed on the "
@@ -129,13 +130,13 @@ def torch_device(device: str) -> str:
 
     has_gpu = torch.cuda.is_available()
     if device == AUTO:
-        return _CUDA if has_gpu else CPU
-    if device not in {CPU, _CUDA}:
+        return CUDA if has_gpu else CPU
+    if device not in {CPU, CUDA}:
         raise DeviceError(
             f"--device {device} is for exported models, and this is a checkpoint: "
             "leafzoom export it first, or use --device cpu"
         )
-    if device == _CUDA and not has_gpu:
+    if device == CUDA and not has_gpu:
         raise DeviceError(
             "--device cuda: PyTorch finds no GPU; install its driver and a PyTorch for it, or use "
             "--device cpu"
@@ -149,7 +150,7 @@ def _providers(device: str) -> Sequence[str]:
     if device not in DEVICES:
         raise DeviceError(f"there is no device {device!r}: name one of {', '.join(DEVICES)}")
     if device == AUTO:
-        device = _CUDA if _CUDA in available else CPU
+        device = CUDA if CUDA in available else CPU
     if device not in available:
         raise DeviceError(
             f"--device {device} needs ONNX Runtime's {_PROVIDERS[device]}, and the ONNX Runtime "

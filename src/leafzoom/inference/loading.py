@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["open_network", "zooming_network"]
 
 
-def open_network(model: str, *, prefer: str = "onnx", device: str = AUTO) -> Network:
+def open_network(
+    model: str, *, prefer: str = "onnx", device: str = AUTO, threads: int | None = None
+) -> Network:
     """The network of a run folder, a `.safetensors` checkpoint, an `.onnx` file, or `bundled`.
 
     Args:
         model: a path, `bundled`, or an address on the hub (see `model_file.hub`).
         prefer: `onnx` or `torch`: the exported model or the checkpoint of a run folder with both.
         device: where it computes, one of `devices.DEVICES`.
+        threads: of an exported model within one call; by default as many as there are cores.
 
     Raises:
         DeviceError: the device is missing.
@@ -32,7 +35,7 @@ def open_network(model: str, *, prefer: str = "onnx", device: str = AUTO) -> Net
     """
     path = model_path(model, prefer=prefer)
     if path.suffix == ".onnx":
-        return OnnxNetwork(path, device=device)
+        return OnnxNetwork(path, threads, device)
     if path.suffix != ".safetensors":
         raise ModelError(
             f"{path} is no run folder, .onnx or .safetensors file: name one of these, or bundled"
