@@ -45,6 +45,8 @@ or, with NAME below results/experiments,
     paper_scores, paper_exact_match, paper_claims
                   the paper beside its reproduction
     rivals        networks of the same cost beside each other
+    ray           Ray beside the local engine
+    million       what a million photos cost
 """
 
 from __future__ import annotations
@@ -108,6 +110,8 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "paper_exact_match": paper_tables.paper_exact_match,
     "paper_claims": paper_tables.paper_claims,
     "rivals": rival_tables.rivals,
+    "ray": scale_tables.ray,
+    "million": scale_tables.million,
     "cost_accuracy": experiment_tables.cost_accuracy,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {

@@ -1,0 +1,137 @@
+"""What do the parts of a diagnosis cost? python -m experiments.million PHOTOS [--device NAME]
+
+Measures, for a folder of photos as cameras take them: bytes a photo, reading and decoding, the
+first look alone, and all looks, and the share of photos that stop after the first look. On the CPU
+these are processor seconds of one thread, which other work on the machine hardly changes. With
+--device they are seconds of the wall, on a machine that has no other work. Writes the entry of the
+device in results/experiments/million.json; `python -m tools.tables` makes the table of a million
+photos from it. Takes a minute or two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.publishing import result_path, write_result
+from leafzoom.inference.devices import CPU, DEVICES
+from leafzoom.inference.loading import open_network
+from leafzoom.inference.network import Network
+from leafzoom.inference.prediction import Prediction
+from leafzoom.inference.predictor import Predictor
+from leafzoom.photo import Source, read_source
+from leafzoom.photo_files import find_photos
+from leafzoom.storage import write_json
+from tools.provenance import machine, short_commit
+
+__all__ = ["main", "measure"]
+
+_BATCH = 16
+_ROUNDS = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--count", type=int, default=96)
+    parser.add_argument("--device", default=CPU, choices=DEVICES)
+    parser.add_argument("--model", default="bundled")
+    parser.add_argument("--out", type=Path, help="another file for the result")
+    options = parser.parse_args(arguments)
+
+    entry = {
+        "command": f"python -m experiments.million PHOTOS --count {options.count} "
+        f"--device {options.device}",
+        "commit": short_commit("src"),
+        "machine": machine(),
+        **measure(find_photos([options.photos])[: options.count], options.model, options.device),
+    }
+    path = options.out or result_path("million")
+    result = json.loads(path.read_text()) if path.exists() else {"name": "million"}
+    result[options.device] = entry
+    if options.out:
+        write_json(options.out, result)
+    else:
+        write_result("million", result)
+    print(json.dumps(entry, indent=1))
+
+
+def measure(photos: Sequence[Any], model: str, device: str) -> dict[str, Any]:
+    """Milliseconds a photo of each part: the median over rounds."""
+    clock = time.process_time if device == CPU else time.perf_counter
+    network = open_network(model, device=device, threads=1)
+    predictor = Predictor(network, workers=1, early_exit=network.manifest.early_exit is not None)
+    sources = [read_source(photo, predictor.source_sizes) for photo in photos]
+    same_size = _same_size([source.pixels for source in sources])
+
+    def decode() -> None:
+        for photo in photos:
+            read_source(photo, predictor.source_sizes)
+
+    decode_ms = _milliseconds(decode, len(photos), 1, clock)
+    all_ms = _milliseconds(lambda: network(same_size), len(same_size), _ROUNDS, clock)
+    result = {
+        "photos": len(photos),
+        "mean_bytes": round(float(np.mean([Path(photo).stat().st_size for photo in photos]))),
+        "mean_megapixels": round(float(np.mean([_pixels(source) for source in sources])) / 1e6, 2),
+        "decode_ms": decode_ms,
+        "all_looks_ms": all_ms,
+    }
+    return result | _early_exit(predictor, network, photos, same_size, clock)
+
+
+def _early_exit(
+    predictor: Predictor,
+    network: Network,
+    photos: Sequence[Any],
+    same_size: NDArray[np.uint8],
+    clock: Callable[[], float],
+) -> dict[str, Any]:
+    """The first look's cost and the share that stops there; nothing for a model without one."""
+    if network.manifest.early_exit is None or network.first_look(same_size) is None:
+        return {}
+    first_ms = _milliseconds(lambda: network.first_look(same_size), len(same_size), _ROUNDS, clock)
+    answers = [
+        answer for answer in predictor.predict_many(photos) if isinstance(answer, Prediction)
+    ]
+    stopped = sum(len(answer.scales) == 1 for answer in answers)
+    return {"first_look_ms": first_ms, "stop_share": round(stopped / len(answers), 3)}
+
+
+def _pixels(source: Source) -> int:
+    width, height = source.photo_size
+    return width * height
+
+
+def _same_size(sources: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """A batch of sources of the most frequent size."""
+    sides = [len(source) for source in sources]
+    side = max(set(sides), key=sides.count)
+    return np.stack([source for source in sources if len(source) == side][:_BATCH])
+
+
+def _milliseconds(
+    work: Callable[[], object], photos: int, rounds: int, clock: Callable[[], float]
+) -> float:
+    """Milliseconds a photo, the median over rounds after one that does not count."""
+    work()
+    durations = []
+    for _ in range(rounds):
+        start = clock()
+        work()
+        durations.append(clock() - start)
+    return round(1000 * float(np.median(durations)) / photos, 2)
+
+
+if __name__ == "__main__":
+    main()
