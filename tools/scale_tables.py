@@ -70,54 +70,70 @@ def ray(result: Result) -> Lines:
 
 def million(result: Result) -> Lines:
     """What a million photos cost, from the measured parts, with the arithmetic."""
-    cpu = result["cpu"]
-    decode = cpu["decode_ms"]
-    ways = {"all looks": decode + cpu["all_looks_ms"]}
-    if "first_look_ms" in cpu:
-        later = (1 - cpu["stop_share"]) * cpu["all_looks_ms"]
-        ways["`--early-exit`"] = decode + cpu["first_look_ms"] + later
+    columns = ("photos", "looks", "ms a photo and core", *(f"{n} cores" for n in _CORES))
+    lines = heading([*columns, "1 Gbit/s is full at"])
+    for folder in result["cpu"]["folders"]:
+        megabytes = folder["mean_bytes"] / 1e6
+        name = f"{folder['mean_megapixels']:.1f} megapixels, {megabytes:.2f} MB"
+        for looks, milliseconds in _ways(folder, result["cpu"].get("stop_share")).items():
+            hours = [_hours(milliseconds / cores) for cores in _CORES]
+            full_at = f"{_NETWORK_MB * milliseconds / 1000 / megabytes:,.0f} cores"
+            lines.append(row([name, looks, f"{milliseconds:.1f}", *hours, full_at]))
 
-    megabytes = cpu["mean_bytes"] / 1e6
-    lines = heading(
-        ["", "ms a photo and core", *(f"{n} cores" for n in _CORES), "1 Gbit/s is full at"]
+    return [*lines, "", _arithmetic(result)]
+
+
+def _ways(folder: Result, stop_share: float | None) -> dict[str, float]:
+    """Milliseconds a photo of one core, with all looks and with an early exit."""
+    decode = folder["decode_ms"]
+    ways = {"all": decode + folder["all_looks_ms"]}
+    if stop_share is not None:
+        later = (1 - stop_share) * folder["all_looks_ms"]
+        ways["`--early-exit`"] = decode + folder["first_look_ms"] + later
+    return ways
+
+
+def _hours(milliseconds: float) -> str:
+    """How long a million photos take."""
+    return f"{_PHOTOS * milliseconds / _HOUR_MS:,.1f} h"
+
+
+def _arithmetic(result: Result) -> str:
+    """Where the table's figures come from, and where they end."""
+    cpu = result["cpu"]
+    parts = "; ".join(
+        f"{folder['mean_megapixels']:.1f} megapixels: {folder['decode_ms']} ms decoding and "
+        f"{folder['all_looks_ms']} ms for all looks"
+        for folder in cpu["folders"]
     )
-    for name, milliseconds in ways.items():
-        hours = [f"{_PHOTOS * milliseconds / _HOUR_MS / cores:,.1f} h" for cores in _CORES]
-        full_at = _NETWORK_MB * milliseconds / 1000 / megabytes
-        lines.append(row([name, f"{milliseconds:.1f}", *hours, f"{full_at:,.0f} cores"]))
-    if "cuda" in result:
-        milliseconds = max(decode / _GPU_CORES, result["cuda"]["all_looks_ms"])
-        hours = f"{_PHOTOS * milliseconds / _HOUR_MS:,.1f} h"
-        lines.append(
-            row([f"one GPU, {_GPU_CORES} cores", f"{milliseconds:.2f}", hours, "", "", ""])
+    early_exit = ""
+    if "stop_share" in cpu:
+        firsts = " and ".join(f"{folder['first_look_ms']}" for folder in cpu["folders"])
+        early_exit = (
+            f" An early exit pays {firsts} ms for the first look, and all looks for the "
+            f"{1 - cpu['stop_share']:.0%} of the photos that do not stop there."
         )
+    return (
+        f"Hours are a million times the milliseconds of one core ({parts}), divided by the cores, "
+        f"because blocks are independent.{early_exit} The last column is where photos arrive no "
+        "faster over a network of 1 Gbit/s: more cores gain nothing from there on. "
+        f"{_gpu_words(result)} Processor time of one thread; `{cpu['command']}`."
+    )
 
-    return [*lines, "", *_arithmetic(result, megabytes)]
 
-
-def _arithmetic(result: Result, megabytes: float) -> Lines:
-    """Where the table's figures come from, and what they leave out."""
-    cpu = result["cpu"]
-    decode = cpu["decode_ms"]
-    parts = f"{decode} ms decoding and {cpu['all_looks_ms']} ms for all looks"
-    if "first_look_ms" in cpu:
-        parts += (
-            f"; early exit pays {cpu['first_look_ms']} ms for the first look, and all looks for "
-            f"the {1 - cpu['stop_share']:.0%} that do not stop there"
-        )
-
-    gpu = ""
+def _gpu_words(result: Result) -> str:
+    """What one GPU takes, or at least takes where none was measured."""
+    folder = result["cpu"]["folders"][-1]
+    decode = folder["decode_ms"] / _GPU_CORES
     if "cuda" not in result:
-        gpu = (
-            " A GPU is not measured. Its cores decode, so one GPU with "
-            f"{_GPU_CORES} cores takes at least "
-            f"{_PHOTOS * decode / _HOUR_MS / _GPU_CORES:.1f} h, and is idle in part where a photo "
-            f"costs it less than {decode / _GPU_CORES:.2f} ms."
+        return (
+            f"A GPU was not measured: the {_GPU_CORES} cores beside it decode, so a million photos "
+            f"of {folder['mean_megapixels']:.1f} megapixels take at least {_hours(decode)}, and it "
+            f"waits for them where its looks take less than {decode:.2f} ms."
         )
-    return [
-        f"Hours are a million times the milliseconds of one core ({parts}), divided by the "
-        f"cores: blocks are independent. Photos of {cpu['mean_megapixels']} megapixels and "
-        f"{megabytes:.2f} MB come over a network of 1 Gbit/s, which is full at the cores in the "
-        f"last column: from there on, more cores gain nothing.{gpu} Processor time of one "
-        f"thread; `{cpu['command']}`.",
-    ]
+    looks = result["cuda"]["folders"][-1]["all_looks_ms"]
+    return (
+        f"One GPU takes {looks} ms for all looks, and the {_GPU_CORES} cores beside it {decode:.2f} "
+        f"ms for decoding: a million photos of {folder['mean_megapixels']:.1f} megapixels take "
+        f"{_hours(max(decode, looks))}."
+    )
