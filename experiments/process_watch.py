@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["WatchedRun", "answers_at", "run_watched"]
+__all__ = ["WatchedRun", "answers_at", "process_roles", "run_watched"]
 
 _POLL_SECONDS = 0.25
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -54,7 +54,7 @@ def run_watched(
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL, env=environment)
         while process.poll() is None:
             time.sleep(_POLL_SECONDS)
-            roles = _roles(process.pid)
+            roles = process_roles(process.pid)
             for pid, role in roles.items():
                 run.peak_mb[role] = max(run.peak_mb.get(role, 0.0), _resident_mb(pid))
             role_to_kill = None if run.killed else watch()
@@ -74,7 +74,7 @@ def answers_at(folder: Path) -> list[str]:
     return sorted(pyarrow.parquet.read_table(folder, columns=["photo"]).column(0).to_pylist())
 
 
-def _roles(driver: int) -> dict[int, str]:
+def process_roles(driver: int) -> dict[int, str]:
     """{process: role} of a command and all that it has started."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):

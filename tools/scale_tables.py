@@ -133,7 +133,7 @@ def _gpu_words(result: Result) -> str:
         )
     looks = result["cuda"]["folders"][-1]["all_looks_ms"]
     return (
-        f"One GPU takes {looks} ms for all looks, and the {_GPU_CORES} cores beside it {decode:.2f} "
-        f"ms for decoding: a million photos of {folder['mean_megapixels']:.1f} megapixels take "
-        f"{_hours(max(decode, looks))}."
+        f"One GPU takes {looks} ms for all looks, and the {_GPU_CORES} cores beside it "
+        f"{decode:.2f} ms for decoding: a million photos of {folder['mean_megapixels']:.1f} "
+        f"megapixels take {_hours(max(decode, looks))}."
     )

@@ -19,6 +19,7 @@ from PIL import Image
 
 from conftest import failure_line, run_command
 from exif_photos import degrees, make_exif, save_with_exif
+from experiments.process_watch import process_roles
 from leafzoom.errors import LeafzoomError, ModelError, UsageError
 from leafzoom.inference import ray_engine
 from leafzoom.inference.answer_table import answer_schema, answer_table
@@ -146,7 +147,7 @@ def test_what_other_processes_cannot_read_is_refused(orchard: Path, tmp_path: Pa
 def test_another_model_on_a_machine_is_refused(trained: Path, tmp_path: Path) -> None:
     job = RayJob(str(trained / "model.onnx"), "0" * 64, str(tmp_path), "cpu")
     with pytest.raises(ModelError, match="another model on one machine"):
-        ray_engine._Diagnosis(job, 1)
+        ray_engine._Diagnosis(job, 1)(ray_engine._requests([Path("a.jpg")]))
 
 
 @pytest.mark.parametrize(
@@ -251,26 +252,16 @@ def test_a_killed_worker_loses_no_row_and_doubles_none(
 
 
 def _kill_one_actor(out: Path, killed: Callable[[int], object]) -> None:
-    """Kill -9 an actor once the first answers are written."""
+    """Kill -9 an actor of this process's Ray once the first answers are written."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        if any(out.glob("answers-*")):
-            for process in Path("/proc").glob("[0-9]*"):
-                if _is_own_actor(process):
-                    os.kill(int(process.name), signal.SIGKILL)
-                    killed(int(process.name))
-                    return
+        roles = process_roles(os.getpid()) if any(out.glob("answers-*")) else {}
+        actor = next((pid for pid, role in roles.items() if role == "worker"), None)
+        if actor is not None:
+            os.kill(actor, signal.SIGKILL)
+            killed(actor)
+            return
         time.sleep(0.02)
-
-
-def _is_own_actor(process: Path) -> bool:
-    """Whether a process is an actor of this test's Ray, by its name and its session."""
-    try:
-        words = (process / "cmdline").read_bytes()
-        session = ray._private.worker._global_node.get_session_name().encode()
-        return b"MapWorker" in words and session in (process / "environ").read_bytes()
-    except OSError:
-        return False
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,41 +156,46 @@ class _Diagnosis:
     Args:
         job: what to do.
         workers: threads that decode photos.
-
-    Raises:
-        ModelError: this machine has another model.
     """
 
     def __init__(self, job: RayJob, workers: int) -> None:
-        _check_model(job)
-        network = open_network(job.model, device=job.device, threads=1)
         self._job = job
-        self._predictor = Predictor(
-            network,
-            workers=workers,
+        self._workers = workers
+        self._folder = AnswerFolder(job.destination, job.model_digest)
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        """Loads the model with the first block: Ray hides why a constructor fails.
+
+        Raises:
+            ModelError: this machine has another model.
+        """
+        job = self._job
+        _check_model(job)
+        return Predictor(
+            open_network(job.model, device=job.device, threads=1),
+            workers=self._workers,
             thresholds=job.thresholds,
             early_exit=job.early_exit,
             source_size=job.source_size,
         )
-        manifest = network.manifest
-        self._schema = answer_schema(
-            manifest.labels.names, manifest.look_heads, possible=job.coverage is not None
-        )
-        self._folder = AnswerFolder(job.destination, job.model_digest)
 
     def __call__(self, requests: pyarrow.Table) -> pyarrow.Table:
         """Diagnose a block, write its answers, and count them."""
         import pyarrow
 
+        job = self._job
         names = requests.column("photo").to_pylist()
         locations = requests.column("location").to_pylist()
-        sizes = requests.column("size").to_pylist()
-        photos = map(_photo_at, locations, sizes)
-        results = self._predictor.predict_many(photos, coverage=self._job.coverage)
+        photos = map(_photo_at, locations, requests.column("size").to_pylist())
+        results = self._predictor.predict_many(photos, coverage=job.coverage)
         named = map(_with_name, results, names, locations)
-        answers = list(named if self._job.location else map(without_place, named))
+        answers = list(named if job.location else map(without_place, named))
 
-        self._folder.write(names, answer_table(answers, self._schema, self._job.model_digest))
+        manifest = self._predictor.network.manifest
+        possible = job.coverage is not None
+        schema = answer_schema(manifest.labels.names, manifest.look_heads, possible=possible)
+        self._folder.write(names, answer_table(answers, schema, job.model_digest))
         failed = sum(isinstance(answer, FailedPhoto) for answer in answers)
         return pyarrow.table({"photos": [len(answers)], "failed": [failed]})
 
