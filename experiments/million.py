@@ -2,11 +2,10 @@
 
 Measures, for each folder of photos (small ones, and as cameras take them): bytes a photo, reading
 and decoding, the first look alone, and all looks; and the share of all photos that stop after the
-first look. On the CPU
-these are processor seconds of one thread, which other work on the machine hardly changes. With
---device they are seconds of the wall, on a machine that has no other work. Writes the entry of the
-device in results/experiments/million.json; `python -m tools.tables` makes the table of a million
-photos from it. Takes a minute or two.
+first look. On the CPU these are processor seconds of one thread: two runs beside other work
+differed by a fifth. With --device they are seconds of the wall, on a machine that has no other
+work. Writes the entry of the device in results/experiments/million.json; `python -m tools.tables`
+makes the table of a million photos from it. Takes a minute or two.
 """
 
 from __future__ import annotations

@@ -70,15 +70,16 @@ def ray(result: Result) -> Lines:
 
 def million(result: Result) -> Lines:
     """What a million photos cost, from the measured parts, with the arithmetic."""
-    columns = ("photos", "looks", "ms a photo and core", *(f"{n} cores" for n in _CORES))
-    lines = heading([*columns, "1 Gbit/s is full at"])
+    cores = [f"{count} core{'s' if count > 1 else ''}" for count in _CORES]
+    lines = heading(["photos", "looks", "ms a photo and core", *cores, "over 1 Gbit/s at least"])
     for folder in result["cpu"]["folders"]:
         megabytes = folder["mean_bytes"] / 1e6
         name = f"{folder['mean_megapixels']:.1f} megapixels, {megabytes:.2f} MB"
         for looks, milliseconds in _ways(folder, result["cpu"].get("stop_share")).items():
-            hours = [_hours(milliseconds / cores) for cores in _CORES]
-            full_at = f"{_NETWORK_MB * milliseconds / 1000 / megabytes:,.0f} cores"
-            lines.append(row([name, looks, f"{milliseconds:.1f}", *hours, full_at]))
+            hours = [_hours(milliseconds / count) for count in _CORES]
+            network_ms = 1000 * megabytes / _NETWORK_MB
+            least = f"{_hours(network_ms)}, from {milliseconds / network_ms:,.0f} cores on"
+            lines.append(row([name, looks, f"{milliseconds:.1f}", *hours, least]))
 
     return [*lines, "", _arithmetic(result)]
 
@@ -115,8 +116,9 @@ def _arithmetic(result: Result) -> str:
         )
     return (
         f"Hours are a million times the milliseconds of one core ({parts}), divided by the cores, "
-        f"because blocks are independent.{early_exit} The last column is where photos arrive no "
-        "faster over a network of 1 Gbit/s: more cores gain nothing from there on. "
+        f"because blocks are independent.{early_exit} The last column is the time in which a "
+        "network of 1 Gbit/s brings the photos, and the cores that keep up with it: more gain "
+        "nothing. "
         f"{_gpu_words(result)} Processor time of one thread; `{cpu['command']}`."
     )
 
