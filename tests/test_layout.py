@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "leafzoom"
 # Each package imports from its left alone; those of one row do not import each other in a circle.
 ORDER = [
     ["errors"],
-    ["exif", "file_kinds", "fonts", "photo_file", "photo_archive", "source_size"],
+    ["exif", "file_kinds", "fonts", "photo_file", "photo_archive", "photo_url", "source_size"],
     ["storage", "labels", "photo", "metrics", "drawing", "recipe", "streams"],
     ["own_pictures", "passed_over", "photo_files"],
     ["model_file"],
@@ -56,6 +56,7 @@ LIGHT = [
     "photo_archive",
     "photo_file",
     "photo_files",
+    "photo_url",
     "own_pictures",
     "passed_over",
     "source_size",
@@ -108,6 +109,9 @@ HEAVY = {
     "pydantic",
     "safetensors",
     "matplotlib",
+    "ray",
+    "pyarrow",
+    "fsspec",
 }
 
 MAX_FILE_LINES = 450

@@ -1,8 +1,8 @@
 """Write the tables of the documents from results/*.json: python -m tools.tables [--check]
 
-The documents are README.md, MODEL_CARD.md, docs/benchmarks.md, docs/experiments.md, docs/orchard.md
-and docs/review.md. --check writes nothing and exits with 1 if a table is not up to date. Takes less
-than a second.
+The documents are README.md, MODEL_CARD.md and, in docs/, benchmarks.md, experiments.md, orchard.md,
+review.md and scale.md. --check writes nothing and exits with 1 if a table is not up to date. Takes
+less than a second.
 
 A table stands between the lines <!-- KIND NAME --> and <!-- end -->. NAME is a file in results/;
 KIND is one of
@@ -16,6 +16,7 @@ KIND is one of
     outliers      the same by kind of picture, each kind left out of the detector's fit
     targets, profile, twelve_hours
                   of benchmarks
+    devices       how near a device is to the CPU
     variants      what smaller and faster variants of the model lose and save
 
 or, with NAME below results/experiments,
@@ -44,6 +45,8 @@ or, with NAME below results/experiments,
     paper_scores, paper_exact_match, paper_claims
                   the paper beside its reproduction
     rivals        networks of the same cost beside each other
+    ray           Ray beside the local engine
+    million       what a million photos cost
 """
 
 from __future__ import annotations
@@ -65,6 +68,7 @@ from tools import (
     paper_tables,
     review_tables,
     rival_tables,
+    scale_tables,
     single_label_tables,
 )
 from tools.markdown import Lines, Result, with_present_part_names
@@ -79,6 +83,7 @@ DOCUMENTS = (
     "docs/experiments.md",
     "docs/orchard.md",
     "docs/review.md",
+    "docs/scale.md",
 )
 
 _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
@@ -105,6 +110,8 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "paper_exact_match": paper_tables.paper_exact_match,
     "paper_claims": paper_tables.paper_claims,
     "rivals": rival_tables.rivals,
+    "ray": scale_tables.ray,
+    "million": scale_tables.million,
     "cost_accuracy": experiment_tables.cost_accuracy,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {
@@ -119,6 +126,7 @@ TABLES: dict[str, Callable[[Result], Lines]] = {
     "profile": benchmark_tables.profile,
     "twelve_hours": benchmark_tables.twelve_hours,
     "variants": benchmark_tables.variants,
+    "devices": scale_tables.devices,
     **_EXPERIMENT_TABLES,
 }
 _TABLE = re.compile(rf"(<!-- ({'|'.join(TABLES)}) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -43,6 +43,7 @@ def load(
     batch_size: int = 16,
     workers: int | None = None,
     thresholds: Mapping[str, float] | None = None,
+    device: str = "auto",
 ) -> Predictor:
     """A model that diagnoses photos, with `predict` for one and `predict_many` for a folder.
 
@@ -55,6 +56,7 @@ def load(
         batch_size: photos in one pass of the network.
         workers: threads that decode photos; by default chosen from the machine.
         thresholds: {label: 0..1}, in place of the fitted ones.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `coreml` or `openvino`.
 
     Raises:
         ModelError: there is no such model, or it cannot be read.
@@ -62,6 +64,7 @@ def load(
             without a revision or a digest.
         MissingExtraError: a `.safetensors` checkpoint without PyTorch, or an address without the
             hub's client.
+        DeviceError: the device is missing; it is never replaced by another.
 
     >>> import numpy as np
     >>> model = load()
@@ -75,7 +78,7 @@ def load(
     from leafzoom.inference.predictor import Predictor
     from leafzoom.model_file.paths import default_model
 
-    network = open_network(default_model() if model is None else str(model))
+    network = open_network(default_model() if model is None else str(model), device=device)
     return Predictor(network, batch_size=batch_size, workers=workers, thresholds=thresholds)
 
 

@@ -6,6 +6,7 @@
     ├── DataError                 a table, a photograph, a cache or a split
     │   └── PhotoError            one photograph that cannot be read
     ├── ModelError                a checkpoint, weights or an exported model
+    ├── DeviceError               a device to compute on that is not there
     ├── TrainingError             a training that cannot start or go on
     │   └── DivergedError         a loss or a weight that is not finite
     └── MissingExtraError         a library of an extra that is not installed
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 
 __all__ = [
     "DataError",
+    "DeviceError",
     "DivergedError",
     "LeafzoomError",
     "MissingExtraError",
@@ -58,6 +60,10 @@ class PhotoError(DataError):
 
 class ModelError(LeafzoomError):
     """A checkpoint, a file of weights or an exported model is missing, damaged or invalid."""
+
+
+class DeviceError(LeafzoomError):
+    """A device to compute on is not there, or does not start."""
 
 
 class TrainingError(LeafzoomError):

@@ -27,6 +27,7 @@ from leafzoom.exif import NO_EXIF, Exif, read_exif
 from leafzoom.file_kinds import HEIC_BRANDS, READ_KINDS, describe_file, isobmff_brands
 from leafzoom.photo_archive import ArchivedPhoto
 from leafzoom.photo_file import check_size, read_photo_file
+from leafzoom.photo_url import RemotePhoto
 from leafzoom.source_size import SourceSize
 
 __all__ = [
@@ -111,9 +112,9 @@ class _Upright:
     exif: Exif
 
 
-Photo = Path | ArchivedPhoto | bytes | Image.Image | NDArray[np.uint8]
-"""A photo: a file, a member of a ZIP archive, a file's content, a Pillow image (its EXIF
-orientation is applied), or an upright array, uint8, [H, W, 3] (RGB) or [H, W] (grey)."""
+Photo = Path | ArchivedPhoto | RemotePhoto | bytes | Image.Image | NDArray[np.uint8]
+"""A photo: a file, a member of a ZIP archive, one in a storage, a file's content, a Pillow image
+(its EXIF orientation is applied), or an upright array, uint8, [H, W, 3] (RGB) or [H, W] (grey)."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _open_upright(photo: Photo, *, sizes: SourceSize | None, limits: _PixelLimit
             resolution.
         limits: the most pixels of a file.
     """
-    if isinstance(photo, Path | ArchivedPhoto | bytes):
+    if isinstance(photo, Path | ArchivedPhoto | RemotePhoto | bytes):
         return _decode_file(photo, sizes=sizes, limits=limits)
 
     return _upright_from_memory(photo)
@@ -223,7 +224,10 @@ def _image_from_array(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def _decode_file(
-    photo: Path | ArchivedPhoto | bytes, *, sizes: SourceSize | None, limits: _PixelLimits
+    photo: Path | ArchivedPhoto | RemotePhoto | bytes,
+    *,
+    sizes: SourceSize | None,
+    limits: _PixelLimits,
 ) -> _Upright:
     """`_open_upright` for a file or its content; whatever fails becomes a PhotoError."""
     name = "the photo" if isinstance(photo, bytes) else str(photo)
@@ -247,11 +251,11 @@ def _decode_file(
         ) from error
 
 
-def _content_of(photo: Path | ArchivedPhoto | bytes, name: str) -> bytes:
+def _content_of(photo: Path | ArchivedPhoto | RemotePhoto | bytes, name: str) -> bytes:
     """The photo's bytes, not too many of them."""
     if isinstance(photo, Path):
         return read_photo_file(photo)
-    if isinstance(photo, ArchivedPhoto):
+    if isinstance(photo, ArchivedPhoto | RemotePhoto):
         return photo.read()
 
     check_size(len(photo), name)

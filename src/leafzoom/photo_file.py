@@ -68,8 +68,11 @@ def is_url(text: str) -> bool:
 
 
 def url_error(url: str) -> PhotoError:
-    """The error for an address in place of a photo, whole: a path would lose one of its slashes."""
-    return PhotoError(f"{url} is an address, and photos are read from files: download it first")
+    """The error for a web page's address, whole: a path would lose one of its slashes."""
+    return PhotoError(
+        f"{url} is an address of a web page, and photos are read from files and storage: "
+        "download it first"
+    )
 
 
 def _describe_no_file(path: Path, mode: int) -> str:

@@ -20,11 +20,12 @@ from leafzoom.passed_over import PassedOver, is_system_name
 from leafzoom.photo import SUFFIXES
 from leafzoom.photo_archive import ArchivedPhoto, PhotoArchive, is_archive
 from leafzoom.photo_file import is_url
+from leafzoom.photo_url import RemotePhoto, Storage, is_storage_url, storage_of
 
 __all__ = ["FoundPhoto", "PhotoSearch", "find_photos", "is_folder", "kind_by_folder"]
 
-FoundPhoto = Path | ArchivedPhoto | str
-"""A file, a member of an archive, or an address, which reading refuses whole."""
+FoundPhoto = Path | ArchivedPhoto | RemotePhoto | str
+"""A file, a member of an archive, one in a storage, or a web address, which reading refuses."""
 
 
 class PhotoSearch:
@@ -35,7 +36,8 @@ class PhotoSearch:
     by folder, those of linked folders last. A folder that is linked to several times is read once.
 
     Args:
-        paths: files, folders, patterns and archives.
+        paths: files, folders, patterns and archives; addresses of storage that stand for a file,
+            a folder or a pattern.
         but_not: a folder to skip: the one that the results are written to.
 
     Attributes:
@@ -48,19 +50,21 @@ class PhotoSearch:
         self._skipped = but_not.resolve() if but_not else None
         self._own_pictures = OwnPictures()
         self._archives: dict[Path, PhotoArchive] = {}
+        self._reached: set[Storage] = set()
 
     def __iter__(self) -> Iterator[FoundPhoto]:
         """The photos.
 
         Raises:
             DataError: a folder or an archive without a photo, a pattern without a match, an archive
-                that cannot be read.
+                that cannot be read, a storage that cannot be reached.
+            MissingExtraError: a storage whose driver is not installed.
         """
         self.passed_over = PassedOver()
         for path in self._paths:
             for match in _matches(path):
                 if isinstance(match, str):
-                    yield match
+                    yield from self._at_address(match)
                 elif is_folder(match):
                     yield from self._not_empty(self._below(match), f"the folder {match}")
                 elif is_archive(match):
@@ -81,6 +85,41 @@ class PhotoSearch:
             raise DataError(
                 f"{name} has no photo ({', '.join(SUFFIXES)}){left_out}: name one that has"
             )
+
+    def _at_address(self, url: str) -> Iterator[FoundPhoto]:
+        """The photos that an address stands for; reading a web page's refuses it."""
+        if not is_storage_url(url):
+            yield url
+            return
+
+        # One question shows whether a storage can be reached. A list's photos need no more.
+        storage = storage_of(url)
+        is_named = url.lower().endswith(SUFFIXES) and not glob.has_magic(url)
+        if is_named and storage in self._reached:
+            yield RemotePhoto(url, storage)
+            return
+
+        if storage.is_pattern(url):
+            is_empty = True
+            for photo in storage.matches(url):
+                is_empty = False
+                yield photo
+            if is_empty:
+                raise DataError(f"no file matches {url}: check the pattern")
+        elif storage.kind_of(url) == "directory":
+            yield from self._not_empty(self._in_storage(storage, url), f"the folder {url}")
+        else:
+            yield RemotePhoto(url, storage)
+        self._reached.add(storage)
+
+    def _in_storage(self, storage: Storage, folder: str) -> Iterator[RemotePhoto]:
+        """The photos below a folder of a storage."""
+        for photo in storage.files_below(folder):
+            *folders, name = storage.relative(photo, folder).parts
+            if any(is_system_name(part) for part in folders):
+                self.passed_over.add_system_file(name)
+            elif self._is_photo(name):
+                yield photo
 
     def _below(self, root: Path) -> Iterator[Path]:
         """The photos below a folder, then those below the folders that it links to."""
@@ -164,7 +203,7 @@ def kind_by_folder(photo: FoundPhoto, root: Path) -> str:
     if isinstance(photo, ArchivedPhoto):
         parts = PurePosixPath(photo.member.replace("\\", "/")).parts
     else:
-        parts = Path(photo).relative_to(root).parts
+        parts = Path(str(photo)).relative_to(root).parts
     return parts[0] if len(parts) > 1 else root.resolve().stem
 
 
@@ -181,12 +220,11 @@ def is_folder(path: Path) -> bool:
 
 
 def _matches(path: Path | str) -> Iterator[Path | str]:
-    """The path itself, what a pattern matches, the path of a file: address, or another address."""
+    """The path itself, what a pattern matches, the same of a file: address, or another address."""
     text = str(path)
     if text.startswith("file://"):
-        yield Path(url2pathname(urlsplit(text).path))
-        return
-    if is_url(text):
+        text = url2pathname(urlsplit(text).path)
+    elif is_url(text):
         yield text
         return
 

@@ -150,6 +150,7 @@ class ShiftedNetwork:
             self.manifest = Manifest(**{**vars(MANIFEST), "early_exit": 0.5})
         self.source_sizes = range(8, 9)
         self.has_evidence = False
+        self.device_name = "cpu"
         self.shift = shift
         self.heads = heads
 

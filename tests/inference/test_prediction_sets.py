@@ -50,6 +50,7 @@ class _Changed:
         self.manifest = manifest
         self.source_sizes = network.source_sizes
         self.has_evidence = network.has_evidence
+        self.device_name = network.device_name
         self.ood_score = ood_score
 
     def __call__(self, sources: np.ndarray, *, evidence: bool = False) -> NetworkArrays:

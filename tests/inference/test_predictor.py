@@ -46,6 +46,7 @@ class RecordingNetwork:
         self.manifest = network.manifest
         self.source_sizes = network.source_sizes
         self.has_evidence = network.has_evidence
+        self.device_name = network.device_name
         self.sources: list[np.ndarray] = []
 
     def __call__(self, sources: np.ndarray, *, evidence: bool = False) -> NetworkArrays:

@@ -28,6 +28,7 @@ class CountingNetwork:
         self.manifest = network.manifest
         self.source_sizes = network.source_sizes
         self.has_evidence = network.has_evidence
+        self.device_name = network.device_name
         self.photos = 0
         self.interrupt_after: int | None = None
 

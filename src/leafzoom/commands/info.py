@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import click
 
+from leafzoom.inference.devices import available_devices
 from leafzoom.inference.loading import open_network
 from leafzoom.labels import Decision
 from leafzoom.model_file.manifest import PICTURES_KEY, Manifest
@@ -29,6 +30,7 @@ def info(model: str) -> None:
     manifest = open_network(model).manifest
     for line in _manifest_lines(manifest):
         click.echo(line)
+    click.echo(f"devices of this machine's ONNX Runtime: {', '.join(available_devices())}")
 
 
 def _manifest_lines(manifest: Manifest) -> Iterator[str]:

@@ -13,21 +13,25 @@ import click
 
 from leafzoom.dataset.columns import AUTOMATIC, TableReading
 from leafzoom.errors import UsageError, needs_extra
+from leafzoom.inference.devices import AUTO, DEVICES
 from leafzoom.model_file.hub import is_hub_address
 from leafzoom.model_file.paths import MODEL_VARIABLE
 from leafzoom.photo_file import is_url
+from leafzoom.photo_url import is_storage_url
 
 if TYPE_CHECKING:
     from leafzoom.dataset.cache import Cache
     from leafzoom.dataset.table import Table
 
 __all__ = [
+    "DESTINATION",
     "MODEL",
     "NAME_OR_FILE",
     "PATH",
     "PHOTO_PATH",
     "data_folder",
     "data_options",
+    "device_option",
     "echo_to_stderr",
     "labelled_cache",
     "labelled_table",
@@ -57,6 +61,17 @@ class _PathType(click.Path):
             with suppress(RuntimeError):  # no home folder, or no such user
                 return path.expanduser()
         return path
+
+
+class _DestinationType(_PathType):
+    """A folder's path as a `Path`, or an address of storage as it is written."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path or the address."""
+        text = os.fspath(value)
+        if is_url(text) and is_storage_url(text):
+            return text
+        return super().convert(value, param, ctx)
 
 
 class _NameOrFileType(click.types.StringParamType):
@@ -115,6 +130,9 @@ class _SourceSizeType(click.types.StringParamType):
             self.fail(f"auto or a number of pixels, not {quote!r}", param, ctx)
         return int(text)
 
+
+DESTINATION = _DestinationType(path_type=Path)
+"""A folder or an address on the command line."""
 
 PATH = _PathType(path_type=Path)
 """A path on the command line."""
@@ -188,6 +206,15 @@ model_option = click.option(
     help="A run, an .onnx or .safetensors file, or hf://OWNER/NAME@REVISION.",
 )
 """`--model` of the subcommands that predict."""
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default=AUTO,
+    show_default=True,
+    help="Where the model is computed; auto: on a GPU where there is one, else on the CPU.",
+)
+"""`--device` of the subcommands that predict."""
 
 
 def data_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -6,23 +6,39 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
-from leafzoom.commands.options import PATH, PHOTO_PATH, model_option, source_size_option
+from leafzoom.commands.options import (
+    DESTINATION,
+    PHOTO_PATH,
+    device_option,
+    model_option,
+    source_size_option,
+)
+from leafzoom.commands.predict_with_ray import (
+    ENGINES,
+    LOCAL,
+    RAY,
+    check_engine,
+    predict_with_ray,
+)
 from leafzoom.errors import UsageError
 from leafzoom.fonts import missing_characters
+from leafzoom.inference.devices import CPU, idle_gpu_note
 from leafzoom.inference.formats import format_names, format_writer
 from leafzoom.inference.journal import Journal
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.network import check_evidence
-from leafzoom.inference.photo_list import read_photo_list
+from leafzoom.inference.photo_list import is_photo_table, read_photo_list
 from leafzoom.inference.prediction import FailedPhoto, Prediction, without_place
 from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
+from leafzoom.inference.ray_engine import RayJob
 from leafzoom.inference.results_folder import diagnose_into
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 from leafzoom.model_file.manifest import Manifest
@@ -44,7 +60,7 @@ __all__ = ["predict"]
     multiple=True,
     metavar="FILE",
     type=PHOTO_PATH,
-    help="Read photos' paths from this text file, a line each; -: from input (may be repeated).",
+    help="Read photos' paths from this list, a line each; -: from input (may be repeated).",
 )
 @model_option
 @click.option(
@@ -79,6 +95,19 @@ __all__ = ["predict"]
     help="Show what speaks for each likely label, and where, in pictures and JSON.",
 )
 @source_size_option
+@device_option
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default=LOCAL,
+    show_default=True,
+    help="ray: on many cores and machines, into files of Parquet in --out.",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="A Ray cluster, for --engine ray; without it, Ray on this machine.",
+)
 @click.option(
     "--group-by",
     metavar="folder|day|csv:FILE",
@@ -91,7 +120,7 @@ __all__ = ["predict"]
 )
 @click.option(
     "--out",
-    type=PATH,
+    type=DESTINATION,
     help="Folder for pictures, a page, predictions.csv and .jsonl; resumable.",
 )
 def predict(
@@ -104,14 +133,18 @@ def predict(
     coverage: float | None,
     maps: bool,
     source_size: int | None,
+    device: str,
+    engine: str,
+    address: str | None,
     group_by: str | None,
     no_location: bool,
-    out: Path | None,
+    out: Path | str | None,
 ) -> None:
     """Diagnose photos, or all photos in folders.
 
     PHOTOS are files, folders (with the folders below them and those that they link to), patterns
-    such as "orchard/*.jpg", and ZIP archives, which are read without being unpacked.
+    such as "orchard/*.jpg", ZIP archives, which are read without being unpacked, Parquet tables of
+    paths, and addresses of storage such as s3://bucket/folder (docs/scale.md).
 
     \b
     Examples:
@@ -119,26 +152,33 @@ def predict(
       leafzoom predict orchard/ --model model.onnx --format csv > diagnoses.csv
       leafzoom predict season.zip --coverage 0.95 --maps --out season
       leafzoom predict orchard/ --group-by csv:trees.csv --out day
+      leafzoom predict s3://orchard/season --engine ray --out s3://orchard/answers
       find orchard -newer last-time -name "*.jpg" | leafzoom predict --from-file -
     """
+    other_options = {
+        "--format": output_format != "table",
+        "--maps": maps,
+        "--group-by": bool(group_by),
+    }
+    check_engine(engine, out, address, other_options=other_options)
     if group_by and out is None:
         raise UsageError("--group-by writes its report into a folder: name it with --out")
 
     # A folder that cannot be written to, or a broken format, is an error before the model is read.
     paths = _given_paths(photos, list_files)
-    write_format = format_writer(output_format)
-    if out:
-        make_folder(out)
+    format_writer(output_format)
+    folder = out if isinstance(out, Path) else None
+    if folder:
+        make_folder(folder)
 
     # Counted for the bar; a folder without photos is an error before the model is read.
-    search = PhotoSearch(paths, but_not=out)
+    search = PhotoSearch(paths, but_not=folder)
     photo_count = sum(1 for _ in search)
-    if search.passed_over:
-        click.echo(f"leafzoom: {search.passed_over}", err=True)
+    _echo_lines(filter(None, [str(search.passed_over)]))
     groupings = _groupings(group_by, search)
-    network = open_network(model)
-    labels = network.manifest.labels.names
-    thresholds = _parse_thresholds(threshold_options, labels)
+    network = open_network(model, device=device)
+    _echo_lines(filter(None, [idle_gpu_note(device, network.device_name)]))
+    thresholds = _parse_thresholds(threshold_options, network.manifest.labels.names)
     predictor = Predictor(
         network,
         thresholds=thresholds,
@@ -149,46 +189,99 @@ def predict(
         check_evidence(network)
     if coverage is not None:
         _note_coverage(network.manifest, coverage)
-    if out:
+
+    digest = _predictor_digest(
+        model,
+        *threshold_options,
+        *(["early exit"] if early_exit else []),
+        *([] if coverage is None else [f"coverage {coverage!r}"]),
+        *(["maps"] if maps else []),
+        "exif without place" if no_location else "exif",
+        *([] if network.device_name == CPU else [f"device {network.device_name}"]),
+        f"source {predictor.source_sizes.least}-{predictor.source_sizes.greatest}",
+    )
+    if engine == RAY:
+        job = RayJob(
+            model=model,
+            model_digest=digest,
+            destination=str(out),
+            device=network.device_name,
+            thresholds=thresholds,
+            early_exit=early_exit,
+            source_size=source_size,
+            coverage=coverage,
+            location=not no_location,
+        )
+        predict_with_ray(search, photo_count, job, address=address)
+        return
+
+    output = _Output(output_format, folder, coverage, maps, not no_location)
+    _diagnose_here(search, photo_count, predictor, output, groupings, digest)
+
+
+@dataclass(frozen=True)
+class _Output:
+    """What the local engine gives.
+
+    `output_format`: of standard output. `folder`: for the results, if there is one. `coverage`,
+    `maps`: see `Predictor.predict`. `location`: whether latitude and longitude are kept.
+    """
+
+    output_format: str
+    folder: Path | None
+    coverage: float | None
+    maps: bool
+    location: bool
+
+
+def _diagnose_here(
+    search: PhotoSearch,
+    photo_count: int,
+    predictor: Predictor,
+    output: _Output,
+    groupings: Sequence[Grouping],
+    digest: str,
+) -> None:
+    """Diagnose in this process, onto standard output and into a folder."""
+    folder = output.folder
+    labels = predictor.labels
+    if folder:
         _note_missing_fonts(labels)
-    write = partial(write_format, out=sys.stdout, labels=labels, possible=coverage is not None)
-    counts = _Counts(echo_errors=output_format == "table")
+    write = partial(
+        format_writer(output.output_format),
+        out=sys.stdout,
+        labels=labels,
+        possible=output.coverage is not None,
+    )
+    counts = _Counts(echo_errors=output.output_format == "table")
 
     # No bar among the results on a terminal.
-    show_bar = photo_count > 1 and (out is not None or not sys.stdout.isatty())
+    show_bar = photo_count > 1 and (folder is not None or not sys.stdout.isatty())
     with tqdm(
         desc="diagnosing",
         total=photo_count,
         unit="photo",
         disable=None if show_bar else True,
     ) as bar:
-        if out is None:
-            results = predictor.predict_many(search, coverage=coverage, maps=maps)
-            bar.iterable = map(without_place, results) if no_location else results
+        if folder is None:
+            results = predictor.predict_many(search, coverage=output.coverage, maps=output.maps)
+            bar.iterable = results if output.location else map(without_place, results)
             write(counts.count_in(bar))
         else:
             journal = diagnose_into(
-                out,
+                folder,
                 search,
                 predictor,
-                model=_predictor_digest(
-                    model,
-                    *threshold_options,
-                    *(["early exit"] if early_exit else []),
-                    *([] if coverage is None else [f"coverage {coverage!r}"]),
-                    *(["maps"] if maps else []),
-                    "exif without place" if no_location else "exif",
-                    f"source {predictor.source_sizes.least}-{predictor.source_sizes.greatest}",
-                ),
-                coverage=coverage,
-                maps=maps,
-                location=not no_location,
+                model=digest,
+                coverage=output.coverage,
+                maps=output.maps,
+                location=output.location,
                 progress=bar.update,
             )
             bar.close()
             with closing(journal):
                 # Before standard output, which a pager may close.
-                _report_into(out, journal, groupings, predictor, location=not no_location)
+                _report_into(folder, journal, groupings, predictor, location=output.location)
                 write(counts.count_in(entry.result for entry in journal.results()))
 
     # A photo that cannot be read stops no other, but the exit status tells of it.
@@ -293,7 +386,9 @@ def _given_paths(photos: tuple[str, ...], list_files: tuple[str, ...]) -> list[s
     if not photos and not list_files:
         raise UsageError("name a photo, a folder or a ZIP archive, or a list with --from-file")
 
-    paths = list(photos)
+    paths: list[str] = []
+    for photo in photos:
+        paths += read_photo_list(photo) if is_photo_table(photo) else [photo]
     for list_file in list_files:
         paths += read_photo_list(list_file)
     return paths

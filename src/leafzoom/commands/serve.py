@@ -6,7 +6,7 @@ import os
 
 import click
 
-from leafzoom.commands.options import model_option
+from leafzoom.commands.options import device_option, model_option
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 
 __all__ = ["serve"]
@@ -24,6 +24,7 @@ _TOKEN_VARIABLE = "LEAFZOOM_TOKEN"
     help="0: any free one.",
 )
 @model_option
+@device_option
 @click.option(
     "--coverage",
     type=click.FloatRange(MIN_COVERAGE, MAX_COVERAGE),
@@ -67,6 +68,7 @@ def serve(
     host: str,
     port: int,
     model: str,
+    device: str,
     coverage: float | None,
     token: str | None,
     allowed_hosts: tuple[str, ...],
@@ -99,6 +101,7 @@ def serve(
     )
     run_server(
         model,
+        device=device,
         host=host,
         port=port,
         coverage=coverage,

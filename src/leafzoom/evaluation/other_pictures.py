@@ -14,6 +14,7 @@ from leafzoom.inference.prediction import FailedPhoto
 from leafzoom.inference.predictor import Predictor
 from leafzoom.photo_archive import ArchivedPhoto, is_archive
 from leafzoom.photo_files import PhotoSearch, is_folder, kind_by_folder
+from leafzoom.photo_url import RemotePhoto
 
 __all__ = ["Misdiagnosis", "OtherPictures", "measure_other_pictures"]
 
@@ -25,7 +26,7 @@ class Misdiagnosis:
     `labels`: the answer. `confidence`: the answer's calibrated probability.
     """
 
-    photo: Path | ArchivedPhoto
+    photo: Path | ArchivedPhoto | RemotePhoto
     labels: tuple[str, ...]
     confidence: float
 
@@ -75,7 +76,7 @@ def measure_other_pictures(
         raise UsageError(f"--others {folder} is no folder: name one with pictures without leaves")
 
     # The files of every kind.
-    files_by_kind: dict[str, list[Path | ArchivedPhoto]] = {}
+    files_by_kind: dict[str, list[Path | ArchivedPhoto | RemotePhoto]] = {}
     search = PhotoSearch([folder])
     for photo in search:
         assert not isinstance(photo, str)  # an address is none of a folder's files
@@ -92,7 +93,10 @@ def measure_other_pictures(
 
 
 def _measure_kind(
-    predictor: Predictor, kind: str, files: Sequence[Path | ArchivedPhoto], progress: tqdm[Any]
+    predictor: Predictor,
+    kind: str,
+    files: Sequence[Path | ArchivedPhoto | RemotePhoto],
+    progress: tqdm[Any],
 ) -> OtherPictures:
     """The verdicts on the pictures of one kind."""
     verdicts: list[str] = []

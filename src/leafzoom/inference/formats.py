@@ -13,7 +13,7 @@ from leafzoom.inference.format_plugins import FormatWriter, plugin_names, plugin
 from leafzoom.inference.prediction import FailedPhoto, Prediction, words_of
 from leafzoom.inference.prediction_sets import PossibleAnswers
 
-__all__ = ["format_names", "format_writer", "spreadsheet_cell", "write_records"]
+__all__ = ["format_names", "format_writer", "set_cell", "spreadsheet_cell", "write_records"]
 
 _EXIF_COLUMNS = ("taken", "latitude", "longitude", "camera")
 
@@ -118,7 +118,7 @@ def _write_csv(
         predicted_labels = spreadsheet_cell(" ".join(result.labels))
         confidence = f"{result.confidence:.6f}"
         probabilities = [f"{result.probabilities[label]:.6f}" for label in labels]
-        sets = [spreadsheet_cell(_set_cell(result.possible or ()))] if possible else []
+        sets = [spreadsheet_cell(set_cell(result.possible or ()))] if possible else []
         diagnosis = [photo, result.verdict, predicted_labels, confidence, *probabilities, *sets]
         writer.writerow([*diagnosis, "", *_exif_cells(result.exif)])
 
@@ -131,10 +131,10 @@ def _exif_cells(exif: Exif) -> list[str]:
     return [exif.taken or "", *place, spreadsheet_cell(exif.camera or "")]
 
 
-def _set_cell(possible: PossibleAnswers) -> str:
+def set_cell(possible: PossibleAnswers) -> str:
     """Possible answers in one cell: labels with spaces, answers with a bar between them.
 
-    >>> _set_cell((("scab",), ("frog_eye_leaf_spot", "scab")))
+    >>> set_cell((("scab",), ("frog_eye_leaf_spot", "scab")))
     'scab | frog_eye_leaf_spot scab'
     """
     return " | ".join(" ".join(labels) or "no label" for labels in possible)

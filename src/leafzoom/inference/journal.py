@@ -19,6 +19,7 @@ from leafzoom.inference.prediction import FailedPhoto, Prediction, result_from_d
 from leafzoom.own_pictures import JOURNAL
 from leafzoom.photo_archive import ArchivedPhoto
 from leafzoom.photo_files import FoundPhoto
+from leafzoom.photo_url import RemotePhoto
 
 __all__ = ["JOURNAL", "Journal", "JournalEntry"]
 
@@ -248,6 +249,8 @@ def _size_and_mtime(photo: FoundPhoto) -> tuple[int, int]:
     """Bytes and time of change (ns) of a photo or its archive; -1, -1 if it does not exist."""
     if isinstance(photo, str):
         return -1, -1
+    if isinstance(photo, RemotePhoto):
+        return photo.size, photo.version
     path = photo.archive.path if isinstance(photo, ArchivedPhoto) else photo
     try:
         status = path.stat()

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafzoom.errors import ModelError
+from leafzoom.inference.devices import AUTO, open_session, session_device
 from leafzoom.inference.graph_shapes import check_shapes, has_any_side
 from leafzoom.model_file.manifest import Manifest, possible_source_sizes
 from leafzoom.model_file.onnx_reader import read_onnx
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     import onnxruntime
 
 __all__ = ["EvidenceArrays", "Network", "NetworkArrays", "OnnxNetwork", "check_evidence"]
-
-_LOG_FATAL_ONLY = 4
-_MAX_REASON = 200  # characters of ONNX Runtime's message in one of ours
 
 
 @dataclass(frozen=True)
@@ -148,6 +146,7 @@ class Network(Protocol):
     manifest: Manifest
     source_sizes: range
     has_evidence: bool
+    device_name: str  # where it computes: a word of `devices.DEVICES`
 
     def __call__(self, sources: NDArray[np.uint8], *, evidence: bool = False) -> NetworkArrays:
         """Predict all heads for uint8 sources [N, S, S, 3], with S one of `source_sizes`.
@@ -201,14 +200,17 @@ class OnnxNetwork:
     Args:
         path: of the file.
         threads: of ONNX Runtime within one call; by default as many as there are cores.
+        device: where it computes, one of `devices.DEVICES`.
 
     Raises:
         ModelError: no such file, not ONNX, without leafzoom's metadata, of a newer format, or a
             graph that does not fit the metadata.
+        DeviceError: the device is missing.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, device: str = AUTO) -> None:
         content, self.manifest = read_onnx(path)
+        self.device_name = device
         self._path = path
         self._threads = threads or _core_count()
         try:
@@ -232,6 +234,7 @@ class OnnxNetwork:
         self.has_evidence = available.issuperset([*self._evidence_outputs, *first_evidence])
         usual = self._part(content, self._outputs) if self.has_evidence else content
         self._session = self._open_session(usual)
+        self.device_name = session_device(self._session)  # the further sessions' too
         self.source_sizes = self._source_sizes()
         check_shapes(self._session, self.manifest, path)
 
@@ -386,21 +389,8 @@ class OnnxNetwork:
         return ModelError(f"{self._path} is no ONNX model or is damaged ({error}): copy it again")
 
     def _open_session(self, content: bytes) -> onnxruntime.InferenceSession:
-        """A session of ONNX Runtime for a model's bytes."""
-        import onnxruntime
-
-        # Errors are raised below with their reason, so ONNX Runtime need not log them too.
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = _LOG_FATAL_ONLY
-        providers = ["CPUExecutionProvider"]
-        try:
-            return onnxruntime.InferenceSession(content, options, providers=providers)
-        except Exception as error:  # ONNX Runtime's errors have no common base
-            reason = str(error).splitlines()[0][:_MAX_REASON]
-            raise ModelError(
-                f"{self._path} is no ONNX model that can be read ({reason}): export it again"
-            ) from error
+        """A session for a model's bytes, on this network's device."""
+        return open_session(content, self._path, device=self.device_name, threads=self._threads)
 
     def _check_heads(self) -> None:
         """Check that every look and their fusion have a decision, and that the fusion answers."""

@@ -15,6 +15,7 @@ from leafzoom.photo import Photo
 from leafzoom.photo_archive import ArchivedPhoto, is_archive
 from leafzoom.photo_file import MAX_BYTES, is_url, url_error
 from leafzoom.photo_files import find_photos, is_folder
+from leafzoom.photo_url import RemotePhoto, is_storage_url, remote_photo
 
 __all__ = [
     "ManyPhotos",
@@ -26,7 +27,7 @@ __all__ = [
     "require_one_photo",
 ]
 
-_IN_MEMORY = (bytes, bytearray, memoryview, Image.Image, np.ndarray, ArchivedPhoto)
+_IN_MEMORY = (bytes, bytearray, memoryview, Image.Image, np.ndarray, ArchivedPhoto, RemotePhoto)
 
 
 @runtime_checkable
@@ -49,11 +50,12 @@ class _SeekableFile(Protocol):
 
 
 PhotoLike = str | os.PathLike[str] | Photo | bytearray | memoryview | ReadableFile
-"""A `Photo`, a path as a string, the bytes of a file, or a file that is open in binary mode (a
-`BytesIO`, a server's response): it is read from its start where it can go there."""
+"""A `Photo`, a path or an address of a storage as a string, the bytes of a file, or a file that is
+open in binary mode (a `BytesIO`, a server's response): it is read from its start where it can go
+there."""
 
 ManyPhotos = str | os.PathLike[str] | Iterable[PhotoLike]
-"""A folder, a ZIP archive, or an iterable of photos."""
+"""A folder, a ZIP archive, an address of a folder, or an iterable of photos."""
 
 
 def many_photos(photos: ManyPhotos, method: str) -> Iterable[PhotoLike]:
@@ -67,6 +69,9 @@ def many_photos(photos: ManyPhotos, method: str) -> Iterable[PhotoLike]:
         DataError: a folder without a photo.
         UsageError: one photo, a folder that does not exist, or no photos at all.
     """
+    if isinstance(photos, str) and is_url(photos):
+        return find_photos([photos])
+
     takes = f"{method} takes a folder or an iterable of photos"
     if isinstance(photos, str | os.PathLike):
         return _photos_of_folder(Path(photos), takes)
@@ -114,7 +119,7 @@ def _is_single_photo(photo: object) -> bool:
 
 def name_of(photo: PhotoLike, number: int) -> str:
     """A photo's name in results: its path, or else its number in the stream, from 1."""
-    if isinstance(photo, str | ArchivedPhoto):
+    if isinstance(photo, str | ArchivedPhoto | RemotePhoto):
         return str(photo)
     if isinstance(photo, os.PathLike):
         return os.fspath(photo)
@@ -128,19 +133,30 @@ def plain_photo(photo: PhotoLike) -> Photo:
     """The photo as one of the types that `read_source` takes.
 
     Raises:
-        PhotoError: an address, or an open file that cannot be read or gives no bytes.
+        PhotoError: a web page's address, or an open file that cannot be read or gives no bytes.
+        DataError, MissingExtraError: an address whose storage cannot be opened.
     """
     if isinstance(photo, str) and is_url(photo):
-        raise url_error(photo)
+        return _photo_at(photo)
     if isinstance(photo, str):
         return Path(photo)
     if isinstance(photo, bytearray | memoryview):
         return bytes(photo)
     if isinstance(photo, os.PathLike):
         return Path(photo)
-    if isinstance(photo, ArchivedPhoto | bytes | Image.Image | np.ndarray):
+    if isinstance(photo, ArchivedPhoto | RemotePhoto | bytes | Image.Image | np.ndarray):
         return photo
     return _read_stream(photo)
+
+
+def _photo_at(url: str) -> Path | RemotePhoto:
+    """The photo with an address: a file, or one in a storage."""
+    if url.startswith("file://"):
+        (path,) = find_photos([url])
+        return Path(str(path))
+    if not is_storage_url(url):
+        raise url_error(url)
+    return remote_photo(url)
 
 
 def _read_stream(file: object) -> bytes:

@@ -110,6 +110,7 @@ class TorchNetwork:
     ) -> None:
         self.manifest = checkpoint.manifest
         self.device = torch.device(device)
+        self.device_name = self.device.type
         self.network = network_from_checkpoint(checkpoint).to(self.device, dtype)
 
         self.has_evidence = has_evidence(self.network)

@@ -16,6 +16,7 @@ import numpy as np
 import uvicorn
 
 from leafzoom.errors import LeafzoomError, ModelError, UsageError
+from leafzoom.inference.devices import AUTO, idle_gpu_note
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
@@ -48,6 +49,7 @@ def run_server(
     port: int = 8000,
     coverage: float | None = None,
     token: str | None = None,
+    device: str = AUTO,
     proxy: ProxySettings | None = None,
     echo: Callable[[str], None] = print,
 ) -> None:
@@ -59,11 +61,13 @@ def run_server(
         port: 0 takes any free one.
         coverage: of the possible answers (see `Predictor.predict`), where a request names none.
         token: what requests have to show; None where nothing is needed.
+        device: where the model is computed, one of `devices.DEVICES`.
         proxy: how requests come from a reverse proxy.
         echo: prints a line for people.
 
     Raises:
         UsageError: the coverage is out of range, or the token is empty or no header's text.
+        DeviceError: the device is missing.
         ModelError: the model cannot be read or run, or has no calibration for a coverage.
         LeafzoomError: the address cannot be listened on.
     """
@@ -72,7 +76,10 @@ def run_server(
         _check_token(token, echo)
 
     # The model is tried and the address taken before anything is announced.
-    predictor = _tested_predictor(model)
+    predictor = _tested_predictor(model, device)
+    idle_note = idle_gpu_note(device, predictor.network.device_name)
+    if idle_note:
+        echo(f"leafzoom: {idle_note}")
     note = None if coverage is None else coverage_note(predictor.network.manifest, coverage)
     if note:
         echo(f"leafzoom: {note}")
@@ -125,13 +132,14 @@ class _DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _tested_predictor(model: str) -> Predictor:
+def _tested_predictor(model: str, device: str) -> Predictor:
     """The predictor of a model, after one prediction of a black picture.
 
     Raises:
+        DeviceError: the device is missing.
         ModelError: the model cannot be read or run, or is an MA-CNN.
     """
-    predictor = Predictor(open_network(model))
+    predictor = Predictor(open_network(model, device=device))
     manifest = predictor.network.manifest
     if manifest.framework == "ma-cnn":
         raise ModelError(

@@ -34,6 +34,7 @@ from leafzoom.model.pretrained import has_features_of
 from leafzoom.photo import read_source
 from leafzoom.photo_archive import ArchivedPhoto, is_archive
 from leafzoom.photo_files import PhotoSearch, is_folder, kind_by_folder
+from leafzoom.photo_url import RemotePhoto
 from leafzoom.training.stages import TrainingContext
 
 __all__ = ["Negative", "find_negatives", "leaf_outliers"]
@@ -48,7 +49,7 @@ Features = NDArray[np.float32]
 class Negative:
     """A picture that shows none of the leaves, and its kind: its folder's name."""
 
-    photo: Path | ArchivedPhoto
+    photo: Path | ArchivedPhoto | RemotePhoto
     kind: str
 
 
