@@ -1,8 +1,8 @@
 """Write the tables of the documents from results/*.json: python -m tools.tables [--check]
 
-The documents are README.md, MODEL_CARD.md, docs/benchmarks.md, docs/experiments.md, docs/orchard.md
-and docs/review.md. --check writes nothing and exits with 1 if a table is not up to date. Takes less
-than a second.
+The documents are README.md, MODEL_CARD.md, docs/benchmarks.md, docs/experiments.md,
+docs/orchard.md, docs/review.md and docs/training.md. --check writes nothing and exits with 1 if a
+table is not up to date. Takes less than a second.
 
 A table stands between the lines <!-- KIND NAME --> and <!-- end -->. NAME is a file in results/;
 KIND is one of
@@ -44,6 +44,7 @@ or, with NAME below results/experiments,
     paper_scores, paper_exact_match, paper_claims
                   the paper beside its reproduction
     rivals        networks of the same cost beside each other
+    two_processes a training by two processes beside one
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ from tools import (
     interval_tables,
     noise_tables,
     paper_tables,
+    process_tables,
     review_tables,
     rival_tables,
     single_label_tables,
@@ -79,6 +81,7 @@ DOCUMENTS = (
     "docs/experiments.md",
     "docs/orchard.md",
     "docs/review.md",
+    "docs/training.md",
 )
 
 _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
@@ -105,6 +108,7 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "paper_exact_match": paper_tables.paper_exact_match,
     "paper_claims": paper_tables.paper_claims,
     "rivals": rival_tables.rivals,
+    "two_processes": process_tables.two_processes,
     "cost_accuracy": experiment_tables.cost_accuracy,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {

@@ -85,7 +85,7 @@ def share_of_surrogate(racnn: RACNN, proposals: Tensor, share: float) -> Tensor:
     if share == 1 or not does_not_scale or not proposals.requires_grad:
         return proposals
     shared = proposals.view_as(proposals)
-    shared.register_hook(lambda gradient: share * gradient)
+    shared.register_hook(lambda gradient: share * gradient)  # type: ignore[no-untyped-call]
     return shared
 
 

@@ -106,7 +106,7 @@ def by_the_first(fabric: Fabric, compute: Callable[[], Result]) -> Result:
         return compute()
     result = compute() if fabric.is_global_zero else None
     with _connected():
-        received: Result = fabric.broadcast(result)
+        received: Result = fabric.broadcast(result)  # type: ignore[assignment]
     return received
 
 
@@ -167,7 +167,7 @@ def _sum_gradients(optimizer: torch.optim.Optimizer) -> None:
         total = torch.cat([gradient.reshape(-1) for gradient in gradients])
         with _connected():
             distributed.all_reduce(total)
-        parts = total.split([gradient.numel() for gradient in gradients])
+        parts = torch.split(total, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view(gradient.shape))
 
