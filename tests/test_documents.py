@@ -33,6 +33,7 @@ COMMAND_DOCUMENTS = (
     "docs/python.md",
     "docs/recipes.md",
     "docs/serving.md",
+    "docs/training.md",
 )
 
 # First parts of the paths that readers have, or that commands write.

@@ -29,6 +29,7 @@ ORDER = [
     ["inference"],
     ["orchard"],
     ["evaluation"],
+    ["tuning"],
     ["serve"],
     ["review"],
     ["demo"],

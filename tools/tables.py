@@ -1,8 +1,8 @@
 """Write the tables of the documents from results/*.json: python -m tools.tables [--check]
 
 The documents are README.md, MODEL_CARD.md and, in docs/, benchmarks.md, experiments.md, orchard.md,
-review.md and scale.md. --check writes nothing and exits with 1 if a table is not up to date. Takes
-less than a second.
+review.md, scale.md and training.md. --check writes nothing and exits with 1 if a table is not up to
+date. Takes less than a second.
 
 A table stands between the lines <!-- KIND NAME --> and <!-- end -->. NAME is a file in results/;
 KIND is one of
@@ -47,6 +47,7 @@ or, with NAME below results/experiments,
     rivals        networks of the same cost beside each other
     ray           Ray beside the local engine
     million       what a million photos cost
+    two_processes a training by two processes beside one
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ from tools import (
     interval_tables,
     noise_tables,
     paper_tables,
+    process_tables,
     review_tables,
     rival_tables,
     scale_tables,
@@ -84,6 +86,7 @@ DOCUMENTS = (
     "docs/orchard.md",
     "docs/review.md",
     "docs/scale.md",
+    "docs/training.md",
 )
 
 _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
@@ -112,6 +115,7 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "rivals": rival_tables.rivals,
     "ray": scale_tables.ray,
     "million": scale_tables.million,
+    "two_processes": process_tables.two_processes,
     "cost_accuracy": experiment_tables.cost_accuracy,
 }
 TABLES: dict[str, Callable[[Result], Lines]] = {

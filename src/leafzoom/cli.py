@@ -35,6 +35,7 @@ SUMMARIES = {
     "schema": "Print the JSON Schema of what predict writes as JSON.",
     "serve": "Open a page for people and an API for programs, on this machine.",
     "train": "Train all stages of a recipe, then export the model.",
+    "tune": "Try values of a recipe, and keep the best.",
 }
 """{subcommand: its line in `leafzoom --help`}, in the order of that list."""
 

@@ -95,3 +95,38 @@ def test_zooming_out_shows_the_whole_photograph_smaller() -> None:
     marked = images[:, 0] > 0.5
     assert marked.any(dim=(1, 2)).all()
     assert not torch.equal(images[0], images[1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"flip": True, "transpose": True},
+        {"crop_scale": 0.4, "crop_aspect": 1.5},
+        {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+        {"white_balance": 0.5},
+        {"gamma": 0.5},
+        {"grey": 0.5},
+        {"blur": 0.5},
+        {"sharpness": 0.5},
+        {"zoom_out": 0.5},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_a_share_of_a_batch_is_augmented_as_in_the_whole(
+    cache: Cache, changes: dict[str, float]
+) -> None:
+    """Of four photographs, because kornia's other parameters have four values too."""
+    values = {name: False if name in ("flip", "transpose") else 0.0 for name in PLAIN_VALUES}
+    whole_frame = {"crop_scale": 1.0, "crop_aspect": 1.0}
+    augmentation = Augmentation(source_size=96, **{**values, **whole_frame, **changes})
+    sources = torch.from_numpy(np.array(cache.sources[:4]))
+
+    whole = augmentation(sources, 3)
+    assert not torch.allclose(whole, plain(96)(sources, 3))
+
+    shares = [(0, 1), (1, 4)]
+    parts = [augmentation(sources[a:b], 3, first=a, batch_size=4) for a, b in shares]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-6)
+
+
+PLAIN_VALUES = ("flip", "transpose", "brightness", "contrast", "saturation", "hue")

@@ -11,6 +11,7 @@ import torch
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.dataset.batches import Batch, DatasetPart, epoch_batches
 from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.shares import WHOLE, Share
 
 FLIPS = Augmentation(
     source_size=96,
@@ -70,3 +71,25 @@ def test_no_batch_has_a_single_photograph(part: DatasetPart, batch_size: int) ->
         assert sum(sizes) == count
         assert min(sizes) >= 2
         assert max(sizes) <= max(batch_size, 3)
+
+
+def test_shares_of_a_batch_make_up_the_whole(part: DatasetPart) -> None:
+    """Of five photographs a batch and of four, with the same augmentation."""
+    part = replace(part, rows=np.arange(9))
+    whole = batches_of_share(part, WHOLE)
+    first = batches_of_share(part, Share(0, 2))
+    second = batches_of_share(part, Share(1, 2))
+
+    assert [len(batch.images) for batch in first] == [2, 2]
+    assert [len(batch.images) for batch in second] == [3, 2]
+    for batch, one, other in zip(whole, first, second, strict=True):
+        assert torch.equal(torch.cat([one.images, other.images]), batch.images)
+        assert torch.equal(torch.cat([one.targets, other.targets]), batch.targets)
+        assert one.image_names == other.image_names == batch.image_names
+        assert one.share + other.share == pytest.approx(1)
+
+
+def batches_of_share(part: DatasetPart, share: Share) -> list[Batch]:
+    """An epoch's batches of up to 5 photographs, as one process gets them."""
+    device = torch.device("cpu")
+    return list(epoch_batches(part, FLIPS, batch_size=5, seed=1, device=device, share=share))

@@ -95,7 +95,28 @@ __all__ = ["train"]
     type=click.Choice(["32-true", "bf16-mixed"]),
     help="Of the numbers: single precision, or bfloat16 where it does no harm.",
 )
-@click.option("--tensorboard", is_flag=True, help="Log to RUN/tensorboard too.")
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="GPUs of each machine, or processes on its CPU, that share each batch.",
+)
+@click.option(
+    "--nodes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Machines; the command runs on each of them (see docs/training.md).",
+)
+@click.option("--tensorboard", is_flag=True, help="The same as --logger tensorboard.")
+@click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    metavar="NAME",
+    help="Log to csv (always), tensorboard, mlflow, wandb or a plug-in's log (may be repeated).",
+)
 def train(
     data: Path,
     csv_file: Path | None,
@@ -112,7 +133,10 @@ def train(
     resume: bool,
     accelerator: str,
     precision: str,
+    devices: int,
+    nodes: int,
     tensorboard: bool,
+    loggers: tuple[str, ...],
 ) -> None:
     """Train all stages of a recipe, then export the model.
 
@@ -123,14 +147,19 @@ def train(
       leafzoom train --data mine --recipe own-leaves --init bundled --out mine/run
       leafzoom train --data mine --recipe own.toml --teacher bundled --out taught
       leafzoom train --data leaves --recipe paper --select-on none --out paper
+      leafzoom train --data leaves --recipe paper --devices 4 --accelerator gpu --out paper
     """
     with needs_extra("train", "leafzoom train"):
         from leafzoom.dataset.split import training_split
         from leafzoom.model.pretrained import initial_checkpoint
         from leafzoom.recipe import load_recipe
+        from leafzoom.training.launch import is_first_process, quieten_others
         from leafzoom.training.run import Settings
         from leafzoom.training.run import train as train_run
         from leafzoom.training.teachers import load_teachers
+
+    # Of the processes of one training the first prints, and the others run the same command.
+    quieten_others(devices * nodes)
 
     # A checkpoint that does not exist is an error before the photographs are decoded.
     if init:
@@ -153,7 +182,10 @@ def train(
     settings = Settings(
         accelerator=accelerator,
         precision=precision,
+        devices=devices,
+        nodes=nodes,
         tensorboard=tensorboard,
+        loggers=loggers,
         negatives=negatives,
         teachers=teachers,
         source_sizes=source_sizes,
@@ -170,4 +202,5 @@ def train(
     )
 
     # The exported model predicts without PyTorch.
-    export_checkpoint(checkpoint, out / "model.onnx", cache)
+    if is_first_process(devices * nodes):
+        export_checkpoint(checkpoint, out / "model.onnx", cache)

@@ -6,8 +6,11 @@ repeated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from kornia import augmentation as kornia_augmentation
+from kornia.augmentation.container.params import ParamItem
 from torch import Tensor, nn
 
 from leafzoom.dataset.sources import sources_to_images
@@ -19,6 +22,10 @@ _BLUR_SIGMA_PX = (0.3, 2.0)
 _BLUR_KERNEL_PX = (9, 9)
 _SHARPNESS = (0.0, 3.0)
 _ZOOMED_OUT_SIZE = (0.5, 1.0)
+
+# kornia's parameters without a row for each photograph: the order of a colour jitter's changes,
+# and the batch's shape.
+_DRAWN_FOR_THE_BATCH = frozenset({"order", "forward_input_shape"})
 
 
 class Augmentation:
@@ -74,20 +81,25 @@ class Augmentation:
             steps.append(jitter)
         steps += _camera_changes(white_balance, gamma, grey, blur, sharpness)
 
-        self._sequence: nn.Module | None = None
+        self._sequence: kornia_augmentation.AugmentationSequential | None = None
         if steps:
             self._sequence = kornia_augmentation.AugmentationSequential(
                 *steps, data_keys=["input"], same_on_batch=False
             )
 
-    def __call__(self, sources: Tensor, seed: int) -> Tensor:
-        """Augment a batch; the same seed gives the same draws.
+    def __call__(
+        self, sources: Tensor, seed: int, *, first: int = 0, batch_size: int | None = None
+    ) -> Tensor:
+        """Augment a batch, or a share of it; the same seed gives the same draws.
 
-        torch's global random state is the same afterwards as before.
+        All draws of the whole batch are made for a share too, so a photograph looks the same
+        whichever process augments it. torch's global random state is the same afterwards as before.
 
         Args:
             sources: uint8 [B, S, S, 3].
             seed: of all draws of this batch.
+            first: index of the first of these photographs in the whole batch.
+            batch_size: how many photographs the whole batch has; None: these.
 
         Returns:
             float32 [B, 3, S, S] in 0..1.
@@ -99,8 +111,35 @@ class Augmentation:
         # kornia draws from the global generator of the CPU.
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            augmented: Tensor = self._sequence(images)
+            parameters = None
+            if batch_size not in (None, len(images)):
+                shape = torch.Size([batch_size, *images.shape[1:]])
+                drawn = self._sequence.forward_parameters(shape)
+                parameters = _parameters_of_rows(drawn, first, images.shape)
+            augmented: Tensor = self._sequence(images, params=parameters)
         return augmented.clamp_(0, 1)
+
+
+def _parameters_of_rows(
+    drawn: Sequence[ParamItem], first: int, shape: torch.Size
+) -> list[ParamItem]:
+    """What kornia drew for a whole batch, for some consecutive rows of it.
+
+    Args:
+        drawn: of the whole batch, by operation.
+        first: the first row.
+        shape: of the images of these rows, [B, 3, S, S].
+    """
+    rows = slice(first, first + shape[0])
+    items = []
+    for item in drawn:
+        assert isinstance(item.data, dict)
+        own = {}
+        for name, values in item.data.items():
+            own[name] = values if name in _DRAWN_FOR_THE_BATCH else values[rows]
+        own["forward_input_shape"] = torch.tensor(shape)
+        items.append(ParamItem(item.name, own))
+    return items
 
 
 def _zooms(

@@ -10,7 +10,7 @@ import hashlib
 import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leafzoom.dataset.augmentation import Augmentation
+from leafzoom.dataset.shares import WHOLE, Share
 from leafzoom.dataset.sources import sources_to_images
 from leafzoom.errors import DataError
 
@@ -79,13 +80,15 @@ class DatasetPart:
 class Batch:
     """Images [B, 3, S, S] in 0..1, targets [B, L], the photographs' names.
 
-    `index` is the batch's number in its epoch, from 0.
+    `index` is the batch's number in its epoch, from 0. Where processes share a batch, `image_names`
+    are those of all its photographs, and `share` is how much of it these are, 0..1.
     """
 
     index: int
     images: Tensor
     targets: Tensor
     image_names: tuple[str, ...]
+    share: float = 1.0
 
 
 def seed_for(seed: int, *names: str | int) -> int:
@@ -120,10 +123,12 @@ def epoch_batches(
     seed: int,
     device: torch.device,
     first: int = 0,
+    share: Share = WHOLE,
 ) -> Iterator[Batch]:
     """One epoch of augmented batches in random order, from batch `first` on.
 
-    Before each batch torch's global generator is seeded for it, because dropout draws from it.
+    Before each batch torch's global generator is seeded for it, because dropout draws from it;
+    processes that share a batch draw each its own.
 
     Args:
         part: the photographs.
@@ -132,6 +137,7 @@ def epoch_batches(
         seed: of the epoch.
         device: of the batches.
         first: index of the first batch to yield.
+        share: of every batch, which is augmented as in the whole one.
     """
     # The order is drawn as a whole, so that a later start sees the same batches.
     order = np.random.Generator(np.random.PCG64(seed)).permutation(part.rows)
@@ -139,12 +145,21 @@ def epoch_batches(
 
     for index in range(first, len(batches)):
         rows = batches[index]
-        sources = torch.from_numpy(part.read(rows)).to(device, non_blocking=True)
-        images = augmentation(sources, seed_for(seed, "augmentation", index))
+        own = share.of(len(rows))
+        sources = torch.from_numpy(part.read(rows[own])).to(device, non_blocking=True)
+        images = augmentation(
+            sources,
+            seed_for(seed, "augmentation", index),
+            first=own.start,
+            batch_size=len(rows),
+        )
 
         # For the dropout of the network that gets this batch.
-        torch.manual_seed(seed_for(seed, "network", index))
-        yield _batch(part, index, rows, images)
+        process = () if share == WHOLE else (share.index,)
+        torch.manual_seed(seed_for(seed, "network", index, *process))
+        batch = _batch(part, index, rows[own], images)
+        all_names = tuple(part.image_names[row] for row in rows)
+        yield replace(batch, image_names=all_names, share=len(images) / len(rows))
 
 
 def plain_batches(part: DatasetPart, *, batch_size: int, device: torch.device) -> Iterator[Batch]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -22,6 +22,9 @@ class Optimization:
 
     Weight decay is for weights, not for biases and normalisation. The schedule is a function of the
     step: the optimizer's state and the number of steps are all that has to be saved.
+
+    `before_step` is called before every step, with all gradients computed: processes that share a
+    batch add theirs up there.
 
     Args:
         modules: one for each scale; all their parameters are optimized, each once.
@@ -45,6 +48,7 @@ class Optimization:
         self.schedule = recipe.schedule
         self.total_steps = total_steps
         self.steps = 0
+        self.before_step: Callable[[], None] | None = None
 
     def step(self) -> float:
         """Take one step at the schedule's learning rate, clear the gradients, return that rate."""
@@ -53,6 +57,8 @@ class Optimization:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
+        if self.before_step:
+            self.before_step()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "backbone_descriptors",
     "backbone_logits",
     "binary_cross_entropy",
+    "joined_outputs",
     "scale_outputs",
 ]
 
@@ -107,6 +108,23 @@ def scale_outputs(
         fusion_inputs=tuple(_to_array(batches) for batches in fusion_inputs),
         descriptors=_to_array(descriptors),
     )
+
+
+def joined_outputs(parts: Sequence[ScaleOutputs]) -> ScaleOutputs:
+    """The outputs for the photographs of several parts, in their order."""
+    if len(parts) == 1:
+        return parts[0]
+    return ScaleOutputs(
+        logits=_joined([part.logits for part in parts]),
+        boxes=_joined([part.boxes for part in parts]),
+        fusion_inputs=_joined([part.fusion_inputs for part in parts]),
+        descriptors=np.concatenate([part.descriptors for part in parts]),
+    )
+
+
+def _joined(parts: Sequence[tuple[NDArray[np.float32], ...]]) -> tuple[NDArray[np.float32], ...]:
+    """Arrays of all photographs, from those of several parts."""
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
 def binary_cross_entropy(logits: NDArray[np.floating], targets: NDArray[np.uint8]) -> float:

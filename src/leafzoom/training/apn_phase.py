@@ -11,7 +11,12 @@ from torch import Tensor
 from leafzoom.fitting.optimization import Optimization
 from leafzoom.model.losses import classification_loss, loss_per_photograph, ranking_loss
 from leafzoom.model.racnn import RACNN
-from leafzoom.training.phases import Backward, train_apns_alone
+from leafzoom.training.phases import (
+    Backward,
+    share_of_loss,
+    share_of_surrogate,
+    train_apns_alone,
+)
 
 __all__ = ["ApnPhase", "FinerLoss", "PairLoss", "RankingLoss"]
 
@@ -88,7 +93,7 @@ class ApnPhase:
         """Train the APNs alone."""
         train_apns_alone(self.racnn)
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step on the loss of every pair of neighbouring scales."""
         racnn = self.racnn
         with torch.no_grad():
@@ -97,10 +102,10 @@ class ApnPhase:
         logged = {}
         for zoom in range(len(racnn.apns)):
             proposals = racnn.propose(coarse)
-            fine = racnn.advance(coarse, proposals)
+            fine = racnn.advance(coarse, share_of_surrogate(racnn, proposals, share))
 
             loss = self.loss(coarse.logits, fine.logits, targets)
-            self.backward(loss)
+            self.backward(share_of_loss(loss, self.loss.reduction, share))
             mean_loss = loss_per_photograph(loss.detach(), self.loss.reduction, len(images))
             logged[f"{self.loss.name}{zoom + 1}{zoom + 2}"] = mean_loss
 

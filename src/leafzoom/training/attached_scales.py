@@ -9,19 +9,21 @@ from torch import Tensor
 from leafzoom.model.racnn import RACNN
 from leafzoom.model.view import ScaleState
 from leafzoom.training.classifier_loss import ClassifierLoss
-from leafzoom.training.phases import exact_match
+from leafzoom.training.phases import exact_match, share_of_surrogate
 
 __all__ = ["attached_scales", "summed_loss"]
 
 
-def attached_scales(racnn: RACNN, images: Tensor) -> tuple[ScaleState, ...]:
+def attached_scales(racnn: RACNN, images: Tensor, share: float = 1.0) -> tuple[ScaleState, ...]:
     """All scales of images [B, 3, S, S] in 0..1, coarsest first.
 
     A finer scale's loss reaches the coarser ones through the crop, the APN and its map (figure 6).
+    `share`: of the whole batch that the images are (see `share_of_surrogate`).
     """
     states = [racnn.start(racnn.normalise(images))]
     for _ in racnn.apns:
-        states.append(racnn.advance(states[-1], racnn.propose(states[-1])))
+        proposals = share_of_surrogate(racnn, racnn.propose(states[-1]), share)
+        states.append(racnn.advance(states[-1], proposals))
     return tuple(states)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from leafzoom.errors import RecipeError
+from lightning.fabric import Fabric
+
+from leafzoom.dataset.batches import batch_count
+from leafzoom.errors import RecipeError, TrainingError
 from leafzoom.labels import LabelSet
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone
 from leafzoom.model_file.checkpoint import Checkpoint
 from leafzoom.recipe import Recipe
+from leafzoom.training.processes import has_batch_norms
 
-__all__ = ["check_held_out", "check_recipe", "conflicting_apn_normalisation"]
+__all__ = ["check_held_out", "check_recipe", "check_shares", "conflicting_apn_normalisation"]
 
 
 def check_recipe(recipe: Recipe, labels: LabelSet, init: Checkpoint | None) -> None:
@@ -54,6 +58,52 @@ def check_held_out(recipe: Recipe, photographs: int, validating: int) -> None:
             f"with fewer than {recipe.few_photographs.below} photographs "
             "(few_photographs.below) all are learned from already, and cross-validated: leave "
             "--select-on none out"
+        )
+
+
+def check_shares(
+    fabric: Fabric, recipe: Recipe, backbone: Backbone, photographs: int, *, frozen: bool
+) -> None:
+    """Refuse to share batches that several processes cannot share.
+
+    Args:
+        fabric: of the processes.
+        recipe: of the training.
+        backbone: the plain one, as it starts.
+        photographs: in the training part.
+        frozen: whether the scales stay as they start.
+
+    Raises:
+        TrainingError: a batch has fewer photographs than there are processes, or batch norms would
+            have to see each other's batches on a CPU.
+    """
+    processes = fabric.world_size
+    if processes == 1:
+        return
+
+    batch_sizes = {
+        "fine_tuning": recipe.fine_tuning.batch_size if recipe.fine_tuning.epochs else 0,
+        "warm_up": recipe.warm_up.batch_size if recipe.warm_up.epochs else 0,
+        "alternation": 0 if frozen else recipe.alternation.batch_size,
+    }
+    for stage, batch_size in batch_sizes.items():
+        # Batches of an epoch differ by at most one.
+        smallest = photographs // batch_count(photographs, batch_size) if batch_size else processes
+        if smallest < processes:
+            raise TrainingError(
+                f"{processes} processes share a batch, and {stage}.batch_size {batch_size} gives "
+                f"one of {smallest} photographs: set it higher, or use fewer --devices"
+            )
+
+    # Fine-tuning updates batch norms, whatever becomes of them later.
+    keeps = recipe.model.batch_norm == "keep" and not frozen
+    updates = bool(recipe.fine_tuning.epochs) or keeps
+    if updates and has_batch_norms(backbone) and fabric.device.type == "cpu":
+        stage = "fine_tuning" if recipe.fine_tuning.epochs else 'model.batch_norm = "keep"'
+        raise TrainingError(
+            f"{processes} processes on a CPU cannot update batch norms together ({stage}), which "
+            "needs PyTorch's SyncBatchNorm and GPUs: fine-tune with --devices 1, then go on from "
+            "that run with --init RUN --set fine_tuning.epochs=0 --set model.batch_norm=fold"
         )
 
 

@@ -13,7 +13,7 @@ from leafzoom.model.racnn import RACNN
 from leafzoom.model.view import ScaleState, View
 from leafzoom.training.classifier_loss import ClassifierLoss
 from leafzoom.training.mixing import MixedBatch, Mixing
-from leafzoom.training.phases import Backward, exact_match
+from leafzoom.training.phases import Backward, exact_match, share_of_surrogate
 
 __all__ = ["ClassifierPhase"]
 
@@ -81,7 +81,7 @@ class ClassifierPhase:
         if self.apn:
             self.racnn.apns.requires_grad_(True).train()
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step on the classification loss of every scale."""
         racnn = self.racnn
         batch = self.mixing(images) if self.mixing else MixedBatch(images)
@@ -100,6 +100,7 @@ class ClassifierPhase:
             if scale < len(racnn.apns):
                 with torch.set_grad_enabled(self.apn is not None):
                     proposals = self._jitter(racnn.propose(state.detach()))
+                    proposals = share_of_surrogate(racnn, proposals, share)
                     view = racnn.zoom(state.detach(), proposals)
                 if self._drops(scale):
                     masked = self._mask_boxes(state.view, proposals.detach())
@@ -109,7 +110,7 @@ class ClassifierPhase:
             partner_share = batch.share_in(state.boxes)
             loss = self.loss(learned_from.logits, targets, partner_share)
             if self._learns(scale):
-                self.backward(loss)
+                self.backward(share * loss)
             logged[f"loss_scale{scale + 1}"] = loss.detach()
             logged[f"exact_match_scale{scale + 1}"] = exact_match(
                 state.logits, targets, single_label=self.loss.single_label

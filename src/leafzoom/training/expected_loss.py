@@ -46,7 +46,7 @@ class ExpectedLossPhase:
         """Train the APNs alone."""
         train_apns_alone(self.racnn)
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step on the expected loss of every zoom."""
         racnn = self.racnn
         with torch.no_grad():
@@ -64,7 +64,7 @@ class ExpectedLossPhase:
             loss = expected_loss(
                 proposals, candidates.transpose(0, 1), torch.stack(losses, dim=1)
             ).mean()
-            self.backward(loss)
+            self.backward(share * loss)
             logged[f"expected_loss{zoom + 1}{zoom + 2}"] = loss.detach()
 
             # The next APN reads what the next scale sees in the proposed box.

@@ -13,7 +13,7 @@ from leafzoom.model.losses import loss_per_photograph, ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.attached_scales import attached_scales, summed_loss
 from leafzoom.training.classifier_loss import ClassifierLoss
-from leafzoom.training.phases import Backward
+from leafzoom.training.phases import Backward, share_of_loss
 
 __all__ = ["JointPhase"]
 
@@ -57,15 +57,16 @@ class JointPhase:
         """Train everything."""
         self.racnn.requires_grad_(True).train()
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step of all optimizers on the sum of all losses."""
-        states = attached_scales(self.racnn, images)
-        total, logged = summed_loss(states, targets, self.loss)
+        states = attached_scales(self.racnn, images, share)
+        classification, logged = summed_loss(states, targets, self.loss)
+        total = share * classification
 
         # The log counts scales from 1.
         for scale, (coarse, fine) in enumerate(pairwise(states), start=1):
             ranking = self._ranking(coarse.logits, fine.logits, targets)
-            total = total + ranking
+            total = total + share_of_loss(ranking, self.reduction, share)
             mean_ranking = loss_per_photograph(ranking.detach(), self.reduction, len(images))
             logged[f"ranking_loss{scale}{scale + 1}"] = mean_ranking
 

@@ -38,13 +38,13 @@ class GroupingStartPhase:
         """Train the grouping alone."""
         _train_grouping_alone(self.macnn)
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step on the squared distance to the clusters' indicators."""
         whole = _frozen_look(self.macnn, images)
         weights = self.macnn.grouping(whole.last_map).float()
         loss = nn.functional.mse_loss(weights, self.macnn.clusters.expand_as(weights))
 
-        self.backward(loss)
+        self.backward(share * loss)
         self.optimization.step()
         return {"cluster_loss": loss.detach()}
 
@@ -73,13 +73,13 @@ class GroupingPhase:
         """Train the grouping alone."""
         _train_grouping_alone(self.macnn)
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step on the channel grouping loss."""
         features = _frozen_look(self.macnn, images).last_map
         _, attention = self.macnn.attend(features)
         losses = self.loss(attention)
 
-        self.backward(losses["grouping_loss"])
+        self.backward(share * losses["grouping_loss"])
         self.optimization.step()
         return {name: value.detach() for name, value in losses.items()}
 
@@ -125,7 +125,7 @@ class PartClassifierPhase:
         freeze([self.macnn.grouping])
         self.macnn.backbone.freeze_stages(self.frozen_stages)
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step on the sum of all classification losses."""
         macnn = self.macnn
         batch = self.mixing(images) if self.mixing else MixedBatch(images)
@@ -148,7 +148,7 @@ class PartClassifierPhase:
         logged["loss_all"] = loss.detach()
         logged["exact_match_all"] = self._exact_match(logits, targets)
 
-        self.backward(total)
+        self.backward(share * total)
         self.optimization.step()
         return logged
 

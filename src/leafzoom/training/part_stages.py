@@ -10,13 +10,14 @@ from torch import nn
 
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.fitting.scale_outputs import ScaleOutputs, scale_outputs
+from leafzoom.fitting.scale_outputs import ScaleOutputs, joined_outputs, scale_outputs
 from leafzoom.model.grouping_loss import GroupingLoss
 from leafzoom.model.macnn import MACNN
 from leafzoom.model_file.outputs import look_heads
 from leafzoom.training.channel_clusters import channel_peaks, cluster_channels
 from leafzoom.training.part_phases import GroupingPhase, GroupingStartPhase, PartClassifierPhase
 from leafzoom.training.phases import Phase
+from leafzoom.training.processes import shared_outputs
 from leafzoom.training.stage_loop import StagePlan
 from leafzoom.training.stages import TrainingContext, alternation_data, average_of
 from leafzoom.training.validation_metrics import Logits, part_metrics
@@ -157,7 +158,9 @@ def _start_classifiers(macnn: MACNN) -> None:
 def _part_metrics(context: TrainingContext, part: DatasetPart) -> dict[str, float]:
     """The metrics of the whole, of every part and of all together on photographs."""
     macnn = _macnn(context)
-    outputs = scale_outputs(context.fabric, macnn, part)
+    fabric = context.fabric
+    shares = shared_outputs(fabric, part, lambda share: scale_outputs(fabric, macnn, share))
+    outputs = joined_outputs(shares)
 
     heads = look_heads(macnn.scales, macnn.framework)
     logits = dict(zip(heads, outputs.logits, strict=True))

@@ -41,6 +41,7 @@ _MUST_AGREE = {
     "teachers": "other teachers (--teacher)",
     "precision": "another --precision",
 }
+_ONE_PROCESS = 1  # what records of earlier versions are of
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class RunFacts:
     `recipe`: every value. `init`: SHA-256 of the checkpoint of `--init`. `teachers`: name and
     SHA-256 of each checkpoint of `--teacher`. `data`: name and digest of the table, digest of the
     photographs. `split`: its name, sizes and digest. `select_on`: `none` where nothing is held out.
+    `processes`: that shared each batch.
     """
 
     leafzoom: str
@@ -61,6 +63,7 @@ class RunFacts:
     data: dict[str, str]
     split: dict[str, str | int]
     select_on: SelectOn
+    processes: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as in `run.json`."""
@@ -103,6 +106,7 @@ def run_facts(
     init: Checkpoint | None,
     teachers: Sequence[Checkpoint],
     precision: str,
+    processes: int,
 ) -> RunFacts:
     """What a run of this recipe on these data is made of."""
     return RunFacts(
@@ -129,6 +133,7 @@ def run_facts(
             "digest": split.digest(),
         },
         select_on=split.select_on,
+        processes=processes,
     )
 
 
@@ -212,6 +217,14 @@ def _require_same(
         raise TrainingError(
             f"{out} was trained with another recipe: --resume takes the same --recipe and --set; "
             "to change one, choose another folder"
+        )
+
+    # Another number of processes draws other random numbers.
+    processes = stored.get("processes", _ONE_PROCESS)
+    if processes != facts.processes:
+        raise TrainingError(
+            f"{out} was trained by {processes} at once, and --devices times --nodes is "
+            f"{facts.processes}: --resume needs {processes}, or choose another folder"
         )
 
     # Records of earlier versions have no teachers, which is the same as none, and select.

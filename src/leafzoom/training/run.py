@@ -15,24 +15,22 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from lightning.fabric import Fabric
 from torch import Tensor
 
-from leafzoom import __version__
 from leafzoom.dataset.augmentation import Augmentation
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
 from leafzoom.dataset.stratification import subset
 from leafzoom.errors import TrainingError
-from leafzoom.fitting.heads import FittedHeads
 from leafzoom.fitting.selection import write_selection
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_network, network_tensors
@@ -43,35 +41,33 @@ from leafzoom.model.pretrained import (
     start_digest,
 )
 from leafzoom.model_file.checkpoint import Checkpoint, save_checkpoint
-from leafzoom.model_file.manifest import Manifest
 from leafzoom.recipe import Recipe
 from leafzoom.storage import folder_name, make_folder, remove_partial, write_json
 from leafzoom.training.attention_film import write_film
-from leafzoom.training.checks import check_held_out, check_recipe
+from leafzoom.training.checks import check_held_out, check_recipe, check_shares
 from leafzoom.training.epoch_outputs import EpochOutputs
 from leafzoom.training.last_stage import fit_heads, fitted_part, part_lines
+from leafzoom.training.launch import build_fabric, is_first_process, running_together
+from leafzoom.training.loggers import logger_openers
 from leafzoom.training.memory import MemoryWatch, keep_freed_memory
+from leafzoom.training.model_record import model_manifest
 from leafzoom.training.outliers import find_negatives
+from leafzoom.training.processes import (
+    by_the_first,
+    equal_weights,
+    first_before_others,
+    share_gradients,
+    synchronise_batch_norms,
+)
 from leafzoom.training.record import run_facts, run_status, stored_start_weights, training_labels
+from leafzoom.training.settings import DEFAULT_SETTINGS, Settings
 from leafzoom.training.stage_loop import Progress, StageCallbacks, StagePlan, run_stage
 from leafzoom.training.stage_order import training_stages
 from leafzoom.training.stages import TrainingContext
 from leafzoom.training.state import Cursor, State, load_state, save_state
-from leafzoom.training.teachers import SourceCaches, find_teachers, load_teachers, with_sources
+from leafzoom.training.teachers import find_teachers, load_teachers, with_sources
 
 __all__ = ["Settings", "train"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a training runs, and the files that it reads: not part of the recipe."""
-
-    accelerator: str = "auto"
-    precision: str = "32-true"
-    tensorboard: bool = False
-    negatives: Path | None = None  # a folder or ZIP archive of pictures without the leaves
-    teachers: tuple[str, ...] = ()  # networks of alternation.soft_labels, as --teacher names them
-    source_sizes: SourceCaches | None = None  # the photographs at a teacher's source size
 
 
 def train(
@@ -82,7 +78,7 @@ def train(
     *,
     init: str | None = None,
     resume: bool = False,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULT_SETTINGS,
     echo: Callable[[str], None] = print,
 ) -> Path:
     """Train all stages of a recipe into a folder, or go on with what a stop left there.
@@ -95,7 +91,7 @@ def train(
         init: a checkpoint, or `bundled`, whose backbone (and, with `fine_tuning.epochs = 0`, scales
             and APNs) the training starts from.
         resume: go on with the run in `out`; a finished one is left as it is.
-        settings: device and precision.
+        settings: devices and precision.
         echo: prints a line for people.
 
     Returns:
@@ -103,25 +99,35 @@ def train(
 
     Raises:
         TrainingError: the folder holds a run (without `resume`), or another one is at work there;
-            with `resume`, recipe, split or data differ from the run's; a loss that is not finite.
+            with `resume`, recipe, split, data or the number of processes differ from the run's; a
+            loss that is not finite; a process that has ended.
         LeafzoomError: the folder cannot be written; the errors of the data and of the start
             weights.
     """
     # What cannot be used is an error before anything is written.
+    if not is_first_process(settings.devices * settings.nodes):
+        echo = _silent
     run = _Run(cache, split, recipe, out, init=init, settings=settings, echo=echo)
 
     make_folder(out)
     keep_freed_memory()
-    try:
-        with FileLock(out / "lock", timeout=0):
-            # Only under the lock is a partial file surely a leftover.
-            for folder in (out, out / "states", out / "zooms"):
-                remove_partial(folder)
-            return run.go(resume=resume)
-    except Timeout as error:
-        raise TrainingError(
-            f"another training is at work in {out}: wait for it or choose another folder"
-        ) from error
+    with running_together(run.fabric):
+        is_first = run.fabric.is_global_zero
+        try:
+            with FileLock(out / "lock", timeout=0) if is_first else nullcontext():
+                # Only under the lock is a partial file surely a leftover.
+                if is_first:
+                    for folder in (out, out / "states", out / "zooms"):
+                        remove_partial(folder)
+                return run.go(resume=resume)
+        except Timeout as error:
+            raise TrainingError(
+                f"another training is at work in {out}: wait for it or choose another folder"
+            ) from error
+
+
+def _silent(_: str) -> None:
+    """Print nothing: only the first process prints."""
 
 
 class _Run:
@@ -145,6 +151,17 @@ class _Run:
         self.settings = settings
         self.echo = echo
 
+        self.fabric = build_fabric(
+            settings.accelerator,
+            settings.precision,
+            devices=settings.devices,
+            nodes=settings.nodes,
+        )
+
+        tensorboard = ("tensorboard",) if settings.tensorboard else ()
+        named = logger_openers((*tensorboard, *settings.loggers))
+        self.loggers = [*named, *settings.more_loggers]
+
         # A folder that cannot be used fails now, not after the last epoch.
         negatives = settings.negatives
         self.negatives = find_negatives(negatives, echo) if negatives else []
@@ -155,7 +172,14 @@ class _Run:
             recipe, teachers, self.init, self.labels, settings.source_sizes
         )
         self.facts = run_facts(
-            cache, split, recipe, self.labels.names, self.init, teachers, settings.precision
+            cache,
+            split,
+            recipe,
+            self.labels.names,
+            self.init,
+            teachers,
+            settings.precision,
+            settings.devices * settings.nodes,
         )
         self.progress = Progress()
         self.start_weights = ""
@@ -163,7 +187,11 @@ class _Run:
     def go(self, *, resume: bool) -> Path:
         """Run every stage that is not done yet."""
         path = self.out / "model.safetensors"
-        status = run_status(self.out, self.facts, self.recipe, resume=resume, echo=self.echo)
+        is_first = self.fabric.is_global_zero
+        status = by_the_first(
+            self.fabric,
+            lambda: run_status(self.out, self.facts, self.recipe, resume=resume, echo=self.echo),
+        )
         context = self._context()
 
         # A resumed run keeps the digest of the weights that it began with.
@@ -174,7 +202,7 @@ class _Run:
             return path
 
         # run.json comes last: without it the folder holds no run.
-        if status == "new":
+        if status == "new" and is_first:
             write_json(self.out / "recipe.json", self.facts.recipe)
             write_json(self.out / "split.json", self.split.to_dict())
             write_json(self.out / "run.json", {**self._record(), "status": "training"})
@@ -185,8 +213,11 @@ class _Run:
         table = self.cache.table.take(self.split.train + self.split.validation + self.split.test)
         for line in part_lines(context, table, self.split):
             self.echo(line)
-        self._run_stages(context)
-        return self._finish(context, path)
+        outputs = self._run_stages(context)
+        if outputs:
+            self._finish(context, path)
+            outputs.finish(path)
+        return path
 
     def _context(self) -> TrainingContext:
         """Data, networks and device, all as they are before the first stage."""
@@ -196,13 +227,14 @@ class _Run:
 
         # New weights depend on the seed alone, not on what was drawn before.
         torch.manual_seed(recipe.seed)
-        fabric = _fabric(self.settings)
+        fabric = self.fabric
         backbone = _start_backbone(recipe, self.labels.names, self.init)
         network = build_network(recipe, len(self.labels.names))
         check_recipe(recipe, self.labels, self.init)
         photographs = len(train_part) + len(validation_part)
         frozen = recipe.freezes_scales(photographs)
         check_held_out(recipe, photographs, len(validation_part))
+        check_shares(fabric, recipe, backbone, len(train_part), frozen=frozen)
 
         backbone.to(fabric.device).to(memory_format=torch.channels_last)
         network.to(fabric.device)
@@ -233,9 +265,10 @@ class _Run:
             checksums=self.cache.checksums,
         )
 
-    def _run_stages(self, context: TrainingContext) -> None:
-        """Run the stages from the last saved state on."""
-        stored = load_state(self.out / "states", self.echo)
+    def _run_stages(self, context: TrainingContext) -> EpochOutputs | None:
+        """Run the stages from the last saved state on; the first process's outputs."""
+        with first_before_others(context.fabric):
+            stored = load_state(self.out / "states", self.echo)
         if stored:
             self._restore(context, stored)
             cursor = stored.cursor
@@ -245,7 +278,11 @@ class _Run:
             source_size=self.recipe.data.source_size,
             **self.recipe.augmentation.photograph_changes(),
         )
-        outputs = EpochOutputs(context, self.progress, tensorboard=self.settings.tensorboard)
+        outputs = None
+        if context.fabric.is_global_zero:
+            name = folder_name(self.out)
+            loggers = [open_log(self.out, name) for open_log in self.loggers]
+            outputs = EpochOutputs(context, self.progress, loggers)
         stages = training_stages(context)
         for number in range(self.progress.cursor.stage, len(stages)):
             stage = stages[number]
@@ -254,7 +291,13 @@ class _Run:
             if self.progress.cursor == Cursor(number):
                 stage.prepare()
 
+            # All processes start the stage from the same weights.
+            equal_weights(context.fabric, context.backbone)
+            equal_weights(context.fabric, context.network)
             plan = stage.plan()
+            synchronise_batch_norms(context.fabric, plan.module)
+            for optimization in plan.optimizations.values():
+                share_gradients(context.fabric, optimization)
 
             # Momentum, schedule and average go on where the state left them.
             if stored and stored.cursor.stage == number:
@@ -276,20 +319,29 @@ class _Run:
             # Between stages there is no best epoch, and no optimizer to go on with.
             self.progress.cursor = Cursor(number + 1)
             self.progress.best = None
-            if plan.module is context.backbone:
-                self._save_backbone(context)
+            if plan.module is context.backbone and outputs:
+                save_checkpoint(
+                    self.out / "backbone.safetensors",
+                    _backbone_tensors(context.backbone),
+                    model_manifest(context, self.facts, self.split, None),
+                )
             self._save(context, None)
+        return outputs
 
     def _callbacks(
-        self, context: TrainingContext, plan: StagePlan, outputs: EpochOutputs
+        self, context: TrainingContext, plan: StagePlan, outputs: EpochOutputs | None
     ) -> StageCallbacks:
-        """What a stage calls as it goes on."""
+        """What a stage calls as it goes on; only the first process has outputs."""
         return StageCallbacks(
-            save=lambda: self._save(context, plan), after_epoch=outputs.after_epoch, echo=self.echo
+            save=lambda: self._save(context, plan),
+            after_epoch=outputs.after_epoch if outputs else lambda plan, epoch: None,
+            echo=self.echo,
         )
 
     def _save(self, context: TrainingContext, plan: StagePlan | None) -> None:
-        """Write the state; between stages there is no plan whose optimizers are kept."""
+        """Write the state, in the first process; between stages there are no optimizers in it."""
+        if not context.fabric.is_global_zero:
+            return
         optimizations = {}
         tensors = {
             "backbone": context.backbone.state_dict(),
@@ -331,7 +383,7 @@ class _Run:
             memory=stored.memory,
         )
 
-    def _finish(self, context: TrainingContext, path: Path) -> Path:
+    def _finish(self, context: TrainingContext, path: Path) -> None:
         """Fit the heads, write the network's file and the film; then the run is finished."""
         started = time.perf_counter()
         self.echo("fusion and thresholds")
@@ -343,7 +395,7 @@ class _Run:
         tensors = {**_backbone_tensors(context.backbone), **network_tensors(heads.network)}
         if context.holds_out:
             write_selection(self.out / "selection.csv", heads, fitted_part(context), self.labels)
-        save_checkpoint(path, tensors, self._manifest(context, heads))
+        save_checkpoint(path, tensors, model_manifest(context, self.facts, self.split, heads))
         write_film(self.out / "zooms", self.out / "attention.gif")
 
         # The record, last: from now on the run is finished.
@@ -367,68 +419,10 @@ class _Run:
         for head, scores in heads.scores.items():
             values = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
             self.echo(f"{head}: {part} {values}")
-        return path
 
     def _record(self) -> dict[str, Any]:
         """The part of `run.json` that is known from the start."""
         return {**self.facts.to_dict(), "start_weights": self.start_weights}
-
-    def _save_backbone(self, context: TrainingContext) -> None:
-        """Write the fine-tuned plain backbone."""
-        save_checkpoint(
-            self.out / "backbone.safetensors",
-            _backbone_tensors(context.backbone),
-            self._manifest(context, None),
-        )
-
-    def _manifest(self, context: TrainingContext, heads: FittedHeads | None) -> Manifest:
-        """The metadata of a model file; without heads, of the plain backbone alone."""
-        recipe = self.recipe
-        data = {
-            **self.facts.data,
-            "split": self.split.name,
-            "split_digest": self.split.digest(),
-            "trained_on": len(context.train_part),
-            "selected_on": len(context.validation_part),
-            "select_on": self.split.select_on,
-            "cross_validated": context.frozen,
-        }
-        return Manifest(
-            labels=self.labels,
-            source_size=recipe.data.source_size,
-            input_size=recipe.model.input_size,
-            scales=recipe.looks,
-            framework=recipe.model.framework,
-            decisions=heads.decisions if heads else {},
-            recipe=self.facts.recipe,
-            data=data,
-            metrics=heads.metrics() if heads else {},
-            early_exit=heads.early_exit if heads else None,
-            max_source_size=max(recipe.prediction.max_source_size, recipe.data.source_size),
-            conformal=heads.conformal if heads else None,
-            reference=heads.reference if heads else None,
-            confusion=heads.confusion if heads else None,
-            name=folder_name(self.out),
-            leafzoom_version=__version__,
-        )
-
-
-def _fabric(settings: Settings) -> Fabric:
-    """Device and precision.
-
-    Raises:
-        TrainingError: there is no such accelerator here.
-    """
-    try:
-        return Fabric(
-            accelerator=settings.accelerator,
-            devices=1,
-            precision=settings.precision,  # type: ignore[arg-type]
-        )
-    except (RuntimeError, ValueError) as error:
-        raise TrainingError(
-            f"--accelerator {settings.accelerator} is not available here ({error})"
-        ) from error
 
 
 def _start_backbone(recipe: Recipe, names: tuple[str, ...], init: Checkpoint | None) -> Backbone:

@@ -16,7 +16,7 @@ from leafzoom.model.losses import loss_per_photograph, ranking_loss
 from leafzoom.model.racnn import RACNN
 from leafzoom.training.attached_scales import attached_scales, summed_loss
 from leafzoom.training.classifier_loss import ClassifierLoss
-from leafzoom.training.phases import Backward, train_apns_alone
+from leafzoom.training.phases import Backward, share_of_loss, train_apns_alone
 
 __all__ = ["SharedApnPhase", "SharedClassifierPhase"]
 
@@ -54,10 +54,11 @@ class SharedClassifierPhase:
         freeze([self.racnn])
         self.racnn.backbones.requires_grad_(True).train()
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step on the sum of all scales' classification losses."""
-        total, logged = summed_loss(attached_scales(self.racnn, images), targets, self.loss)
-        self.backward(total)
+        states = attached_scales(self.racnn, images, share)
+        total, logged = summed_loss(states, targets, self.loss)
+        self.backward(share * total)
         self.optimization.step()
         return logged
 
@@ -100,9 +101,9 @@ class SharedApnPhase:
         """Train the APNs alone."""
         train_apns_alone(self.racnn)
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step on the sum of the ranking losses of all pairs of neighbouring scales."""
-        states = attached_scales(self.racnn, images)
+        states = attached_scales(self.racnn, images, share)
         total = images.new_zeros(())
         logged = {}
         for scale, (coarse, fine) in enumerate(pairwise(states), start=1):
@@ -120,6 +121,6 @@ class SharedApnPhase:
             mean_loss = loss_per_photograph(loss.detach(), self.reduction, len(images))
             logged[f"ranking_loss{scale}{scale + 1}"] = mean_loss
 
-        self.backward(total)
+        self.backward(share_of_loss(total, self.reduction, share))
         self.optimization.step()
         return logged

@@ -19,6 +19,7 @@ from leafzoom.errors import DivergedError
 from leafzoom.fitting.optimization import Optimization
 from leafzoom.training.memory import MemoryWatch
 from leafzoom.training.phases import Phase
+from leafzoom.training.processes import mean_over_processes, share_of
 from leafzoom.training.state import BestEpoch, Cursor, LogRow, PeakMemory
 from leafzoom.training.weight_average import WeightAverage
 
@@ -198,15 +199,23 @@ def _run_epoch(
         seed=seed_for(seed, plan.name, epoch),
         device=fabric.device,
         first=first,
+        share=share_of(fabric),
     )
     title = f"{plan.name} {epoch + 1}/{len(plan.phases)} {phase.name}"
     saved = time.perf_counter()
     with tqdm(
-        batches, title, total=count, initial=first, unit="batch", disable=None, leave=False
+        batches,
+        title,
+        total=count,
+        initial=first,
+        unit="batch",
+        disable=None if fabric.is_global_zero else True,
+        leave=False,
     ) as bar:
         for batch in bar:
             with fabric.autocast():
-                logged = phase.step(batch.images, batch.targets)
+                own_means = phase.step(batch.images, batch.targets, batch.share)
+            logged = mean_over_processes(fabric, own_means, batch.share)
             if plan.average:
                 plan.average.update()
 

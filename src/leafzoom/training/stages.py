@@ -17,7 +17,7 @@ from torch import nn
 
 from leafzoom.dataset.batches import DatasetPart, batch_count
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.fitting.scale_outputs import backbone_logits, scale_outputs
+from leafzoom.fitting.scale_outputs import backbone_logits, joined_outputs, scale_outputs
 from leafzoom.labels import LabelSet
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.frameworks import AttentionNetwork
@@ -35,6 +35,7 @@ from leafzoom.training.classifier_loss import (
 )
 from leafzoom.training.mixing import Mixing
 from leafzoom.training.phases import FineTuningPhase
+from leafzoom.training.processes import by_the_first, first_before_others, shared_outputs
 from leafzoom.training.soft_labels import with_soft_labels
 from leafzoom.training.stage_loop import PartMetrics, StagePlan
 from leafzoom.training.teachers import Teacher
@@ -110,9 +111,15 @@ class TrainingContext:
         """The validation and training metrics of a stage, from its metrics of any part."""
         validation_part = self.validation_part
         sample = self.training_sample
+
+        # The same numbers everywhere, so that all processes choose the same epoch.
+        def measured(part: DatasetPart) -> dict[str, float]:
+            metrics = measure(part)
+            return by_the_first(self.fabric, lambda: metrics)
+
         return PartMetrics(
-            validate=(lambda: measure(validation_part)) if self.holds_out else None,
-            measure_training=lambda: measure(sample),
+            validate=(lambda: measured(validation_part)) if self.holds_out else None,
+            measure_training=lambda: measured(sample),
         )
 
     def steps_per_epoch(self, batch_size: int) -> int:
@@ -215,7 +222,13 @@ class FineTuningStage:
 
     def _measure(self, part: DatasetPart) -> dict[str, float]:
         context = self.context
-        logits = backbone_logits(context.fabric, context.network, context.backbone, part)
+        fabric = context.fabric
+        shares = shared_outputs(
+            fabric,
+            part,
+            lambda share: backbone_logits(fabric, context.network, context.backbone, share),
+        )
+        logits = np.concatenate(shares)
         single_label = context.labels.single_label
         return validation_metrics((logits,), (), part.part_targets, single_label=single_label)
 
@@ -339,9 +352,10 @@ def alternation_data(context: TrainingContext) -> DatasetPart:
     if not weight or not context.teachers or context.frozen:
         return context.train_part
     stored = context.out / "soft-labels.npy"
-    return with_soft_labels(
-        context.fabric, context.teachers, context.train_part, weight, stored, context.echo
-    )
+    with first_before_others(context.fabric):
+        return with_soft_labels(
+            context.fabric, context.teachers, context.train_part, weight, stored, context.echo
+        )
 
 
 def average_of(module: nn.Module, decay: float) -> WeightAverage | None:
@@ -363,7 +377,9 @@ def _nothing_to_train(context: TrainingContext) -> StagePlan:
 
 def _scale_metrics(context: TrainingContext, part: DatasetPart) -> dict[str, float]:
     """The metrics of all scales on a part."""
-    outputs = scale_outputs(context.fabric, context.racnn, part)
+    fabric = context.fabric
+    shares = shared_outputs(fabric, part, lambda share: scale_outputs(fabric, context.racnn, share))
+    outputs = joined_outputs(shares)
     recipe = context.recipe.alternation
     return validation_metrics(
         outputs.logits,

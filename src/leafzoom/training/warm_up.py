@@ -63,7 +63,7 @@ class WarmUpPhase:
         """Train the APNs alone."""
         train_apns_alone(self.racnn)
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step on the smooth L1 distance to the target places."""
         racnn = self.racnn
         with torch.no_grad():
@@ -76,7 +76,7 @@ class WarmUpPhase:
 
             proposals = racnn.propose(state)
             loss = nn.functional.smooth_l1_loss(proposals, target)
-            self.backward(loss)
+            self.backward(share * loss)
             logged[f"loss_apn{zoom + 1}"] = loss.detach()
 
             # The next APN reads what the next scale sees in the proposed box.

@@ -1,0 +1,1 @@
+"""Choosing a recipe's values by trial trainings (`leafzoom tune`)."""
