@@ -112,8 +112,12 @@ def _probability_difference(first: Prediction, second: Prediction) -> float:
 
 def _box_difference(first: Prediction, second: Prediction) -> float:
     """The greatest difference of an edge in pixels of the photo, over the looks."""
-    boxes = [np.array([scale.box for scale in prediction.scales]) for prediction in (first, second)]
-    return round(float(np.abs(boxes[0] - boxes[1]).max()), 2)
+    differences = np.subtract(_boxes(first), _boxes(second))
+    return round(float(np.abs(differences).max()), 2)
+
+
+def _boxes(prediction: Prediction) -> list[tuple[float, float, float, float]]:
+    return [scale.box for scale in prediction.scales]
 
 
 def _time_ratio(cpu: Network, device: Network) -> float:

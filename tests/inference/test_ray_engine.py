@@ -20,7 +20,7 @@ from PIL import Image
 from conftest import failure_line, run_command
 from exif_photos import degrees, make_exif, save_with_exif
 from experiments.process_watch import process_roles
-from leafzoom.errors import LeafzoomError, ModelError, UsageError
+from leafzoom.errors import LeafzoomError, UsageError
 from leafzoom.inference import ray_engine
 from leafzoom.inference.answer_table import answer_schema, answer_table
 from leafzoom.inference.loading import open_network
@@ -76,7 +76,7 @@ def test_a_block_has_the_answers_of_the_local_path(
     ray_engine.AnswerFolder(job.destination, job.model_digest).begin(requests.column("photo"))
 
     counts = ray_engine._Diagnosis(job, 2)(requests)
-    assert counts.to_pylist() == [{"photos": 43, "failed": 2}]
+    assert counts.to_pylist() == [{"photos": 43, "failed": 2, "error": ""}]
 
     network = open_network(job.model)
     results = list(Predictor(network).predict_many(photos))
@@ -146,8 +146,9 @@ def test_what_other_processes_cannot_read_is_refused(orchard: Path, tmp_path: Pa
 
 def test_another_model_on_a_machine_is_refused(trained: Path, tmp_path: Path) -> None:
     job = RayJob(str(trained / "model.onnx"), "0" * 64, str(tmp_path), "cpu")
-    with pytest.raises(ModelError, match="another model on one machine"):
-        ray_engine._Diagnosis(job, 1)(ray_engine._requests([Path("a.jpg")]))
+    (counts,) = ray_engine._Diagnosis(job, 1)(ray_engine._requests([Path("a.jpg")])).to_pylist()
+    assert counts["photos"] == 0
+    assert "another model on one machine of the cluster" in counts["error"]
 
 
 @pytest.mark.parametrize(
@@ -268,9 +269,9 @@ def _kill_one_actor(out: Path, killed: Callable[[int], object]) -> None:
 def test_an_error_of_an_actor_is_one_line(
     cluster: None, trained: Path, orchard: Path, tmp_path: Path
 ) -> None:
-    """A storage that cannot be reached, as an actor sees it."""
+    """Another model here, or a storage that cannot be reached."""
     job = RayJob(str(trained / "model.onnx"), "0" * 64, str(tmp_path / "out"), "cpu")
-    with pytest.raises(ModelError, match="another model on one machine of the cluster"):
+    with pytest.raises(LeafzoomError, match="another model on one machine of the cluster"):
         diagnose_with_ray([orchard / "turned.jpg"], job)
 
 

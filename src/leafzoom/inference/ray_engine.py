@@ -98,7 +98,7 @@ def diagnose_with_ray(
         MissingExtraError: Ray is not installed.
         UsageError: a photo that other processes cannot read.
         DataError: a storage that cannot be reached, a destination of another model.
-        LeafzoomError: there is no such cluster, or Ray fails.
+        LeafzoomError: there is no such cluster, Ray fails, or an actor cannot go on.
     """
     with needs_extra("scale", "--engine ray"):
         import pyarrow
@@ -144,6 +144,8 @@ def _run_blocks(
     diagnosed = 0
     failed = 0
     for count in counted.iter_rows():
+        if count["error"]:
+            raise LeafzoomError(count["error"])
         diagnosed += count["photos"]
         failed += count["failed"]
         progress(count["photos"])
@@ -165,7 +167,7 @@ class _Diagnosis:
 
     @cached_property
     def _predictor(self) -> Predictor:
-        """Loads the model with the first block: Ray hides why a constructor fails.
+        """Loaded with the first block: Ray hides why a constructor fails.
 
         Raises:
             ModelError: this machine has another model.
@@ -181,9 +183,23 @@ class _Diagnosis:
         )
 
     def __call__(self, requests: pyarrow.Table) -> pyarrow.Table:
-        """Diagnose a block, write its answers, and count them."""
+        """Diagnose a block, write its answers, and count them.
+
+        An error that ends the run is returned: Ray would lose its type, and show where it was
+        raised instead of what it says.
+        """
         import pyarrow
 
+        try:
+            answers = self._diagnose(requests)
+        except LeafzoomError as error:
+            return pyarrow.table({"photos": [0], "failed": [0], "error": [str(error)]})
+
+        failed = sum(isinstance(answer, FailedPhoto) for answer in answers)
+        return pyarrow.table({"photos": [len(answers)], "failed": [failed], "error": [""]})
+
+    def _diagnose(self, requests: pyarrow.Table) -> list[Prediction | FailedPhoto]:
+        """The answers to a block, written."""
         job = self._job
         names = requests.column("photo").to_pylist()
         locations = requests.column("location").to_pylist()
@@ -196,8 +212,7 @@ class _Diagnosis:
         possible = job.coverage is not None
         schema = answer_schema(manifest.labels.names, manifest.look_heads, possible=possible)
         self._folder.write(names, answer_table(answers, schema, job.model_digest))
-        failed = sum(isinstance(answer, FailedPhoto) for answer in answers)
-        return pyarrow.table({"photos": [len(answers)], "failed": [failed]})
+        return answers
 
 
 def _check_model(job: RayJob) -> None:
@@ -307,15 +322,10 @@ def _cluster(ray: Any, address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _errors_in_one_line(ray: Any) -> Iterator[None]:
-    """An actor's error of ours is raised as it was; any other of Ray's is one line."""
+    """An error of Ray itself is one line."""
     try:
         yield
     except ray.exceptions.RayError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, LeafzoomError):
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        if isinstance(cause, LeafzoomError):
-            raise type(cause)(str(cause)) from error
         raise LeafzoomError(
             f"Ray stops ({_reason(error)}): its logs are below /tmp/ray/session_latest/logs; the "
             "same command goes on where it stopped"
