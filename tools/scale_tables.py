@@ -60,7 +60,8 @@ def ray(result: Result) -> Lines:
 
     killed = result["killed_worker"]
     footnote = (
-        f"With a worker killed in the middle, {killed['rows']:,} rows of {killed['photos']:,} "
+        f"Without the start of either, a further photo goes through at "
+        f"{result['further_photos_ratio']:.2f} of the local engine's rate. With a worker killed in the middle, {killed['rows']:,} rows of {killed['photos']:,} "
         f"photos: {killed['lost']} lost, {killed['doubled']} doubled. Leaves of "
         f"{result['photo_px']} px, {result['machine']['cores']} cores, with other work beside; "
         f"`{command_of(result)}`."
