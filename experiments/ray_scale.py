@@ -2,7 +2,8 @@
 
 Renders leaves, and diagnoses N/10 and N of them with the local engine and with Ray, all with one
 model and all cores, one after the other. Compares the whole times (Ray's start included), and the
-memory of the driver and of the workers at both sizes. Then kills a worker of a third run with Ray
+memory of the driver and of the workers at both sizes; and the times of the photos that the larger
+size has more, without the start of either engine. Then kills a worker of a third run with Ray
 in the middle, and counts rows that are lost or doubled. Writes results/experiments/ray.json. 20,000
 photos take an hour of two idle cores. A tenth of the photos are rendered; the others are links to
 them.
@@ -18,6 +19,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from experiments.process_watch import WatchedRun, answers_at, run_watched
 from experiments.publishing import write_result
@@ -69,15 +72,21 @@ def measure(folder: Path, count: int, size: int, model: str) -> dict[str, Any]:
     many = linked_photos(rendered, folder / "many", count)
 
     sizes = {}
+    seconds = {}
     for name, photos in (("few", few), ("many", many)):
         local = run_watched(
             ["predict", str(photos), "--model", model, "--format", "csv"], folder / "x"
         )
         ray = _run_ray(folder, photos, model)
         sizes[name] = _row(photos, local, ray)
+        seconds[name] = (local.seconds, ray.seconds)
+
+    # What a further photo costs, without the start of either engine.
+    local_further, ray_further = np.subtract(seconds["many"], seconds["few"])
 
     return {
         "sizes": sizes,
+        "further_photos_ratio": round(float(local_further / ray_further), 3),
         "driver_growth": round(sizes["many"]["ray_driver_mb"] / sizes["few"]["ray_driver_mb"], 2),
         "killed_worker": _killed_worker(folder, many, model),
     }

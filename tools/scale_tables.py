@@ -60,10 +60,11 @@ def ray(result: Result) -> Lines:
 
     killed = result["killed_worker"]
     footnote = (
-        f"With a worker killed in the middle, {killed['rows']:,} rows of {killed['photos']:,} "
-        f"photos: {killed['lost']} lost, {killed['doubled']} doubled. Leaves of "
-        f"{result['photo_px']} px, {result['machine']['cores']} cores, with other work beside; "
-        f"`{command_of(result)}`."
+        f"Without the start of either, further photos go through at "
+        f"{result['further_photos_ratio']:.2f} of the local engine's rate. With a worker killed "
+        f"in the middle, {killed['rows']:,} rows of {killed['photos']:,} photos: "
+        f"{killed['lost']} lost, {killed['doubled']} doubled. Leaves of {result['photo_px']} px, "
+        f"{result['machine']['cores']} cores, with other work beside; `{command_of(result)}`."
     )
     return [*lines, "", footnote]
 

@@ -62,10 +62,12 @@ def test_ray_has_a_row_a_size_and_the_killed_worker() -> None:
         {
             "command": "python -m experiments.ray_scale",
             "sizes": {"few": size, "many": {**size, "photos": 20_000}},
+            "further_photos_ratio": 0.97,
             "killed_worker": killed,
             "photo_px": 640,
             "machine": {"cores": 2},
         }
     )
     assert cells(lines[3]) == ["20,000", "0.91", "500 MB", "420 MB", "380 MB"]
+    assert "at 0.97 of the local engine's rate" in lines[-1]
     assert "0 lost, 0 doubled" in lines[-1]
