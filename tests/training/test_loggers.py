@@ -14,10 +14,15 @@ from typing import Any
 
 import pytest
 
-from conftest import SET_TINY, failure_line, run_command
+from conftest import SET_TINY, TINY, failure_line, run_command
+from leafzoom.dataset.cache import Cache
+from leafzoom.dataset.split import Split
 from leafzoom.errors import LeafzoomError, MissingExtraError, TrainingError, UsageError
+from leafzoom.recipe import load_recipe
 from leafzoom.training import loggers
 from leafzoom.training.loggers import RunLogger, logger_names, logger_openers
+from leafzoom.training.run import Settings, train
+from network_helpers import silent
 
 METRIC = "alternation/classifier/select_loss"
 STEPS = (3, 4)
@@ -225,26 +230,23 @@ def this_module() -> Any:
     return SimpleNamespace(Recorder=Recorder, STEPS=STEPS)
 
 
-def test_a_plug_in_gets_all_of_a_training(plugins: None, leaves: Path, tmp_path: Path) -> None:
+def test_a_plug_in_gets_all_of_a_training(
+    plugins: None, cache: Cache, split: Split, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    changes = ("--set", "alternation.classifier_epochs=1", "--set", "data.train_limit=12")
-    command = ("train", "--data", leaves, "--recipe", "default", "--out", out, *SET_TINY, *changes)
-    result = run_command(*command, "--logger", "recorder", "--logger", "csv")
-    assert result.exit_code == 0, result.output
+    changes = ("fine_tuning.epochs=1", "alternation.rounds=0", "alternation.classifier_epochs=1")
+    recipe = load_recipe("default", [*TINY, *changes, "data.train_limit=12"])
+    settings = Settings(loggers=("recorder", "csv"))
+    train(cache, split, recipe, out, settings=settings, echo=silent)
 
     assert Recorder.opened == (out, "run")
     assert Recorder.calls == [
         "recipe test_efficientnet",
         "metrics 1 fine_tuning",
-        "metrics 2 fine_tuning",
-        "metrics 3 warm_up",
-        "picture 3 warm_up/zooms",
-        "metrics 4 alternation",
-        "picture 4 alternation/zooms",
-        "metrics 5 alternation",
-        "picture 5 alternation/zooms",
-        "metrics 6 alternation",
-        "picture 6 alternation/zooms",
+        "metrics 2 warm_up",
+        "picture 2 warm_up/zooms",
+        "metrics 3 alternation",
+        "picture 3 alternation/zooms",
         "model model.safetensors",
         "close",
     ]

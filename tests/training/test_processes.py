@@ -13,6 +13,7 @@ import sys
 import time
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,7 +203,8 @@ def check(*changes: str, photographs: int = 45) -> None:
     """Check what two processes on a CPU share."""
     recipe = load_recipe("default", [*TINY, *changes])
     backbone = build_backbone(recipe.model, 3)
-    check_shares(CpuProcesses(), recipe, backbone, photographs, frozen=False)  # type: ignore[arg-type]
+    fabric: Any = CpuProcesses()
+    check_shares(fabric, recipe, backbone, photographs, frozen=False)
 
 
 def test_batch_norms_that_update_are_refused_on_a_cpu() -> None:
@@ -227,7 +229,8 @@ def test_batch_norms_are_synchronised_on_gpus() -> None:
     class GpuProcesses(CpuProcesses):
         device = torch.device("cuda")
 
-    synchronise_batch_norms(GpuProcesses(), backbone)  # type: ignore[arg-type]
+    fabric: Any = GpuProcesses()
+    synchronise_batch_norms(fabric, backbone)
     norms = [module for module in backbone.modules() if isinstance(module, nn.SyncBatchNorm)]
     assert norms
     assert has_batch_norms(backbone)

@@ -147,7 +147,7 @@ def train(
       leafzoom train --data mine --recipe own-leaves --init bundled --out mine/run
       leafzoom train --data mine --recipe own.toml --teacher bundled --out taught
       leafzoom train --data leaves --recipe paper --select-on none --out paper
-      leafzoom train --data leaves --recipe paper --devices 4 --accelerator gpu --out paper
+      leafzoom train --data leaves --recipe paper --devices 4 --out paper
     """
     with needs_extra("train", "leafzoom train"):
         from leafzoom.dataset.split import training_split

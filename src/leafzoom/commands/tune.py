@@ -108,9 +108,9 @@ def tune(
 
     \b
     Examples:
-      leafzoom tune --data leaves --recipe default --ranges zoom-bounds --out studies/zoom
-      leafzoom tune --data leaves --recipe demo --ranges mine.toml --trials 8 --out studies/mine
-      leafzoom tune --data leaves --recipe demo --trials 40 --out studies/mine --resume
+      leafzoom tune --data leaves --recipe default --out zoom
+      leafzoom tune --data leaves --recipe demo --ranges mine.toml --out mine
+      leafzoom tune --data leaves --recipe default --out zoom --trials 40 --resume
     """
     with needs_extra("tune", "leafzoom tune"):
         import optuna  # noqa: F401
