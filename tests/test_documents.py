@@ -67,7 +67,8 @@ def commands_in(document: Path) -> list[list[str]]:
         if not line.startswith("    "):
             continue
         for command in line.split("&&"):
-            if not command.strip().startswith("leafzoom "):
+            is_usage = "[OPTIONS]" in command
+            if is_usage or not command.strip().startswith("leafzoom "):
                 continue
             words = shlex.split(command.partition(">")[0], comments=True)
             if words[:1] == ["leafzoom"]:

@@ -104,7 +104,7 @@ def draw_racnn() -> None:
         11.05,
         3.4,
         "Each zoom is cut from the photo,\nso it shows real detail.\n\n"
-        "The boxes are learned:\nthe attention proposal\nnetworks (APN) choose\nwhere to look next.",
+        "Learned boxes: attention\nproposal networks (APN)\nchoose where to look.",
         va="center",
         fontsize=8,
         color=_GREY,

@@ -33,8 +33,8 @@ _WRITTEN = "<!-- Written by python -m tools.reference; do not edit. -->"
 _FORMATS = """\
 ## JSON
 
-`leafzoom predict --format json` writes a list with an item a photo. `--format jsonl` writes a line a
-photo. The HTTP API answers with the same items. `leafzoom schema` prints this schema. Its `$id` has
+`leafzoom predict --format json` writes a list, an item a photo; `--format jsonl` a line a photo.
+The HTTP API answers with the same items. `leafzoom schema` prints this schema. Its `$id` has
 the version: a new optional key raises the second number, anything else the first.
 """
 
@@ -85,7 +85,11 @@ def parser() -> argparse.ArgumentParser:
 def _cli_page() -> str:
     """Every command with its options."""
     lines = ["# Command line", "", _WRITTEN, ""]
-    lines += ["`leafzoom COMMAND --help` shows the same.", "", *heading(["command", "what it does"])]
+    lines += [
+        "`leafzoom COMMAND --help` shows the same.",
+        "",
+        *heading(["command", "what it does"]),
+    ]
     for name, summary in SUMMARIES.items():
         lines.append(row([f"[`{name}`](#leafzoom-{name})", summary]))
 
@@ -188,7 +192,7 @@ def _tensor_table() -> Lines:
     lines = heading(["tensor", "", "type", "shape"])
     for role, tensors in (("input", session.get_inputs()), ("output", session.get_outputs())):
         for tensor in tensors:
-            shape = " × ".join(str(size) for size in tensor.shape)
+            shape = " x ".join(str(size) for size in tensor.shape)
             kind = tensor.type.removeprefix("tensor(").removesuffix(")")
             lines.append(row([f"`{tensor.name}`", role, kind, shape]))
     return lines
