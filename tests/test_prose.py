@@ -73,7 +73,7 @@ def sentence_lengths(prose: str) -> list[int]:
     lengths = []
     for block in re.split(r"\n\s*\n|\n(?=[-\d]+[. ] ?)", prose):
         for sentence in SENTENCE_END.split(" ".join(block.split())):
-            words = re.findall(r"[^\W_][\w'-]*", sentence)
+            words = re.findall(r"[^\W_](?:[\w'.-]*\w)?", sentence)
             if len(words) > 1:
                 lengths.append(len(words))
     return lengths

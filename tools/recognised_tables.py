@@ -61,7 +61,10 @@ def shipped_file(result: Result) -> Lines:
         "file": f"{megabytes:.0f} MB, format {manifest.format_version}",
         "SHA-256 of the network": f"`{result['model_digest']['network'][:16]}…`",
     }
-    return [*heading(("", "")), *(row([f"**{name}**", fact]) for name, fact in facts.items())]
+    return [
+        *heading(("of the file", "")),
+        *(row([f"**{name}**", fact]) for name, fact in facts.items()),
+    ]
 
 
 def label_row(counts: NDArray[np.int64], has_label: NDArray[np.bool_]) -> Sequence[str]:
