@@ -114,7 +114,8 @@ def draw_racnn() -> None:
 
 def _view(axes: Axes, left: float, scale: int) -> None:
     """A view of a leaf: larger at finer scales, with the box of the next one."""
-    bottom, side = 3.45, 2.4
+    bottom = 3.45
+    side = 2.4
     frame = Rectangle((left, bottom), side, side, fc="white", ec=_GREY, lw=1)
     axes.add_patch(frame)
 

@@ -1,7 +1,7 @@
 """Run the notebook of the documents, and write its page: python -m tools.notebook
 
-docs/tutorials/notebook.ipynb gets its outputs, and docs/tutorials/notebook.md the same as a page, with
-pictures beside it. Takes half a minute; needs `leafzoom[train,docs]`.
+docs/tutorials/notebook.ipynb gets its outputs, and docs/tutorials/notebook.md becomes the same as a
+page, with pictures beside it. Takes half a minute; needs `leafzoom[train,docs]`.
 """
 
 from __future__ import annotations
