@@ -1,1 +1,1 @@
-"""Does looking closer pay? README.md here lists the programs, docs/experiments.md the answers."""
+"""Does looking closer pay? README.md here lists the programs, docs/findings/ the answers."""

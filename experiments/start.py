@@ -1,8 +1,8 @@
 """Make the shared checkpoint of all arms: python -m experiments.start ANYBOX OUT.safetensors
 
 ANYBOX is a run on PARTS-shared.json whose scale 2 was trained on random boxes (see
-docs/experiments.md). Every finer scale of an arm starts as that scale 2. The APNs start at random,
-from the arm's seed.
+docs/findings/method.md). Every finer scale of an arm starts as that scale 2. The APNs start at
+random, from the arm's seed.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tomllib
@@ -13,7 +14,7 @@ import pytest
 import leafzoom
 from leafzoom.cli import cli
 from test_layout import ORDER
-from tools import recipe_reference
+from tools import recipe_reference, reference
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("docs", "weights", "experiments", "tools", "benchmarks", ".github")
@@ -26,23 +27,18 @@ DOCUMENT_IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 PRESENT_DOCUMENTS = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
 PRESENT_DOCUMENT_IDS = [str(path.relative_to(ROOT)) for path in PRESENT_DOCUMENTS]
 
-COMMAND_DOCUMENTS = (
-    "README.md",
-    "MODEL_CARD.md",
-    "weights/README.md",
-    "docs/python.md",
-    "docs/recipes.md",
-    "docs/serving.md",
-    "docs/training.md",
-)
-
 # First parts of the paths that readers have, or that commands write.
-READERS_FOLDERS = {"RUN", "RUNS", "RESULTS", "demo", "klrc", "runs", "shared", "train_images"}
+READERS_FOLDERS = {
+    *("RUN", "RUNS", "RESULTS", "demo", "klrc", "runs", "shared", "train_images"),
+    *("checked", "diagnoses", "diagnosis", "my-leaves", "orchard", "report"),
+}
 
 FENCED_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 INLINE_CODE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE_NAME = re.compile(r"[\w-]+\.(py|md|toml|cff|yaml)")
+MODULE_COMMAND = re.compile(r"python -m ((?:tools|experiments|benchmarks)\.\w+)")
+CODE_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE_PATH = re.compile(r"\.{0,2}[\w-][\w.-]*(/[\w.-]+)+/?|[\w-]+/")
 
 
@@ -71,6 +67,9 @@ def commands_in(document: Path) -> list[list[str]]:
         if not line.startswith("    "):
             continue
         for command in line.split("&&"):
+            is_usage = "[OPTIONS]" in command
+            if is_usage or not command.strip().startswith("leafzoom "):
+                continue
             words = shlex.split(command.partition(">")[0], comments=True)
             if words[:1] == ["leafzoom"]:
                 calls.append(words[1:])
@@ -109,9 +108,11 @@ def test_files_in_backticks_exist_somewhere(document: Path) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("name", COMMAND_DOCUMENTS)
-def test_commands_parse(name: str) -> None:
-    for arguments in commands_in(ROOT / name):
+@pytest.mark.parametrize("document", PRESENT_DOCUMENTS, ids=PRESENT_DOCUMENT_IDS)
+def test_commands_parse(document: Path) -> None:
+    for arguments in commands_in(document):
+        if not arguments or arguments[0] == "COMMAND" or arguments[0].startswith("--"):
+            continue
         with click.Context(cli) as context:
             command = cli.get_command(context, arguments[0])
         assert command is not None, arguments
@@ -122,13 +123,38 @@ def test_commands_parse(name: str) -> None:
 
 def test_the_readme_shows_commands() -> None:
     shown = {arguments[0] for arguments in commands_in(ROOT / "README.md")}
-    assert {"predict", "serve", "demo", "prepare", "train", "evaluate", "export"} <= shown
+    assert {"serve", "demo", "prepare", "train", "evaluate"} <= shown
+
+
+@pytest.mark.parametrize("document", PRESENT_DOCUMENTS, ids=PRESENT_DOCUMENT_IDS)
+def test_modules_of_commands_exist(document: Path) -> None:
+    named = set(MODULE_COMMAND.findall(document.read_text(encoding="utf-8")))
+    missing = [name for name in named if not (ROOT / f"{name.replace('.', '/')}.py").is_file()]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", PRESENT_DOCUMENTS, ids=PRESENT_DOCUMENT_IDS)
+def test_blocks_of_python_and_json_are_whole(document: Path) -> None:
+    for language, block in CODE_BLOCK.findall(document.read_text(encoding="utf-8")):
+        if language == "python":
+            compile(block, str(document), "exec")
+        elif language == "json":
+            json.loads(block)
+        elif language == "toml":
+            tomllib.loads(block)
 
 
 def test_contributing_has_the_order_of_the_layout_test() -> None:
     rows = [[name for name in names if not name.startswith("__")] for names in ORDER]
     lines = "\n".join("    " + " ".join(names) for names in rows)
     assert f"\n\n{lines}\n\n" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_reference_pages_are_those_of_the_program(name: str) -> None:
+    """`python -m tools.reference` writes them."""
+    page = ROOT / "docs" / "reference" / f"{name}.md"
+    assert page.read_text(encoding="utf-8") == reference.PAGES[name]()
 
 
 def test_the_recipes_page_is_that_of_the_recipes() -> None:
@@ -149,7 +175,7 @@ def test_the_citation_is_of_this_version() -> None:
 
 def test_the_changelog_has_a_section_for_what_comes_next() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    unreleased, _, released = changelog.partition(f"\n## {leafzoom.__version__} ")
+    unreleased, _, released = changelog.partition(f"\n## {leafzoom.__version__}\n")
     assert "\n## [Unreleased]" in unreleased
     assert released
     for section in ("Added", "Changed", "Fixed"):

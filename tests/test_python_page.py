@@ -56,8 +56,8 @@ def test_every_extra_has_its_row_and_all_has_every_extra() -> None:
     (own,) = EXTRAS["all"]
     match = OWN_NAME.fullmatch(own)
     assert match
-    assert match[1].split(",") == [name for name in EXTRAS if name not in ("all", "dev")]
-    assert "leafzoom[all]" in EXTRAS["dev"]
+    assert match[1].split(",") == [name for name in EXTRAS if name not in ("all", "docs", "dev")]
+    assert "leafzoom[all,docs]" in EXTRAS["dev"]
 
 
 def test_every_variable_that_is_read_has_its_row() -> None:

@@ -1,14 +1,16 @@
 """Write the tables of the documents from results/*.json: python -m tools.tables [--check]
 
-The documents are README.md, MODEL_CARD.md and, in docs/, benchmarks.md, experiments.md, orchard.md,
-review.md, scale.md and training.md. --check writes nothing and exits with 1 if a table is not up to
-date. Takes less than a second.
+The documents are README.md and the pages of docs/. Figures within sentences are written too
+(`tools.text_figures`). --check writes nothing and exits with 1 if a document is not up to date.
+Takes a second.
 
 A table stands between the lines <!-- KIND NAME --> and <!-- end -->. NAME is a file in results/;
 KIND is one of
 
     table         every head
     labels        every label, as `predict` decides
+    recognised    what the file that ships recognises, how often it is right, when it is unsure
+    shipped_file  what the file that ships is, by its metadata
     differences   paired, between heads
     cost          time and memory of a training's stages
     demo          what zooming is worth on rendered leaves, a column a seed
@@ -68,6 +70,7 @@ from tools import (
     noise_tables,
     paper_tables,
     process_tables,
+    recognised_tables,
     review_tables,
     rival_tables,
     scale_tables,
@@ -75,18 +78,13 @@ from tools import (
 )
 from tools.markdown import Lines, Result, with_present_part_names
 from tools.provenance import ROOT
+from tools.text_figures import fill_in_figures
 
 __all__ = ["DOCUMENTS", "TABLES", "fill_in", "main"]
 
 DOCUMENTS = (
     "README.md",
-    "MODEL_CARD.md",
-    "docs/benchmarks.md",
-    "docs/experiments.md",
-    "docs/orchard.md",
-    "docs/review.md",
-    "docs/scale.md",
-    "docs/training.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 )
 
 _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
@@ -121,6 +119,8 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
 TABLES: dict[str, Callable[[Result], Lines]] = {
     "table": evaluation_tables.heads,
     "labels": evaluation_tables.labels,
+    "recognised": recognised_tables.recognised,
+    "shipped_file": recognised_tables.shipped_file,
     "differences": evaluation_tables.differences,
     "cost": evaluation_tables.cost,
     "demo": evaluation_tables.demo,
@@ -173,8 +173,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def fill_in(document: str) -> str:
-    """A document's text with its tables made from the results."""
-    return _TABLE.sub(_table, document)
+    """A document's text with its tables and figures made from the results."""
+    return fill_in_figures(_TABLE.sub(_table, document))
 
 
 def _table(match: re.Match[str]) -> str:

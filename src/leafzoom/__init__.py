@@ -66,13 +66,14 @@ def load(
             hub's client.
         DeviceError: the device is missing; it is never replaced by another.
 
-    >>> import numpy as np
-    >>> model = load()
-    >>> grey = np.full((300, 400, 3), 128, np.uint8)
-    >>> model.predict(grey).verdict
-    'not_a_leaf'
-    >>> [result.photo for result in model.predict_many([grey, grey])]
-    ['photo 1', 'photo 2']
+    Examples:
+        >>> import numpy as np
+        >>> model = load()
+        >>> grey = np.full((300, 400, 3), 128, np.uint8)
+        >>> model.predict(grey).verdict
+        'not_a_leaf'
+        >>> [result.photo for result in model.predict_many([grey, grey])]
+        ['photo 1', 'photo 2']
     """
     from leafzoom.inference.loading import open_network
     from leafzoom.inference.predictor import Predictor

@@ -80,6 +80,6 @@ def test_the_published_curve_keeps_what_the_recipe_promises() -> None:
             earned = (max(row["photographs"]) + 1) / (fewest + 2)
             assert max(row["greatest_confidence"]) <= earned + ROUNDING
 
-    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "findings" / "few-photographs.md").read_text(encoding="utf-8")
     assert "<!-- few_photographs few-photographs -->" in text
     assert "experiments/few-photographs.svg" in text

@@ -1,4 +1,4 @@
-"""What results/experiments and docs/experiments.md publish is whole, and of the arms as defined."""
+"""What results/experiments and docs/findings publish is whole, and of the arms as defined."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def read_result(name: str) -> dict[str, Any]:
 
 
 def report_text() -> str:
-    return (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    pages = [*sorted((ROOT / "docs" / "findings").glob("*.md")), ROOT / "docs" / "history.md"]
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
 
 
 def has_apn(name: str) -> bool:

@@ -11,7 +11,7 @@ from leafzoom.dataset.table import Table
 __all__ = ["ENOUGH_PHOTOGRAPHS", "split_warnings", "table_warnings"]
 
 ENOUGH_PHOTOGRAPHS = 20
-"""Of a label: from here on confidences are calibrated (docs/experiments.md)."""
+"""Of a label: from here on confidences are calibrated (docs/findings/few-photographs.md)."""
 
 _ENOUGH_TO_JUDGE = 10  # the exact match of fewer is known to 30 points or worse
 

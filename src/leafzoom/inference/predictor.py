@@ -146,7 +146,8 @@ class Predictor:
 
         Args:
             photos: a folder, a ZIP archive, or an iterable of what `predict` takes.
-            coverage, maps: see `predict`.
+            coverage: see `predict`.
+            maps: see `predict`.
 
         Raises:
             DataError: a folder without a photo.
