@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -26,12 +27,13 @@ __all__ = ["create_app"]
 _LOG = logging.getLogger("leafzoom.serve")
 
 
-def create_app(service: Service, *, root_path: str = "") -> FastAPI:
+def create_app(service: Service, *, root_path: str = "", web: Path | None = None) -> FastAPI:
     """The application of a service; it is ready after a first prediction.
 
     Args:
         service: what is shared.
         root_path: the prefix of all paths, see `RootPathMiddleware`.
+        web: the folder of an app (`leafzoom export --web`), shown in place of the page alone.
     """
 
     @asynccontextmanager
@@ -54,6 +56,7 @@ def create_app(service: Service, *, root_path: str = "") -> FastAPI:
     add_state_routes(app, service)
     if service.access.needs_token:
         add_sign_in_route(app, service.access, service.limits)
+    _add_engine_route(app, has_phone_engine=web is not None)
     _add_middleware(app, service)
     _add_components(app)
 
@@ -62,7 +65,7 @@ def create_app(service: Service, *, root_path: str = "") -> FastAPI:
     app.add_middleware(RootPathMiddleware, root_path=root_path)
 
     # The page takes every path that is no route.
-    app.mount("/", _Page(tuple(app.routes)), name="page")
+    app.mount("/", _Page(tuple(app.routes), web), name="page")
     return app
 
 
@@ -71,10 +74,11 @@ class _Page:
 
     Args:
         routes: of the API.
+        web: the folder of an app, or None.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute]) -> None:
-        folder = resources.files("leafzoom.serve") / "page"
+    def __init__(self, routes: Sequence[BaseRoute], web: Path | None) -> None:
+        folder = web or resources.files("leafzoom.serve") / "page"
         self._files = StaticFiles(directory=str(folder), html=True)
         self._routes = routes
 
@@ -97,6 +101,14 @@ class _Page:
             if isinstance(route, Route) and route.matches(scope)[0] is Match.PARTIAL:
                 methods |= route.methods or set()
         return methods | {"HEAD"} if "GET" in methods else methods
+
+
+def _add_engine_route(app: FastAPI, *, has_phone_engine: bool) -> None:
+    """Add what tells the page which engines it may use."""
+
+    @app.get("/engine.json", include_in_schema=False)
+    async def engine() -> dict[str, bool]:
+        return {"server": True, "phone": has_phone_engine}
 
 
 def _add_components(app: FastAPI) -> None:
