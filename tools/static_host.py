@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from playwright.sync_api import Browser, sync_playwright
 
@@ -36,7 +36,19 @@ class _Handler(SimpleHTTPRequestHandler):
     }
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Keep the path, and say nothing."""
+        assert isinstance(self.server, _Server)
+        self.server.paths.append(self.path)
+
+
+class _Server(ThreadingHTTPServer):
+    """Keeps the paths that it was asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self.paths: list[str] = []
+        super().__init__(*arguments)
 
 
 class StaticHost:
@@ -47,12 +59,13 @@ class StaticHost:
 
     Attributes:
         url: of the folder, with a slash at its end.
+        paths: what was asked for, in order.
     """
 
     def __init__(self, folder: Path) -> None:
         handler = partial(_Handler, directory=str(folder))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
+        self.paths = self._server.paths
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()

@@ -1,5 +1,5 @@
 """Compare the phone's answers with Python's:
-python -m tools.web_agreement DATA [--other NAME=FOLDER...] [--runtime FILE] [--count N] [--out FILE]
+python -m tools.web_agreement DATA [--other NAME=FOLDER...] [--count N] [--enlarged N] [--out FILE]
 
 Exports the model as the app, opens it in Chromium, and lets it diagnose photographs of a part of
 DATA, and those of the folders. For each set: how many get the same labels and verdict as by Python,
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from leafzoom.inference.loading import open_network
@@ -39,6 +40,7 @@ __all__ = ["Comparison", "PhonePage", "compare", "main", "parser", "summary"]
 
 _PROBABILITY_TOLERANCE = 1e-3
 _DECIMALS = 6
+_CAMERA_SIZE = (3000, 2000)
 
 # A module of the page, as the page itself has it. The worker gives the source that it reads, too.
 _DIAGNOSE = """async ({ name, content }) => {
@@ -97,10 +99,14 @@ class PhonePage:
         self._page: Page = browser.new_context(locale="en-GB").new_page()
         self._page.goto(url)
 
+    def evaluate(self, script: str, argument: object) -> Any:
+        """What a function of JavaScript gives for an argument, in the page."""
+        return self._page.evaluate(script, argument)
+
     def diagnose(self, name: str, content: bytes) -> PhoneAnswer:
         """The answer for one photo's file."""
         text = base64.b64encode(content).decode()
-        answer = self._page.evaluate(_DIAGNOSE, {"name": name, "content": text})
+        answer = self.evaluate(_DIAGNOSE, {"name": name, "content": text})
         pixels = None
         if answer["pixels"] is not None:
             values = np.frombuffer(base64.b64decode(answer["pixels"]), np.uint8)
@@ -125,14 +131,18 @@ def main() -> None:
         photos[name] = _spread(paths, arguments.count)
 
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.enlarged:
+            chosen = _spread(photos["leaves"], arguments.enlarged)
+            photos["enlarged leaves"] = _enlarged(chosen, Path(folder))
         app = Path(folder) / "app"
         write_web_folder(model_path(arguments.model), app, arguments.runtime)
         sets = _compare_sets(app, predictor, photos)
 
-    others = " ".join(f"--other '{name}=…'" for name in photos if name != "leaves")
+    options = [f"--other '{option.partition('=')[0]}=…'" for option in arguments.other]
+    options += [f"--count {arguments.count}", f"--enlarged {arguments.enlarged}"]
     result = {
         "name": "web-agreement",
-        "command": f"python -m tools.web_agreement DATA {others} --count {arguments.count}",
+        "command": f"python -m tools.web_agreement DATA {' '.join(options)}",
         "commit": commit("src", "tools"),
         "machine": machine(),
         "model_digest": model_digest(model_path(arguments.model)),
@@ -157,6 +167,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--split", default="inner-validation")
     options.add_argument("--other", action="append", default=[], metavar="NAME=FOLDER")
     options.add_argument("--count", type=int, default=500, help="photographs of each set")
+    options.add_argument(
+        "--enlarged",
+        type=int,
+        default=0,
+        metavar="N",
+        help="so many of the leaves also as large JPEGs, which Pillow decodes at a reduced size",
+    )
     options.add_argument("--runtime", type=Path, default=runtime_path(), metavar="FILE")
     options.add_argument("--out", type=Path, default=ROOT / "results" / "web-agreement.json")
     return options
@@ -237,6 +254,17 @@ def _compare_sets(
             print(name, json.dumps(sets[name]), flush=True)
     host.stop()
     return sets
+
+
+def _enlarged(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Photographs as large as a camera's, with its chroma subsampling."""
+    enlarged = []
+    for path in paths:
+        with Image.open(path) as image:
+            large = image.convert("RGB").resize(_CAMERA_SIZE, Image.Resampling.BICUBIC)
+        enlarged.append(folder / f"{path.stem}-large.jpg")
+        large.save(enlarged[-1], quality=90, subsampling="4:2:0")
+    return enlarged
 
 
 def _spread(values: Sequence[Any], count: int) -> list[Any]:

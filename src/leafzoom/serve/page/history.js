@@ -5,7 +5,7 @@ import { pool } from "./decision.js";
 import { byId, make, percent, saveFile } from "./dom.js";
 import { historyCsv, historyGeojson, historyPictures } from "./history-exports.js";
 import { nameOf } from "./labels.js";
-import { language, t } from "./messages.js";
+import { locale, t } from "./messages.js";
 import { addEntries, allEntries, deleteAll, deleteEntries, StoreError } from "./store.js";
 
 const MAX_PICTURE_SIDE = 800;
@@ -81,7 +81,7 @@ export class History {
     this.addresses = [];
 
     const byTree = Map.groupBy?.(this.entries, ({ tree }) => tree) ?? grouped(this.entries);
-    const names = [...byTree.keys()].sort((a, b) => a.localeCompare(b, language()));
+    const names = [...byTree.keys()].sort((a, b) => a.localeCompare(b, locale()));
     byId("history").hidden = !this.entries.length;
     byId("history-geojson").disabled = !this.entries.some(({ latitude }) => latitude !== undefined);
     byId("history-trees").replaceChildren(
@@ -112,7 +112,7 @@ export class History {
 
   dayElement(day, entries) {
     const element = make("div", undefined, "day");
-    const date = new Date(`${day}T12:00:00`).toLocaleDateString(language(), { dateStyle: "medium" });
+    const date = new Date(`${day}T12:00:00`).toLocaleDateString(locale(), { dateStyle: "medium" });
     const count = entries.length === 1 ? t("history.leaf") : t("history.leaves", { count: entries.length });
     element.append(make("h4", `${date} · ${count}`));
     const summary = this.summaryOf(entries);

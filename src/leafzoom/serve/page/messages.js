@@ -47,6 +47,10 @@ export function chooseLanguage(language) {
 
 export const language = () => current;
 
+// The language with the reader's country, for dates.
+export const locale = () =>
+  navigator.languages.find((name) => name.slice(0, 2).toLowerCase() === current) ?? current;
+
 function useLanguage(name) {
   current = name;
   document.documentElement.lang = name;

@@ -56,18 +56,32 @@ function coefficients(inputSize, outputSize) {
 }
 
 // Takes an image row by row, and gives it resized to a square. Rows are RGB, a byte a channel.
+// Pillow resizes the width first, and the height first of an image that is reduced more in height.
 export class Resampler {
   constructor(width, height, side) {
     Object.assign(this, { width, height, side });
     this.horizontal = width === side ? null : coefficients(width, side);
-    this.rows = new Uint8ClampedArray(height * side * CHANNELS);
-    this.count = 0;
+    this.vertical = height === side ? null : coefficients(height, side);
+    this.isHeightFirst = height > width && height > side;
+    this.count = 0; // of rows that were added
+
+    // The width's results for all rows, or the height's sums of the few rows in progress.
+    this.rows = new Uint8ClampedArray((this.isHeightFirst ? side : height) * side * CHANNELS);
+    this.sums = new Map();
+    this.finished = 0; // rows of the height's results
   }
 
   addRow(row) {
-    const { horizontal, side } = this;
-    const start = this.count * side * CHANNELS;
+    const y = this.count;
     this.count += 1;
+    if (this.isHeightFirst) this.addToSums(row, y);
+    else this.squeezeRow(row, y);
+  }
+
+  // Resize a row's width, into a row of the result.
+  squeezeRow(row, y) {
+    const { horizontal, side } = this;
+    const start = y * side * CHANNELS;
     if (!horizontal) {
       this.rows.set(row, start);
       return;
@@ -94,12 +108,30 @@ export class Resampler {
     }
   }
 
+  // Add a row to the sums of all output rows that it is a part of; those that are complete go on.
+  addToSums(row, y) {
+    const { firsts, counts, weights, size } = this.vertical;
+    const stride = this.width * CHANNELS;
+    for (let out = this.finished; out < this.side && firsts[out] <= y; out++) {
+      if (!this.sums.has(out)) this.sums.set(out, new Int32Array(stride).fill(HALF));
+      const sums = this.sums.get(out);
+      const weight = weights[out * size + y - firsts[out]];
+      for (let column = 0; column < stride; column++) sums[column] += row[column] * weight;
+
+      if (y < firsts[out] + counts[out] - 1) continue;
+      const complete = new Uint8ClampedArray(sums.map((sum) => sum >> PRECISION_BITS));
+      this.squeezeRow(complete, out);
+      this.sums.delete(out);
+      this.finished = out + 1;
+    }
+  }
+
   // The square, uint8 [side, side, 3].
   finish() {
-    const { rows, side, height } = this;
-    if (height === side) return new Uint8Array(rows.buffer);
+    const { rows, side, vertical } = this;
+    if (this.isHeightFirst || !vertical) return new Uint8Array(rows.buffer);
 
-    const { firsts, counts, weights, size } = coefficients(height, side);
+    const { firsts, counts, weights, size } = vertical;
     const stride = side * CHANNELS;
     const result = new Uint8ClampedArray(side * stride);
     for (let out = 0; out < side; out++) {
