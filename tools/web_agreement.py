@@ -124,7 +124,9 @@ def main() -> None:
     # Photographs of the validation part, and whatever else is named.
     cache = open_data(arguments.data, network.manifest.source_size)
     rows = rows_of_part(cache, arguments.split, network.manifest)
-    photos = {"leaves": [cache.table.rows[row].path for row in _spread(rows, arguments.count)]}
+    photos = {
+        "leaves": [cache.table.rows[row].path for row in _spread(rows.tolist(), arguments.count)]
+    }
     for option in arguments.other:
         name, _, folder = option.partition("=")
         paths = [p for p in sorted(Path(folder).rglob("*")) if p.suffix.lower() in SUFFIXES]
@@ -132,8 +134,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         if arguments.enlarged:
-            chosen = _spread(photos["leaves"], arguments.enlarged)
-            photos["enlarged leaves"] = _enlarged(chosen, Path(folder))
+            leaves = _spread(photos["leaves"], arguments.enlarged)
+            photos["enlarged leaves"] = _enlarged(leaves, Path(folder))
         app = Path(folder) / "app"
         write_web_folder(model_path(arguments.model), app, arguments.runtime)
         sets = _compare_sets(app, predictor, photos)

@@ -214,7 +214,8 @@ def _measure_mode(
         ready_s = time.perf_counter() - started
 
         # The page's own engine rests, and one with the mode's threads takes its place.
-        answers = [_diagnose(page, content, mode) for content in (photos[0], *photos * repeats)]
+        order = [photos[0], *(content for _ in range(repeats) for content in photos)]
+        answers = [_diagnose(page, content, mode) for content in order]
     first, *others = answers
     return {
         "mode": mode.name,

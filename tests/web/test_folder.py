@@ -17,7 +17,7 @@ import pytest
 
 from conftest import failure_line, run_command
 from leafzoom.errors import LeafzoomError
-from leafzoom.serve.guard import SECURITY_HEADERS
+from leafzoom.serve.guard import APP_HEADERS
 from leafzoom.web.folder import POLICY, write_web_folder
 from leafzoom.web.runtime import RUNTIME_SHA256, RUNTIME_VERSION, read_runtime
 
@@ -162,7 +162,7 @@ def test_the_policy_is_strict_and_the_page_keeps_to_it(app_folder: Path) -> None
     assert page.policies == [POLICY]
     assert page.inline == []
     assert not [address for address in page.addresses if "//" in address]
-    for policy in (POLICY, SECURITY_HEADERS["Content-Security-Policy"]):
+    for policy in (POLICY, APP_HEADERS["Content-Security-Policy"]):
         assert "'unsafe-inline'" not in policy
         assert "'unsafe-eval'" not in policy.replace("'wasm-unsafe-eval'", "")
         assert "default-src 'none'" in policy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from leafzoom import __version__
-from leafzoom.serve.guard import SECURITY_HEADERS, access_refusal, refusal
+from leafzoom.serve.guard import APP_HEADERS, SECURITY_HEADERS, access_refusal, refusal
 from leafzoom.serve.middleware import HeadMiddleware, RootPathMiddleware
 from leafzoom.serve.routes import add_api_routes, add_state_routes
 from leafzoom.serve.schema import COMPONENTS
@@ -57,7 +57,7 @@ def create_app(service: Service, *, root_path: str = "", web: Path | None = None
     if service.access.needs_token:
         add_sign_in_route(app, service.access, service.limits)
     _add_engine_route(app, has_phone_engine=web is not None)
-    _add_middleware(app, service)
+    _add_middleware(app, service, SECURITY_HEADERS if web is None else APP_HEADERS)
     _add_components(app)
 
     # The last one added is the first one to see a request.
@@ -125,7 +125,7 @@ def _add_components(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _add_middleware(app: FastAPI, service: Service) -> None:
+def _add_middleware(app: FastAPI, service: Service, headers: Mapping[str, str]) -> None:
     """Refuse other sites, turn faults into 500, set the security headers, and count answers."""
 
     @app.middleware("http")
@@ -140,7 +140,7 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
                 _LOG.exception("an answer failed")
                 response = refusal(500, "the service failed: try again")
 
-        for name, value in SECURITY_HEADERS.items():
+        for name, value in headers.items():
             response.headers.setdefault(name, value)
 
         # Counted by route, not by path, so that made-up paths cannot fill the memory.

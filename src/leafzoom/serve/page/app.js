@@ -15,6 +15,9 @@ import { keepFiles } from "./offline.js";
 const MIN_POOLED_PROBABILITY = 0.05;
 const CHECKBOXES = ["keep", "place", "quick"];
 
+// The texts; a promise that what is shown waits for.
+const loaded = loadMessages().catch(() => null);
+
 // The engine that diagnoses, once it is open; a promise that photos wait for.
 let opened = null;
 let offered = { server: true, phone: false };
@@ -44,6 +47,8 @@ async function diagnose(files) {
   newestRequest = request;
   const isNewest = () => request === newestRequest;
   showStatus("…");
+  await loaded;
+  if (isNewest()) showStatus(lookingText(files));
 
   // What the engine takes, and whether it has maps, is known once it is open.
   const engine = await opened;
@@ -58,7 +63,6 @@ async function diagnose(files) {
     return;
   }
 
-  showStatus(lookingText(files));
   const unreadable = await firstUnreadable(files);
   if (unreadable) {
     if (isNewest()) showProblem(t("status.unreadable", { name: unreadable.name }));
@@ -291,8 +295,16 @@ function showEngine(engine) {
   byId("model").textContent = `${name}${coverage} ${model.licence}`;
 }
 
+// The viewfinder where there is a camera; where there may be one, the system's own way.
+async function showCameraButton() {
+  const devices = (await navigator.mediaDevices?.enumerateDevices?.().catch(() => [])) ?? [];
+  const hasCamera = devices.some(({ kind }) => kind === "videoinput");
+  byId("viewfinder").hidden = !hasCamera;
+  byId("camera-fallback").hidden = hasCamera;
+}
+
 async function start() {
-  await loadMessages();
+  await loaded;
   byId("language").value = language();
   try {
     offered = await offeredEngines();
@@ -305,10 +317,7 @@ async function start() {
   const defaults = { keep: offered.server ? "no" : "yes", place: "no", quick: "no" };
   for (const name of CHECKBOXES)
     byId(name).checked = (readSetting(`leafzoom-${name}`) ?? defaults[name]) === "yes";
-  if (navigator.mediaDevices?.getUserMedia) {
-    byId("viewfinder").hidden = false;
-    byId("camera-fallback").hidden = true;
-  }
+  showCameraButton();
 
   // The files are loaded once, by the service worker, before the engine needs them.
   if (offered.phone) await keepFiles();
