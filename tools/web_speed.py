@@ -6,7 +6,8 @@ Measures the size of the first visit, the start from what is kept, the first dia
 next ones, and the browser's memory: with two threads, with one, with one and an early exit, and
 each of these with the processor throttled 4 times. Throttled: all processes of the browser are
 stopped for three quarters of the time, because Chromium's own throttling spares workers. Nothing
-else may run: the load before each measurement is recorded. Writes results/web-speed.json.
+else should run: the load before each measurement is recorded, and the CPU time of a diagnosis, which
+other work changes less. Writes results/web-speed.json.
 """
 
 from __future__ import annotations
@@ -215,8 +216,10 @@ def _measure_mode(
 
         # The page's own engine rests, and one with the mode's threads takes its place.
         order = [photos[0], *(content for _ in range(repeats) for content in photos)]
-        answers = [_diagnose(page, content, mode) for content in order]
-    first, *others = answers
+        first = _diagnose(page, order[0], mode)
+        cpu_before = _cpu_seconds(_browser_processes())
+        others = [_diagnose(page, content, mode) for content in order[1:]]
+        cpu_s = (_cpu_seconds(_browser_processes()) - cpu_before) / len(others)
     return {
         "mode": mode.name,
         "threads": first["threads"],
@@ -228,6 +231,7 @@ def _measure_mode(
         "next_s": _spread_of([answer["total_ms"] / 1000 for answer in others]),
         "decoding_s": _spread_of([answer["decoding_ms"] / 1000 for answer in others]),
         "network_s": _spread_of([answer["network_ms"] / 1000 for answer in others]),
+        "cpu_s_per_diagnosis": round(cpu_s, 2),
         "one_look": sum(answer["looks"] == 1 for answer in others),
         "diagnoses": len(others),
         "memory_mb": _renderer_megabytes(_browser_processes()),
@@ -262,6 +266,16 @@ def _browser_processes() -> list[int]:
             if b"chromium" in command.split(b"\0")[0]:
                 found.append(process)
     return found
+
+
+def _cpu_seconds(processes: Sequence[int]) -> float:
+    """The CPU time that processes have taken so far: other work on the machine does not count."""
+    ticks = 0
+    for process in processes:
+        with suppress(OSError, IndexError):
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _renderer_megabytes(processes: Sequence[int]) -> float:
