@@ -6,8 +6,8 @@ Measures the size of the first visit, the start from what is kept, the first dia
 next ones, and the browser's memory: with two threads, with one, with one and an early exit, and
 each of these with the processor throttled 4 times. Throttled: all processes of the browser are
 stopped for three quarters of the time, because Chromium's own throttling spares workers. Nothing
-else should run: the load before each measurement is recorded, and the CPU time of a diagnosis, which
-other work changes less. Writes results/web-speed.json.
+else should run: the load before each measurement is recorded, and the CPU time of a diagnosis,
+which other work changes less. Writes results/web-speed.json.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from leafzoom.model_file.paths import model_path
 from leafzoom.photo import SUFFIXES
@@ -43,9 +43,10 @@ __all__ = ["MODES", "Mode", "descendants", "first_visit_bytes", "main", "parser"
 _THROTTLE = 4
 _SLICE_S = 0.02  # how long the browser runs at a time while it is throttled
 _READY_MS = 300_000
+_BARE_PAGE = "runtime/LICENSE.txt"
 
 _DIAGNOSE = """async ({ content, threads, quick }) => {
-  const address = (path) => new URL(path, document.baseURI).href;
+  const address = (path) => new URL(`../${path}`, document.baseURI).href;
   const { PhoneEngine } = await import(address("engine-phone.js"));
   const started = performance.now();
   globalThis.measured ??= await new PhoneEngine({ threads }).open();
@@ -195,26 +196,28 @@ def _measure(app: Path, photos: Sequence[bytes], repeats: int) -> dict[str, Any]
         runs: list[dict[str, Any]] = []
         for factor in (1, _THROTTLE):
             for mode in MODES:
-                runs.append(_measure_mode(page, browser, mode, photos, repeats, factor))
+                runs.append(_measure_mode(page, host.url, mode, photos, repeats, factor))
                 print(json.dumps(runs[-1]), flush=True)
     return {"first_visit_on_this_machine_s": round(first_visit_s, 2), "runs": runs}
 
 
 def _measure_mode(
-    page: Page, browser: Browser, mode: Mode, photos: Sequence[bytes], repeats: int, factor: int
+    page: Page, url: str, mode: Mode, photos: Sequence[bytes], repeats: int, factor: int
 ) -> dict[str, Any]:
     """The figures of one mode: of the start, of the first diagnosis, and of the next ones."""
     load = os.getloadavg()[0]
     processes = _browser_processes()
     with throttled(processes, factor) if factor > 1 else nullcontext():
         started = time.perf_counter()
-        page.reload(wait_until="domcontentloaded")
+        page.goto(url, wait_until="domcontentloaded")
         page.wait_for_selector("#viewfinder:not([hidden])", timeout=_READY_MS)
         usable_s = time.perf_counter() - started
         _wait_until_ready(page)
         ready_s = time.perf_counter() - started
 
-        # The page's own engine rests, and one with the mode's threads takes its place.
+        # An engine with the mode's threads, on a page that has none of its own.
+        page.goto(f"{url}{_BARE_PAGE}")
+        _forget_peaks(_browser_processes())
         order = [photos[0], *(content for _ in range(repeats) for content in photos)]
         first = _diagnose(page, order[0], mode)
         cpu_before = _cpu_seconds(_browser_processes())
@@ -276,6 +279,13 @@ def _cpu_seconds(processes: Sequence[int]) -> float:
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _forget_peaks(processes: Sequence[int]) -> None:
+    """Let the peaks of the processes' memory begin again."""
+    for process in processes:
+        with suppress(OSError):
+            Path(f"/proc/{process}/clear_refs").write_text("5")
 
 
 def _renderer_megabytes(processes: Sequence[int]) -> float:
