@@ -118,6 +118,7 @@ class PhonePage:
 def main() -> None:
     """Compare and write."""
     arguments = parser().parse_args()
+    code = commit("src", "tools")  # as it is now, not at the end
     network = open_network(arguments.model)
     predictor = Predictor(network)
 
@@ -145,7 +146,7 @@ def main() -> None:
     result = {
         "name": "web-agreement",
         "command": f"python -m tools.web_agreement DATA {' '.join(options)}",
-        "commit": commit("src", "tools"),
+        "commit": code,
         "machine": machine(),
         "model_digest": model_digest(model_path(arguments.model)),
         "runtime": RUNTIME_VERSION,

@@ -84,6 +84,7 @@ MODES = (
 def main() -> None:
     """Measure and write."""
     arguments = parser().parse_args()
+    code = commit("src", "tools")  # as it is now, not at the end
     paths = sorted(p for p in arguments.photos.iterdir() if p.suffix.lower() in SUFFIXES)
     photos = [path.read_bytes() for path in paths]
     with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +96,7 @@ def main() -> None:
     result = {
         "name": "web-speed",
         "command": f"python -m tools.web_speed PHOTOS --repeats {arguments.repeats}",
-        "commit": commit("src", "tools"),
+        "commit": code,
         "machine": machine(),
         "model_digest": model_digest(model_path(arguments.model)),
         "runtime": RUNTIME_VERSION,

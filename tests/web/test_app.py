@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import zipfile
 from importlib import resources
 from pathlib import Path
@@ -33,15 +34,20 @@ def photo_with_place(leaves: Path, path: Path) -> Path:
     return path
 
 
-def test_results_are_kept_by_tree_and_exported(app: App, leaves: Path, tmp_path: Path) -> None:
-    page = app.open()
+def keep_two_trees(page: Page, leaves: Path, tmp_path: Path) -> None:
+    """Keep two leaves of one tree and two of another, one of which says its place."""
     page.fill("#tree", "Row 3, tree 7")
     choose(page, leaf(leaves, 1), leaf(leaves, 2))
+    expect(page.locator("#history .entries li")).to_have_count(2)
     page.fill("#tree", "=Boskoop")
     page.check("#place")
     choose(page, photo_with_place(leaves, tmp_path / "placed.jpg"), leaf(leaves, 3))
-
     expect(page.locator("#history .entries li")).to_have_count(4)
+
+
+def test_results_are_kept_by_tree(app: App, leaves: Path, tmp_path: Path) -> None:
+    page = app.open()
+    keep_two_trees(page, leaves, tmp_path)
 
     # They are there after a restart, with the day on which a photo was taken.
     page.reload()
@@ -51,6 +57,12 @@ def test_results_are_kept_by_tree_and_exported(app: App, leaves: Path, tmp_path:
     assert names == ["=Boskoop", "Row 3, tree 7"]
     assert page.locator("#history .entries li").count() == 4
     assert any("1 Jun 2026" in day for day in page.locator("#history h4").all_inner_texts())
+
+
+def test_kept_results_are_exported(app: App, leaves: Path, tmp_path: Path) -> None:
+    page = app.open()
+    keep_two_trees(page, leaves, tmp_path)
+    page.click("#history summary")
 
     rows = list(csv.DictReader(io.StringIO(downloaded_text(page, "#history-csv"))))
     assert [row["tree"] for row in rows] == ["Row 3, tree 7"] * 2 + ["'=Boskoop"] * 2
@@ -62,14 +74,23 @@ def test_results_are_kept_by_tree_and_exported(app: App, leaves: Path, tmp_path:
     points = [feature["geometry"]["coordinates"] for feature in collection["features"]]
     assert points == [[-9.01, 48.5], [-9.25, 47.5]]
 
+
+def test_kept_pictures_are_exported_without_the_cameras_data(
+    app: App, leaves: Path, tmp_path: Path
+) -> None:
+    page = app.open()
+    keep_two_trees(page, leaves, tmp_path)
+    page.click("#history summary")
     with page.expect_download() as download:
         page.click("#history-pictures")
+
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.testzip() is None
         assert len(archive.namelist()) == 4
-        with archive.open(archive.namelist()[0]) as file, Image.open(file) as picture:
-            assert picture.size == (96, 96)
-            assert not picture.getexif()
+        for name in archive.namelist():
+            with archive.open(name) as file, Image.open(file) as picture:
+                assert picture.size == (96, 96)
+                assert not picture.getexif()
 
 
 def test_results_are_deleted_one_by_one_and_all(app: App, leaves: Path) -> None:
@@ -228,17 +249,17 @@ def keep_shot(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"app-{name}-{width}.png", full_page=name != "camera")
 
 
-def test_every_text_exists_in_english_and_with_the_same_values() -> None:
-    import re
-
+def test_texts_have_the_same_values_in_every_language() -> None:
     texts = json.loads((PAGE_FOLDER / "messages.json").read_text(encoding="utf-8"))
     assert tuple(texts) == LANGUAGES
     for language, by_key in texts.items():
         for key, text in by_key.items():
-            places = re.findall(r"\{\w+\}", text)
-            assert sorted(places) == sorted(re.findall(r"\{\w+\}", texts["en"][key])), language
+            places = sorted(re.findall(r"\{\w+\}", text))
+            assert places == sorted(re.findall(r"\{\w+\}", texts["en"][key])), language
 
-    # Every key that the page asks for by name.
+
+def test_every_text_that_the_page_asks_for_exists() -> None:
+    texts = json.loads((PAGE_FOLDER / "messages.json").read_text(encoding="utf-8"))
     sources = [path.read_text(encoding="utf-8") for path in PAGE_FOLDER.glob("*.js")]
     sources.append((PAGE_FOLDER / "index.html").read_text(encoding="utf-8"))
     pattern = re.compile(r"""\bt\("([\w.]+)"|data-t(?:-label)?="([\w.]+)\"""")

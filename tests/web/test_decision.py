@@ -105,21 +105,21 @@ def test_the_page_decides_as_python_does(engine_page: PhonePage, change: Any) ->
         },
     )
 
-    verdicts = set()
     for mine, other in zip(expected, answer["predictions"], strict=True):
-        plain = mine.to_dict()
-        verdicts.add(mine.verdict)
-        for key in ("photo", "labels", "verdict", "likely", "possible", "model"):
-            assert other[key] == plain[key], key
-        assert other["confidence"] == pytest.approx(plain["confidence"], abs=2e-6)
-        assert other["strangeness"] == plain["strangeness"]
-        assert other["probabilities"] == pytest.approx(plain["probabilities"], abs=2e-6)
-        for scale, other_scale in zip(plain["scales"], other["scales"], strict=True):
-            assert other_scale["box"] == pytest.approx(scale["box"], abs=0.011)
-    assert verdicts == {"diagnosis", "unsure", "not_a_leaf"}
+        assert_same(other, mine.to_dict())
+    assert {one.verdict for one in expected} == {"diagnosis", "unsure", "not_a_leaf"}
 
     pooled = pool(expected, manifest)
     assert pooled is not None
     assert answer["pooled"]["leaves"] == pooled.leaves
     assert answer["pooled"]["share"] == pytest.approx(pooled.share, abs=1e-5)
     assert answer["pooled"]["any_leaf"] == pytest.approx(pooled.any_leaf, abs=1e-5)
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    for key in ("photo", "labels", "verdict", "likely", "possible", "model", "strangeness"):
+        assert found[key] == expected[key], key
+    assert found["confidence"] == pytest.approx(expected["confidence"], abs=2e-6)
+    assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=2e-6)
+    for mine, other in zip(expected["scales"], found["scales"], strict=True):
+        assert other["box"] == pytest.approx(mine["box"], abs=0.011)

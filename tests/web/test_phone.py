@@ -60,18 +60,19 @@ def test_the_phone_gives_pythons_answers(app: App, early_exit_run: Path, leaves:
 
         assert answer.pixels is not None
         assert np.array_equal(answer.pixels, read_source(content, model.source_sizes).pixels)
-        assert (found.labels, found.likely, found.verdict) == (
-            expected.labels,
-            expected.likely,
-            expected.verdict,
-        )
-        assert found.confidence == pytest.approx(expected.confidence, abs=1e-3)
-        assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-3)
-        assert len(found.scales) == len(expected.scales)
-        for mine, other in zip(expected.scales, found.scales, strict=True):
-            assert other.box == pytest.approx(mine.box, abs=0.1)
-            assert other.probabilities == pytest.approx(mine.probabilities, abs=1e-3)
+        assert_same_answer(found, expected)
         assert_same_evidence(found, expected)
+
+
+def assert_same_answer(found: Prediction, expected: Prediction) -> None:
+    assert found.labels == expected.labels
+    assert found.likely == expected.likely
+    assert found.verdict == expected.verdict
+    assert found.confidence == pytest.approx(expected.confidence, abs=1e-3)
+    assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-3)
+    for mine, other in zip(expected.scales, found.scales, strict=True):
+        assert other.box == pytest.approx(mine.box, abs=0.1)
+        assert other.probabilities == pytest.approx(mine.probabilities, abs=1e-3)
 
 
 def assert_same_evidence(found: Prediction, expected: Prediction) -> None:
@@ -101,12 +102,12 @@ def test_the_quick_answer_is_that_of_the_early_exit(
     model = Predictor(open_network(str(early_exit_run)), early_exit=True)
     page = app.open()
     predictions = [model.predict(leaf(leaves, number)) for number in range(60)]
-    early = [n for n, prediction in enumerate(predictions) if len(prediction.scales) == 1]
-    late = [n for n, prediction in enumerate(predictions) if len(prediction.scales) == 3]
-    assert early
-    assert late
+    looks = np.array([len(prediction.scales) for prediction in predictions])
+    assert set(looks) == {1, 3}
 
-    for number in (*early[:2], *late[:2]):
+    early = np.flatnonzero(looks == 1)[:2]
+    late = np.flatnonzero(looks == 3)[:2]
+    for number in np.concatenate([early, late]):
         content = leaf(leaves, number).read_bytes()
         expected = predictions[number]
         found = page.evaluate(_DIAGNOSE_QUICKLY, base64.b64encode(content).decode())
