@@ -111,6 +111,7 @@ def page(
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", note_foreign_request)
     page.goto(service.url)
+    page.wait_for_selector("#model:not(:empty)", state="attached")
     yield page
 
     # Chromium reports answers of an error status this way.
@@ -420,6 +421,8 @@ def test_a_name_with_markup_stays_text(page: Page, leaves: Path) -> None:
 
 
 def test_by_keyboard(page: Page, leaves: Path) -> None:
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "language"
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "choose"
     choose(page, leaf(leaves))

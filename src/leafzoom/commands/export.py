@@ -27,7 +27,19 @@ _RENDERED_LEAVES = 32
 
 @click.command()
 @click.argument("run")
-@click.option("--out", type=PATH, required=True, help="The .onnx file.")
+@click.option("--out", type=PATH, help="The .onnx file.")
+@click.option(
+    "--web",
+    type=PATH,
+    metavar="DIR",
+    help="Write the page as an app that diagnoses on the phone: a folder for an HTTPS host.",
+)
+@click.option(
+    "--runtime",
+    type=PATH,
+    metavar="FILE",
+    help="ONNX Runtime Web for --web: the file that npm pack has written.",
+)
 @click.option(
     "--data",
     type=PATH,
@@ -43,16 +55,71 @@ _RENDERED_LEAVES = 32
     is_flag=True,
     help="Compute in eight-bit integers, fitted to 128 photographs of --data: smaller, faster.",
 )
-def export(run: str, out: Path, data: Path | None, half: bool, int8: bool) -> None:
+def export(
+    run: str,
+    out: Path | None,
+    web: Path | None,
+    runtime: Path | None,
+    data: Path | None,
+    half: bool,
+    int8: bool,
+) -> None:
     """Write RUN's network as one .onnx file, and compare the two.
 
     RUN is the folder of a finished run, its model.safetensors, or bundled (the model in the
     package).
 
+    With --web, write the page with an exported model (RUN, its model.onnx, or any .onnx file of
+    leafzoom) as an app that works without a network.
+
     \b
     Examples:
       leafzoom export runs/first --out model.onnx
       leafzoom export bundled --int8 --data leaves --out small.onnx
+      leafzoom export bundled --web app --runtime onnxruntime-web-1.30.0.tgz
+    """
+    if web is not None:
+        if out is not None or data is not None or half or int8:
+            raise UsageError(
+                "--web writes an exported model as it is: it goes with --runtime alone"
+            )
+        _export_web(run, web, runtime)
+        return
+    if out is None:
+        raise UsageError("name the file to write by --out, or a folder for the app by --web")
+    if runtime is not None:
+        raise UsageError("--runtime goes with --web alone")
+
+    _export_file(run, out, data, half=half, int8=int8)
+
+
+def _export_web(model: str, folder: Path, runtime: Path | None) -> None:
+    """Write the app with a model.
+
+    Raises:
+        ModelError, UsageError, LeafzoomError: as `write_web_folder`.
+    """
+    from leafzoom.model_file.paths import model_path
+    from leafzoom.web.folder import write_web_folder
+    from leafzoom.web.runtime import runtime_path
+
+    path = model_path(model)
+    if path.suffix != ".onnx":
+        raise UsageError(
+            f"--web needs an exported model, and {path} is none: write one with --out first"
+        )
+    sizes = write_web_folder(path, folder, runtime or runtime_path())
+    megabytes = sum(sizes.values()) / 1e6
+    echo_to_stderr(
+        f"{folder}: {len(sizes)} files, {megabytes:.1f} MB; any HTTPS host serves them as they are"
+    )
+
+
+def _export_file(run: str, out: Path, data: Path | None, *, half: bool, int8: bool) -> None:
+    """Export a run to an .onnx file.
+
+    Raises:
+        ModelError, UsageError: see `export_checkpoint`; a name that cannot be written.
     """
     with needs_extra("train", "leafzoom export"):
         from leafzoom.model_file.checkpoint import load_checkpoint

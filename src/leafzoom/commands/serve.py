@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
-from leafzoom.commands.options import device_option, model_option
+from leafzoom.commands.options import PATH, device_option, model_option
 from leafzoom.model_file.calibration import MAX_COVERAGE, MIN_COVERAGE
 
 __all__ = ["serve"]
@@ -64,6 +65,12 @@ _TOKEN_VARIABLE = "LEAFZOOM_TOKEN"
     metavar="LIST",
     help="Addresses and networks of proxies, separated by commas; * for any.",
 )
+@click.option(
+    "--web",
+    type=PATH,
+    metavar="DIR",
+    help="Show the app of this folder (leafzoom export --web), which goes on without a network.",
+)
 def serve(
     host: str,
     port: int,
@@ -75,6 +82,7 @@ def serve(
     root_path: str,
     proxy_headers: bool,
     forwarded_allow_ips: str,
+    web: Path | None,
 ) -> None:
     """Open a page for people and an API for programs, on this machine.
 
@@ -107,5 +115,6 @@ def serve(
         coverage=coverage,
         token=token,
         proxy=proxy,
+        web=web,
         echo=click.echo,
     )

@@ -18,7 +18,7 @@ from leafzoom.model_file.wire import (
     texts,
 )
 
-__all__ = ["linear_input", "output_names", "with_outputs"]
+__all__ = ["linear_input", "output_names", "trace_back", "values_read", "with_outputs"]
 
 # Numbers of onnx.proto's fields.
 _MODEL_GRAPH = 7
@@ -125,7 +125,7 @@ def _nodes_by_output(content: bytes) -> dict[str, memoryview]:
 def _needed_fields(graph: memoryview, outputs: Sequence[str]) -> list[bytes | memoryview]:
     """The bytes of a graph's fields that these outputs need."""
     graph_fields = [field for field in fields(graph) if isinstance(field.value, memoryview)]
-    needed_nodes, needed_values = _trace_back(graph_fields, set(outputs))
+    needed_nodes, needed_values = trace_back(graph_fields, set(outputs))
     present: set[str] = set()
 
     # Kinds of fields that are not named here, such as the inputs, all stay.
@@ -156,7 +156,7 @@ def _needed_fields(graph: memoryview, outputs: Sequence[str]) -> list[bytes | me
     return kept
 
 
-def _trace_back(graph_fields: Sequence[Field], outputs: set[str]) -> tuple[set[int], set[str]]:
+def trace_back(graph_fields: Sequence[Field], outputs: set[str]) -> tuple[set[int], set[str]]:
     """The positions of the nodes that some outputs need, and the names of all values in between.
 
     Nodes are in the order of computation, so one pass from the last to the first finds all.
@@ -170,17 +170,17 @@ def _trace_back(graph_fields: Sequence[Field], outputs: set[str]) -> tuple[set[i
         assert isinstance(field.value, memoryview)
         if not needed_values.isdisjoint(texts(field.value, _NODE_OUTPUT)):
             needed_nodes.add(position)
-            needed_values |= _values_read(field.value)
+            needed_values |= values_read(field.value)
     return needed_nodes, needed_values
 
 
-def _values_read(node: memoryview) -> set[str]:
+def values_read(node: memoryview) -> set[str]:
     """The names of the values that a node reads, and that the graphs inside it read."""
     names = texts(node, _NODE_INPUT)
     for graph in _graphs_inside(node):
         for number, inside in messages(graph):
             if number == _GRAPH_NODE:
-                names |= _values_read(inside)
+                names |= values_read(inside)
             elif number == _GRAPH_OUTPUT:
                 names |= texts(inside, _VALUE_NAME)
     return names

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -14,7 +15,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from leafzoom import __version__
-from leafzoom.serve.guard import SECURITY_HEADERS, access_refusal, refusal
+from leafzoom.serve.guard import APP_HEADERS, SECURITY_HEADERS, access_refusal, refusal
 from leafzoom.serve.middleware import HeadMiddleware, RootPathMiddleware
 from leafzoom.serve.routes import add_api_routes, add_state_routes
 from leafzoom.serve.schema import COMPONENTS
@@ -26,12 +27,13 @@ __all__ = ["create_app"]
 _LOG = logging.getLogger("leafzoom.serve")
 
 
-def create_app(service: Service, *, root_path: str = "") -> FastAPI:
+def create_app(service: Service, *, root_path: str = "", web: Path | None = None) -> FastAPI:
     """The application of a service; it is ready after a first prediction.
 
     Args:
         service: what is shared.
         root_path: the prefix of all paths, see `RootPathMiddleware`.
+        web: the folder of an app (`leafzoom export --web`), shown in place of the page alone.
     """
 
     @asynccontextmanager
@@ -54,7 +56,8 @@ def create_app(service: Service, *, root_path: str = "") -> FastAPI:
     add_state_routes(app, service)
     if service.access.needs_token:
         add_sign_in_route(app, service.access, service.limits)
-    _add_middleware(app, service)
+    _add_engine_route(app, has_phone_engine=web is not None)
+    _add_middleware(app, service, SECURITY_HEADERS if web is None else APP_HEADERS)
     _add_components(app)
 
     # The last one added is the first one to see a request.
@@ -62,7 +65,7 @@ def create_app(service: Service, *, root_path: str = "") -> FastAPI:
     app.add_middleware(RootPathMiddleware, root_path=root_path)
 
     # The page takes every path that is no route.
-    app.mount("/", _Page(tuple(app.routes)), name="page")
+    app.mount("/", _Page(tuple(app.routes), web), name="page")
     return app
 
 
@@ -71,10 +74,11 @@ class _Page:
 
     Args:
         routes: of the API.
+        web: the folder of an app, or None.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute]) -> None:
-        folder = resources.files("leafzoom.serve") / "page"
+    def __init__(self, routes: Sequence[BaseRoute], web: Path | None) -> None:
+        folder = web or resources.files("leafzoom.serve") / "page"
         self._files = StaticFiles(directory=str(folder), html=True)
         self._routes = routes
 
@@ -99,6 +103,14 @@ class _Page:
         return methods | {"HEAD"} if "GET" in methods else methods
 
 
+def _add_engine_route(app: FastAPI, *, has_phone_engine: bool) -> None:
+    """Add what tells the page which engines it may use."""
+
+    @app.get("/engine.json", include_in_schema=False)
+    async def engine() -> dict[str, bool]:
+        return {"server": True, "phone": has_phone_engine}
+
+
 def _add_components(app: FastAPI) -> None:
     """Add the schemas that the API's document refers to."""
     document_of = app.openapi
@@ -113,7 +125,7 @@ def _add_components(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _add_middleware(app: FastAPI, service: Service) -> None:
+def _add_middleware(app: FastAPI, service: Service, headers: Mapping[str, str]) -> None:
     """Refuse other sites, turn faults into 500, set the security headers, and count answers."""
 
     @app.middleware("http")
@@ -128,7 +140,7 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
                 _LOG.exception("an answer failed")
                 response = refusal(500, "the service failed: try again")
 
-        for name, value in SECURITY_HEADERS.items():
+        for name, value in headers.items():
             response.headers.setdefault(name, value)
 
         # Counted by route, not by path, so that made-up paths cannot fill the memory.

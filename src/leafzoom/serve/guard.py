@@ -10,20 +10,31 @@ from fastapi.responses import JSONResponse
 from leafzoom.serve.access import Access
 from leafzoom.serve.sign_in import token_refusal
 
-__all__ = ["SECURITY_HEADERS", "access_refusal", "refusal"]
+__all__ = ["APP_HEADERS", "SECURITY_HEADERS", "access_refusal", "refusal"]
 
 _CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; worker-src 'self'; "
+    "style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; "
+    "manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 SECURITY_HEADERS = {
     "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
-    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
+    "Permissions-Policy": "camera=(self), geolocation=(self), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+APP_HEADERS = {
+    **SECURITY_HEADERS,
+    "Content-Security-Policy": _CONTENT_SECURITY_POLICY.replace(
+        "script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'"
+    ),
+}
+"""Of a service that shows the app, whose engine on the phone compiles WebAssembly."""
 
 _MAX_QUOTED_CHARACTERS = 100
 

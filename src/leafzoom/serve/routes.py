@@ -35,6 +35,7 @@ from leafzoom.serve.schema import (
 from leafzoom.serve.service import Service
 from leafzoom.serve.temporary_folder import temporary_folder_problem
 from leafzoom.serve.uploads import discard_body, read_form
+from leafzoom.web.model import decision_of
 
 __all__ = ["add_api_routes", "add_state_routes"]
 
@@ -261,4 +262,5 @@ def _describe_model(service: Service) -> dict[str, Any]:
             "jpeg_pixels": limits.jpeg_pixels,
             "other_pixels": limits.other_pixels,
         },
+        "decision": decision_of(manifest),
     }

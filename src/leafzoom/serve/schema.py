@@ -35,7 +35,7 @@ _MODEL: _Schema = {
     "type": "object",
     "required": [
         *("name", "labels", "thresholds", "scales", "metrics", "licence", "coverage"),
-        *("maps", "leafzoom", "limits"),
+        *("maps", "leafzoom", "limits", "decision"),
     ],
     "properties": {
         "name": _TEXT,
@@ -58,6 +58,11 @@ _MODEL: _Schema = {
             "type": "object",
             "required": list(_LIMITS),
             "properties": dict.fromkeys(_LIMITS, _COUNT),
+        },
+        "decision": {
+            "type": "object",
+            "additionalProperties": True,
+            "description": "how probabilities become an answer, for the page's own use",
         },
     },
 }

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from urllib.parse import urlencode
 
@@ -27,6 +28,7 @@ from leafzoom.serve.connections import TimedProtocol
 from leafzoom.serve.middleware import ForwardedHeadersMiddleware
 from leafzoom.serve.proxy import ProxySettings
 from leafzoom.serve.service import Service
+from leafzoom.web.folder import FILE_LIST
 
 __all__ = ["listen", "run_server"]
 
@@ -51,6 +53,7 @@ def run_server(
     token: str | None = None,
     device: str = AUTO,
     proxy: ProxySettings | None = None,
+    web: Path | None = None,
     echo: Callable[[str], None] = print,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
@@ -63,15 +66,21 @@ def run_server(
         token: what requests have to show; None where nothing is needed.
         device: where the model is computed, one of `devices.DEVICES`.
         proxy: how requests come from a reverse proxy.
+        web: the folder of an app, which goes on without this service; None for the page alone.
         echo: prints a line for people.
 
     Raises:
-        UsageError: the coverage is out of range, or the token is empty or no header's text.
+        UsageError: the coverage is out of range, the token is empty or no header's text, or the
+            folder holds no app.
         DeviceError: the device is missing.
         ModelError: the model cannot be read or run, or has no calibration for a coverage.
         LeafzoomError: the address cannot be listened on.
     """
     proxy = proxy or ProxySettings()
+    if web is not None and not (web / FILE_LIST).is_file():
+        raise UsageError(
+            f"--web {web} holds no app: write one with leafzoom export MODEL --web DIR"
+        )
     if token is not None:
         _check_token(token, echo)
 
@@ -91,7 +100,7 @@ def run_server(
         token=token,
     )
     service = Service(predictor, access=access, coverage=coverage)
-    server = _DrainingServer(_configuration(service, proxy), service)
+    server = _DrainingServer(_configuration(service, proxy, web), service)
     listener = listen(host, port)
 
     # A token is shown to the person at the terminal, and kept out of logs.
@@ -202,8 +211,8 @@ def _check_token(token: str, echo: Callable[[str], None]) -> None:
         echo(f"leafzoom: a token of {len(token)} characters can be guessed: take a longer one")
 
 
-def _configuration(service: Service, proxy: ProxySettings) -> uvicorn.Config:
-    app = create_app(service, root_path=proxy.root_path)
+def _configuration(service: Service, proxy: ProxySettings, web: Path | None) -> uvicorn.Config:
+    app = create_app(service, root_path=proxy.root_path, web=web)
     return uvicorn.Config(
         ForwardedHeadersMiddleware(app, proxy.forwarded_allow_ips),
         http=TimedProtocol,

@@ -1,28 +1,27 @@
 // The page: photos in, diagnoses out. The photo itself is drawn from the browser's own copy.
 
+import { openCamera } from "./camera.js";
 import { resultCard } from "./card.js";
 import { resultsCsv } from "./csv.js";
 import { byId, make, percent, reducedMotion, saveFile } from "./dom.js";
+import { chooseEngine, offeredEngines } from "./engine.js";
+import { PhoneEngine } from "./engine-phone.js";
+import { ServerRefusal } from "./engine-server.js";
+import { History } from "./history.js";
 import { nameOf } from "./labels.js";
+import { chooseLanguage, keepSetting, language, loadMessages, readSetting, t } from "./messages.js";
+import { keepFiles } from "./offline.js";
 
-const MAX_ATTEMPTS = 5;
-const DEFAULT_RETRY_SECONDS = 1;
 const MIN_POOLED_PROBABILITY = 0.05;
-const UNAUTHORISED = 401;
-const TOO_MANY_REQUESTS = 429;
+const CHECKBOXES = ["keep", "place", "quick"];
 
-// What a proxy in front of the service answers by itself, without a reason that people can read.
-const PROXY_REASONS = {
-  413: "the photos are too large for the proxy in front of leafzoom",
-  502: "the proxy in front of leafzoom does not reach it",
-  504: "the proxy in front of leafzoom did not wait long enough",
-};
+// The texts; a promise that what is shown waits for.
+const loaded = loadMessages().catch(() => null);
 
-// The defaults, until the service has sent its own limits.
-let limits = { photos: 6, photo_bytes: 100 * 2 ** 20, request_bytes: 150 * 2 ** 20 };
-
-// Whether the service's model has evidence maps.
-let hasMaps = false;
+// The engine that diagnoses, once it is open; a promise that photos wait for.
+let opened = null;
+let offered = { server: true, phone: false };
+const history = new History(showProblem);
 
 // What the page shows.
 let results = [];
@@ -36,71 +35,98 @@ function showStatus(text, isProblem = false) {
   byId("status").classList.toggle("bad", isProblem);
 }
 
-const showProblem = (text) => showStatus(text, true);
+function showProblem(text) {
+  showStatus(text, true);
+}
 
-// Send photos to the service, and show its results.
+// Diagnose photos, and show the results.
 async function diagnose(files) {
   if (!files.length) return;
-  showStatus(`Looking at ${files.length > 1 ? `${files.length} photos` : files[0].name}…`);
+  newestRequest?.abort();
+  const request = new AbortController();
+  newestRequest = request;
+  const isNewest = () => request === newestRequest;
+  showStatus("…");
+  await loaded;
+  if (isNewest()) showStatus(lookingText(files));
 
-  // The limits, and whether there are maps, come with the model.
-  await modelIsKnown;
-  const objection = objectionTo(files);
+  // What the engine takes, and whether it has maps, is known once it is open.
+  const engine = await opened;
+  if (!isNewest()) return;
+  if (!engine) {
+    showProblem(t("status.no_engine"));
+    return;
+  }
+  const objection = objectionTo(files, engine.limits);
   if (objection) {
     showProblem(objection);
     return;
   }
 
-  newestRequest?.abort();
-  const request = new AbortController();
-  newestRequest = request;
-
   const unreadable = await firstUnreadable(files);
   if (unreadable) {
-    showProblem(`${unreadable.name} cannot be read: is it a folder, or was it changed?`);
+    if (isNewest()) showProblem(t("status.unreadable", { name: unreadable.name }));
     return;
   }
 
-  let answer;
-  let content;
-  try {
-    answer = await postPhotos(files, request.signal);
-    content = await answer.json().catch(() => null);
-  } catch {
-    if (!request.signal.aborted)
-      showProblem("The photos did not get through: is leafzoom still running?");
-    return;
-  }
-  if (request !== newestRequest) return;
-
-  const predictions = content?.predictions;
-  if (!Array.isArray(predictions)) {
-    const reason = content?.detail ?? PROXY_REASONS[answer.status] ?? `status ${answer.status}`;
-    showProblem(`That did not work: ${reason}.`);
-    return;
-  }
-
+  const answer = await answerOf(engine, files, request);
+  if (!answer || !isNewest()) return;
+  const { predictions, pooled, exif } = answer;
   const cards = await Promise.all(
     predictions.map((result, index) => resultCard(result, files[index], showProblem)),
   );
 
   // Newer photos, or Clear, came while the cards were made.
-  if (request !== newestRequest) return;
-  showResults(predictions, content.pooled, cards);
+  if (!isNewest()) return;
+  showResults(predictions, pooled, cards);
+  if (byId("keep").checked) await keep(predictions, files, exif);
 }
 
-// Why these files are not sent; null if they are.
-function objectionTo(files) {
+// The engine's answer; null after a problem, which is shown.
+async function answerOf(engine, files, request) {
+  const { signal } = request;
+  const options = {
+    signal,
+    quick: byId("quick").checked,
+    onBusy: () => showStatus(t("status.busy")),
+    onEach: (done) => {
+      const values = { done, count: files.length };
+      if (request === newestRequest && done < files.length)
+        showStatus(t("status.looking_done", values));
+    },
+  };
+  try {
+    return await engine.diagnose(files, options);
+  } catch (error) {
+    if (signal.aborted) return null;
+    if (error instanceof ServerRefusal) showProblem(error.message);
+    else if (engine.kind === "server" && offered.phone) {
+      // The server is gone; this device goes on alone.
+      opened = openEngine(new PhoneEngine());
+      const phone = await opened;
+      return phone ? answerOf(phone, files, request) : null;
+    } else showProblem(t(engine.kind === "server" ? "status.not_through" : "status.failed"));
+    return null;
+  }
+}
+
+const lookingText = (files) =>
+  files.length > 1
+    ? t("status.looking_many", { count: files.length })
+    : t("status.looking_one", { name: files[0].name });
+
+// Why these files are not looked at; null if they are.
+function objectionTo(files, limits) {
   if (files.length > limits.photos)
-    return `Up to ${limits.photos} photos at a time, please: you chose ${files.length}.`;
+    return t("status.too_many", { limit: limits.photos, count: files.length });
 
   const large = files.find((file) => file.size > limits.photo_bytes);
   if (large)
-    return `${large.name} is larger than ${limits.photo_bytes >> 20} MB: please make it smaller.`;
+    return t("status.large_photo", { name: large.name, limit: limits.photo_bytes >> 20 });
 
   const total = files.reduce((sum, file) => sum + file.size, 0);
   if (total > limits.request_bytes)
-    return `Together, the photos are larger than ${limits.request_bytes >> 20} MB: fewer at a time, please.`;
+    return t("status.large_request", { limit: limits.request_bytes >> 20 });
   return null;
 }
 
@@ -115,20 +141,10 @@ async function firstUnreadable(files) {
   return null;
 }
 
-// The service's answer; while the service is busy, it is asked again when it says so.
-async function postPhotos(files, signal) {
-  const form = new FormData();
-  for (const file of files) form.append("photos", file, file.name);
-
-  for (let attempt = 1; ; attempt++) {
-    const query = hasMaps ? "?pooled=true&maps=true" : "?pooled=true";
-    const answer = await fetch(`api/v1/predictions${query}`, { method: "POST", body: form, signal });
-    if (answer.status !== TOO_MANY_REQUESTS || attempt === MAX_ATTEMPTS) return answer;
-
-    showStatus("Looking again in a second: leafzoom is busy…");
-    const seconds = Number(answer.headers.get("Retry-After")) || DEFAULT_RETRY_SECONDS;
-    await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
-  }
+// Keep results on this device, where the reader wants that.
+async function keep(predictions, files, exif) {
+  const tree = byId("tree").value.trim();
+  await history.keep({ predictions, files, exif, tree, wantsPlace: byId("place").checked });
 }
 
 // Replace what the page shows, and lead to the first card.
@@ -153,13 +169,12 @@ function showResults(newResults, pooled, cards) {
 }
 
 function showCount() {
-  const readCount = results.filter((result) => !result.error).length;
-  if (readCount < results.length) {
-    const text = `${readCount} of ${results.length} photos could be read.`;
-    showStatus(text, readCount === 0);
+  const read = results.filter((result) => !result.error).length;
+  if (read < results.length) {
+    showStatus(t("status.some_read", { read, count: results.length }), read === 0);
     return;
   }
-  showStatus(readCount === 1 ? "One diagnosis is below." : `${readCount} diagnoses are below.`);
+  showStatus(read === 1 ? t("status.one") : t("status.many", { count: read }));
 }
 
 function clearResults() {
@@ -180,17 +195,19 @@ function showPooled(pooled) {
   );
   const items = ranked
     .filter(([, probability]) => probability >= MIN_POOLED_PROBABILITY)
-    .map(([label, probability]) =>
-      make(
-        "li",
-        `${nameOf(label)}: expected on ${percent(pooled.share[label])} of these leaves; ` +
-          `on at least one with ${percent(probability)}`,
-      ),
-    );
+    .map(([label, probability]) => {
+      const values = {
+        label: nameOf(label),
+        share: percent(pooled.share[label]),
+        any: percent(probability),
+      };
+      return make("li", t("pooled.line", values));
+    });
 
   const list = make("ul");
   list.append(...items);
-  byId("pooled").replaceChildren(make("h2", `All ${pooled.leaves} leaves together`), list);
+  const title = make("h2", t("pooled.title", { count: pooled.leaves }));
+  byId("pooled").replaceChildren(title, list);
   byId("pooled").hidden = false;
 }
 
@@ -215,6 +232,11 @@ function listenForPhotos() {
   document.addEventListener("paste", (event) => {
     diagnose([...(event.clipboardData?.files ?? [])]);
   });
+
+  byId("viewfinder").addEventListener("click", async () => {
+    const photos = await openCamera(showProblem);
+    await diagnose(photos);
+  });
 }
 
 function listenForButtons() {
@@ -228,30 +250,81 @@ function listenForButtons() {
     clearResults();
     showStatus("");
   });
-}
 
-async function showModel() {
-  try {
-    const answer = await fetch("api/v1/model");
+  byId("language").addEventListener("change", ({ target }) => {
+    chooseLanguage(target.value);
+    clearResults();
+    showStatus("");
+    history.show();
+    opened.then(showEngine);
+  });
 
-    // The cookie has ended, or the token is another one now: the page asks for it.
-    if (answer.status === UNAUTHORISED) location.reload();
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-
-    const model = await answer.json();
-    limits = model.limits;
-    hasMaps = model.maps;
-    const coverage = model.coverage
-      ? ` Where several answers are named, the true one is among them for ${Number((100 * model.coverage).toFixed(1))} ` +
-        "of 100 leaves like those of the training."
-      : "";
-    const text = `Model ${model.name}, leafzoom ${model.leafzoom}.${coverage} ${model.licence}`;
-    byId("model").textContent = text;
-  } catch {
-    showProblem("leafzoom cannot be reached: is it still running?");
+  for (const name of CHECKBOXES) {
+    byId(name).addEventListener("change", ({ target }) => {
+      keepSetting(`leafzoom-${name}`, target.checked ? "yes" : "no");
+    });
   }
 }
 
-const modelIsKnown = showModel();
+// The engine after its start; null if it cannot start, which is shown.
+async function openEngine(engine) {
+  try {
+    await engine.open();
+    history.useModel(engine.model.decision ?? engine.model);
+    showEngine(engine);
+    if (engine.kind === "phone") engine.warm().catch(() => null);
+    return engine;
+  } catch {
+    showProblem(t(engine.kind === "server" ? "status.unreachable" : "status.not_started"));
+    return null;
+  }
+}
+
+// What looks at the photos, and which model it has.
+function showEngine(engine) {
+  if (!engine) return;
+  const isPhone = engine.kind === "phone";
+  const { model } = engine;
+  byId("api").hidden = isPhone;
+  byId("quick-option").hidden = !isPhone || model.early_exit === null;
+  byId("privacy").textContent = t(isPhone ? "privacy.phone" : "privacy.server");
+
+  const share = Number((100 * (model.coverage ?? 0)).toFixed(1));
+  const coverage = model.coverage ? ` ${t("model.coverage", { share })}` : "";
+  const name = t("model.name", { name: model.name, version: model.leafzoom });
+  byId("model").textContent = `${name}${coverage} ${model.licence}`;
+}
+
+// The viewfinder where there is a camera; where there may be one, the system's own way.
+async function showCameraButton() {
+  const devices = (await navigator.mediaDevices?.enumerateDevices?.().catch(() => [])) ?? [];
+  const hasCamera = devices.some(({ kind }) => kind === "videoinput");
+  byId("viewfinder").hidden = !hasCamera;
+  byId("camera-fallback").hidden = hasCamera;
+}
+
+async function start() {
+  await loaded;
+  byId("language").value = language();
+  try {
+    offered = await offeredEngines();
+  } catch {
+    showProblem(t("status.unreachable"));
+    return null;
+  }
+
+  // Results stay on a phone unless its owner wants otherwise; a server's page keeps none unasked.
+  const defaults = { keep: offered.server ? "no" : "yes", place: "no", quick: "no" };
+  for (const name of CHECKBOXES)
+    byId(name).checked = (readSetting(`leafzoom-${name}`) ?? defaults[name]) === "yes";
+  showCameraButton();
+
+  // The files are loaded once, by the service worker, before the engine needs them.
+  if (offered.phone) await keepFiles();
+  return openEngine(await chooseEngine(offered));
+}
+
+opened = start();
+opened.then(() => history.show());
 listenForPhotos();
 listenForButtons();

@@ -2,29 +2,18 @@
 
 import { byId, make, percent, reducedMotion, saveFile } from "./dom.js";
 import { annotatedPicture, cropCanvas, looksOf } from "./drawing.js";
-import { LABELS, nameOf } from "./labels.js";
+import { describe, nameOf } from "./labels.js";
+import { has, language, t } from "./messages.js";
 import { Viewer } from "./viewer.js";
 
 const MAX_LOOK_LABELS = 3;
 const MAX_NAMED_ANSWERS = 3;
-
-// By scale.
-const STOP_NAMES = { 1: "whole leaf", 2: "first zoom", 3: "second zoom", closest: "closest look" };
-const LOOK_HEADINGS = {
-  1: "The whole leaf",
-  2: "The first zoom",
-  3: "The second zoom",
-  4: "The third zoom",
-  closest: "The closest look",
-};
 const MARK_CLASSES = { 2: "second", 3: "third", closest: "closest" };
-const CLOSEST_NOTE = "Near the place that speaks most for the answer, where the network responds most.";
 
-const NOT_A_LEAF =
-  "This does not look like the apple leaves that leafzoom knows. Try a sharper photo of one " +
-  "leaf, in daylight, filling the picture.";
-const UNSURE_ADVICE =
-  "A sharper photo of one leaf in daylight, or another leaf of the same tree, would help.";
+const stopName = (look) =>
+  has(`stop.${look}`) ? t(`stop.${look}`) : t("stop.other", { number: look - 1 });
+const lookHeading = (look) =>
+  has(`look.${look}`) ? t(`look.${look}`) : t("look.other", { number: look });
 
 // The card's element, and the viewer in it: null where no photo can be shown.
 // result: of the API. file: the photo. onProblem: shows a sentence about what went wrong.
@@ -46,7 +35,7 @@ export async function resultCard(result, file, onProblem) {
 
   let viewer = null;
   if (picture) viewer = addViewer(part, picture, result, title, onProblem);
-  else part("explain").append(" This browser cannot show the photo itself.");
+  else part("explain").append(` ${t("card.not_shown")}`);
 
   part("scales").append(...lookColumns(result, picture));
   part("about").append(...labelNotes(result));
@@ -59,40 +48,48 @@ function decodedPicture(file) {
 }
 
 function headline(result) {
-  if (result.error) return { title: "This photo could not be read", text: `${result.error}.` };
-  if (result.verdict === "not_a_leaf") return { title: "Not a clear apple leaf", text: NOT_A_LEAF };
+  if (result.error) return { title: t("card.unreadable"), text: `${result.error}.` };
+  if (result.verdict === "not_a_leaf")
+    return { title: t("card.no_leaf"), text: t("card.no_leaf_advice") };
 
   const likely = answerName(result.likely);
   const confidence = percent(result.confidence);
+  const advice = t("card.unsure_advice");
 
   // With a coverage, the service names all answers that are possible.
   const possible = result.possible ?? [];
   if (possible.length > 1) {
     const answers = answersName(possible);
-    const best = `${likely} is the best answer (${confidence}).`;
-    if (result.verdict === "unsure")
-      return { title: "Not sure", text: `Possible: ${answers}. ${best} ${UNSURE_ADVICE}` };
-    return { title: answers, text: `None of these can be ruled out; ${best}` };
+    const best = t("card.best", { answer: likely, confidence });
+    if (result.verdict === "unsure") {
+      const text = `${t("card.possible", { answers })} ${best} ${advice}`;
+      return { title: t("card.unsure"), text };
+    }
+    return { title: answers, text: t("card.not_ruled_out", { best }) };
   }
 
-  if (result.verdict === "unsure")
-    return { title: "Not sure", text: `Perhaps ${likely} (${confidence}). ${UNSURE_ADVICE}` };
-  return { title: likely, text: `${confidence} sure.` };
+  if (result.verdict === "unsure") {
+    const perhaps = t("card.perhaps", { answer: likely, confidence });
+    return { title: t("card.unsure"), text: `${perhaps} ${advice}` };
+  }
+  return { title: likely, text: t("card.sure", { confidence }) };
 }
 
 // A combination of labels for people.
-const answerName = (labels) => labels.map(nameOf).join(" + ") || "No label";
+export const answerName = (labels) => labels.map(nameOf).join(" + ") || t("label.none");
 
 // Several answers, the likeliest first: "Apple scab, or frogeye leaf spot".
 function answersName(answers) {
   const names = answers.slice(0, MAX_NAMED_ANSWERS).map(answerName);
   const more = answers.length - names.length;
-  if (more > 0) names.push(`one of ${more} others`);
+  if (more > 0) names.push(t("card.others", { number: more }));
 
-  const lower = (name) => name[0].toLowerCase() + name.slice(1);
+  // German writes nouns with a capital inside a sentence too.
+  const isKept = language() === "de";
+  const lower = (name) => (isKept ? name : name[0].toLowerCase() + name.slice(1));
   const [first, ...others] = names;
   const last = others.pop();
-  return `${[first, ...others.map(lower)].join(", ")}, or ${lower(last)}`;
+  return `${[first, ...others.map(lower)].join(", ")}${t("card.or")}${lower(last)}`;
 }
 
 function addViewer(part, picture, prediction, title, onProblem) {
@@ -106,21 +103,22 @@ function addViewer(part, picture, prediction, title, onProblem) {
     reducedMotion,
   });
 
-  const description = `${prediction.photo}: ${title}. The boxes show where leafzoom looked again.`;
+  const description = `${prediction.photo}: ${title}. ${t("card.boxes")}`;
   part("view").setAttribute("aria-label", description);
-  part("slider").setAttribute("aria-label", "Look closer: from the whole leaf into the zooms");
+  part("slider").setAttribute("aria-label", t("card.slider"));
 
-  const stops = looksOf(prediction).map(({ name }) => STOP_NAMES[name] ?? `zoom ${name - 1}`);
+  const stops = looksOf(prediction).map(({ name }) => stopName(name));
   part("stops").replaceChildren(...stops.map((stop) => make("span", stop)));
 
   if (prediction.evidence) addToggles(part("evidence"), viewer, prediction);
   else part("evidence").remove();
 
+  part("save").textContent = t("card.save");
   part("save").addEventListener("click", async () => {
     const blob = await annotatedPicture(picture, prediction, title);
     const stem = prediction.photo.replace(/\.[^.]*$/, "");
     if (blob) saveFile(blob, `${stem}-leafzoom.png`);
-    else onProblem("This browser could not draw the picture.");
+    else onProblem(t("card.not_drawn"));
   });
   return viewer;
 }
@@ -140,13 +138,13 @@ function addToggles(element, viewer, prediction) {
     });
     return toggle;
   });
-  element.append(make("span", "Show what speaks for:"), ...toggles);
+  element.append(make("span", t("card.evidence")), ...toggles);
 }
 
 // A column for the fused prediction, and one for each look.
 function lookColumns(prediction, picture) {
   const fused = make("div");
-  fused.append(make("h3", "All looks together"), bars(prediction.probabilities, Infinity));
+  fused.append(make("h3", t("look.all")), bars(prediction.probabilities, Infinity));
 
   const looks = prediction.scales.map((scale) => lookColumn(scale, prediction.photo, picture));
   const closest = prediction.evidence?.closest_box;
@@ -157,16 +155,16 @@ function lookColumns(prediction, picture) {
 function closestColumn(box, photo, picture) {
   const column = make("div");
   const heading = make("h3");
-  heading.append(make("span", "", `mark ${MARK_CLASSES.closest}`), LOOK_HEADINGS.closest);
-  const name = `${photo}: ${LOOK_HEADINGS.closest.toLowerCase()}`;
-  column.append(heading, cropCanvas(picture, box, name), make("p", CLOSEST_NOTE, "note"));
+  heading.append(make("span", "", `mark ${MARK_CLASSES.closest}`), lookHeading("closest"));
+  const name = `${photo}: ${t("look.closest").toLowerCase()}`;
+  column.append(heading, cropCanvas(picture, box, name), make("p", t("card.closest_note"), "note"));
   return column;
 }
 
 function lookColumn({ scale, box, probabilities }, photo, picture) {
   const column = make("div");
   const heading = make("h3");
-  const name = LOOK_HEADINGS[scale] ?? `Look ${scale}`;
+  const name = lookHeading(scale);
   const markClass = MARK_CLASSES[scale] ?? "";
 
   // The zooms that are outlined in the view: a mark in the box's colour, and the part itself.
@@ -205,9 +203,8 @@ function bars(probabilities, maxLabels) {
 function labelNotes(prediction) {
   if (prediction.verdict !== "diagnosis") return [];
 
-  const described = prediction.labels.filter((label) => LABELS[label]);
-  return described.map((label) => {
-    const { name, about, source } = LABELS[label];
+  const described = prediction.labels.map(describe).filter(Boolean);
+  return described.map(({ name, about, source }) => {
     const note = make("p", `${name}: ${about} `);
     if (source) note.append(make("cite", source));
     return note;

@@ -21,15 +21,19 @@ export function resultsCsv(results) {
     result.error,
   ]);
 
-  const lines = rows.map((row) => row.map(cell).join(","));
-  return [header.join(","), ...lines, ""].join("\n");
+  return csvText([header, ...rows]);
 }
+
+// Rows of values as the text of a CSV.
+export const csvText = (rows) =>
+  [...rows.map((row) => row.map(cell).join(",")), ""].join("\n");
 
 const possibleCell = (answers) =>
   answers.map((labels) => labels.join(" ") || "no label").join(" | ");
 
 function cell(value) {
-  // No spreadsheet takes the text for a formula.
-  const text = String(value ?? "").replace(/^[=+\-@\t\r]/, "'$&");
+  // No spreadsheet takes a text for a formula. A number may be negative.
+  const plain = String(value ?? "");
+  const text = typeof value === "number" ? plain : plain.replace(/^[=+\-@\t\r]/, "'$&");
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

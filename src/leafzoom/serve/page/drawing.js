@@ -1,6 +1,8 @@
 // The photo with the zooms' boxes, drawn on canvases. Boxes are [x0, y0, x1, y1] in pixels of the
 // upright photo, the whole photo first.
 
+import { has, t } from "./messages.js";
+
 const ZOOM_COLOURS = ["#0072b2", "#e69f00", "#cc79a7"];
 const HALO_COLOUR = "rgb(255 255 255 / 75%)";
 
@@ -19,13 +21,8 @@ const TEXT_HEIGHT = 84;
 const TILE_LINE_WIDTH = 4;
 const FONT = "system-ui, sans-serif";
 
-export const LOOK_NAMES = {
-  1: "the whole leaf",
-  2: "the first zoom",
-  3: "the second zoom",
-  4: "the third zoom",
-  closest: "the closest look",
-};
+// The name of a look in a sentence; "" where there is none.
+export const lookName = (look) => (has(`caption.${look}`) ? t(`caption.${look}`) : "");
 
 // What was looked at: each scale by its number, then the closest look where there is one.
 export function looksOf(prediction) {
@@ -90,7 +87,7 @@ export async function annotatedPicture(picture, prediction, title) {
   boxes.forEach(([x0, y0, x1, y1], index) => {
     const left = MARGIN + index * columnWidth;
     pen.drawImage(picture, x0, y0, x1 - x0, y1 - y0, left, TILE_TOP, tileWidth, tileHeight);
-    pen.fillText(LOOK_NAMES[looks[index].name] ?? "", left, tileHeight + CAPTION_OFFSET);
+    pen.fillText(lookName(looks[index].name), left, tileHeight + CAPTION_OFFSET);
 
     if (index === 0) {
       const toTile = (x, y) => [

@@ -1,7 +1,8 @@
 // The photo with the zooms' boxes, and the way from the whole leaf into them.
 
-import { LOOK_NAMES, looksOf, outlineZooms } from "./drawing.js";
+import { lookName, looksOf, outlineZooms } from "./drawing.js";
 import { drawEvidence, labelPictures } from "./evidence.js";
+import { t } from "./messages.js";
 
 const PLAY_MS = 1500; // from one look to the next
 const PAUSE_MS = 700; // at each look
@@ -43,6 +44,7 @@ export class Viewer {
     this.evidence = prediction.evidence;
     this.evidencePictures = null;
     this.animation = 0;
+    this.playButton.setAttribute("aria-label", t("card.play"));
 
     this.slider.max = String(this.boxes.length - 1);
     this.canvas.style.setProperty("aspect-ratio", `${picture.width} / ${picture.height}`);
@@ -110,7 +112,7 @@ export class Viewer {
     cancelAnimationFrame(this.animation);
     this.animation = 0;
     this.playButton.textContent = "▶";
-    this.playButton.setAttribute("aria-label", "Play: look closer");
+    this.playButton.setAttribute("aria-label", t("card.play"));
   }
 
   // Play from the current look to the last one; from the start if the slider is at the end.
@@ -120,7 +122,7 @@ export class Viewer {
     const last = this.boxes.length - 1;
     const first = this.position >= last ? 0 : Math.floor(this.position);
     this.playButton.textContent = "❚❚";
-    this.playButton.setAttribute("aria-label", "Pause");
+    this.playButton.setAttribute("aria-label", t("card.pause"));
 
     let started;
     const drawFrame = (now) => {
@@ -170,7 +172,7 @@ export class Viewer {
     const lineWidth = Math.max(MIN_LINE_WIDTH, canvas.width / LINES_PER_WIDTH);
     outlineZooms(pen, boxes, toCanvas, lineWidth);
 
-    const name = LOOK_NAMES[this.looks[index].name] ?? "";
+    const name = lookName(this.looks[index].name);
     this.caption.textContent = name;
     this.slider.setAttribute("aria-valuetext", name);
   }
