@@ -33,7 +33,7 @@ TIMEOUT_SECONDS = 60
 def test_a_taken_address_is_one_line(service: ServiceProcess, trained: Path) -> None:
     message = f"cannot listen on 127.0.0.1 port {service.port}"
     with pytest.raises(LeafzoomError, match=message):
-        run_server(str(trained), port=service.port)
+        run_server(str(trained), address=("127.0.0.1", service.port))
 
 
 def test_a_service_that_stops_is_alive_and_not_ready(trained: Path) -> None:

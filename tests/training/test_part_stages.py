@@ -249,5 +249,5 @@ def test_what_needs_zooms_or_evidence_is_refused(run: Path, leaves: Path) -> Non
     assert "no confidence threshold for an early exit" in line
 
     with pytest.raises(ModelError, match="is an MA-CNN, and the page that leafzoom serve shows"):
-        run_server(model, port=0)
+        run_server(model, address=("127.0.0.1", 0))
     assert zooming_network(model, open_network(model)) is None

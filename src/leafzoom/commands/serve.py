@@ -110,8 +110,7 @@ def serve(
     run_server(
         model,
         device=device,
-        host=host,
-        port=port,
+        address=(host, port),
         coverage=coverage,
         token=token,
         proxy=proxy,

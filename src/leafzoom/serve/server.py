@@ -47,8 +47,7 @@ _GUESSED_TOKEN_LENGTH = 8
 def run_server(
     model: str,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    address: tuple[str, int] = ("127.0.0.1", 8000),
     coverage: float | None = None,
     token: str | None = None,
     device: str = AUTO,
@@ -60,8 +59,7 @@ def run_server(
 
     Args:
         model: see `open_network`.
-        host: the address to listen on.
-        port: 0 takes any free one.
+        address: the host's address to listen on, and the port; 0 takes any free one.
         coverage: of the possible answers (see `Predictor.predict`), where a request names none.
         token: what requests have to show; None where nothing is needed.
         device: where the model is computed, one of `devices.DEVICES`.
@@ -76,6 +74,7 @@ def run_server(
         ModelError: the model cannot be read or run, or has no calibration for a coverage.
         LeafzoomError: the address cannot be listened on.
     """
+    host, port = address
     proxy = proxy or ProxySettings()
     if web is not None and not (web / FILE_LIST).is_file():
         raise UsageError(
