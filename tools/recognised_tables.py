@@ -27,6 +27,8 @@ def recognised(result: Result) -> Lines:
         result: that of the model that ships; its note says of which photographs.
     """
     _, manifest = read_onnx(bundled_model())
+    if manifest.confusion is None:
+        raise SystemExit(f"{bundled_model()} has no confusion: run tools.refit")
     counts = manifest.confusion.matrix()
     members = np.array(manifest.labels.combinations, dtype=bool)
 
