@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from leafzoom.web.folder import write_web_folder
 from leafzoom.web.runtime import RUNTIME_ARCHIVE, RUNTIME_VERSION
@@ -18,6 +18,9 @@ from tools.static_host import StaticHost, chromium
 from tools.web_agreement import PhonePage
 
 _READY_MS = 60_000
+
+# A busy machine encodes a photo in seconds.
+expect.set_options(timeout=_READY_MS)
 
 
 @dataclass

@@ -46,7 +46,9 @@ async function diagnose(files) {
   const request = new AbortController();
   newestRequest = request;
   const isNewest = () => request === newestRequest;
-  showStatus("…");
+
+  // In English, as the rest of the page, until the texts are there.
+  showStatus(`Looking at ${files[0].name}…`);
   await loaded;
   if (isNewest()) showStatus(lookingText(files));
 

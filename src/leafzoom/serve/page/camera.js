@@ -28,6 +28,7 @@ class Finder {
   constructor(stream) {
     this.stream = stream;
     this.shots = [];
+    this.encoding = Promise.resolve();
     this.video = byId("finder-video");
     this.canvas = document.createElement("canvas");
     this.canvas.width = SAMPLE_SIDE;
@@ -54,7 +55,7 @@ class Finder {
         this.shots.pop();
         this.showShots();
       });
-      on(byId("finder-done"), "click", () => resolve(this.shots));
+      on(byId("finder-done"), "click", () => this.encoding.then(() => resolve(this.shots)));
       on(byId("finder-close"), "click", () => resolve([]));
       on(dialog, "cancel", () => resolve([]));
       this.video.play().catch(() => resolve([]));
@@ -85,20 +86,26 @@ class Finder {
     byId("finder").dataset.advice = advice;
   }
 
-  async shoot() {
+  // The picture is that of the click; it is encoded after those before it, and keeps its place.
+  shoot() {
     const { video } = this;
-    if (!video.videoWidth) return;
+    if (!video.videoWidth) return this.encoding;
     const canvas = document.createElement("canvas");
     canvas.width = video.videoWidth;
     canvas.height = video.videoHeight;
     canvas.getContext("2d").drawImage(video, 0, 0);
+    navigator.vibrate?.(30);
+    this.encoding = this.encoding.then(() => this.keep(canvas));
+    return this.encoding;
+  }
+
+  async keep(canvas) {
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", JPEG_QUALITY));
     if (!blob || this.shots.length >= MAX_SHOTS) return;
 
     const number = this.shots.length + 1;
     const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
     this.shots.push(new File([blob], `leaf-${stamp}-${number}.jpg`, { type: "image/jpeg" }));
-    navigator.vibrate?.(30);
     this.showShots();
   }
 
