@@ -93,6 +93,8 @@ def _looks_text(manifest: Manifest) -> str:
     """What the network looks at."""
     if manifest.framework == "ma-cnn":
         return f"the whole and {manifest.scales - 1} parts (MA-CNN)"
+    if manifest.framework == "cal":
+        return "the whole and a crop (CAL)"
     return f"{manifest.scales} scales"
 
 

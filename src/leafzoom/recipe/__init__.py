@@ -10,6 +10,7 @@ itself.
 from leafzoom.errors import needs_extra
 
 with needs_extra("train", "reading a recipe"):
+    from leafzoom.recipe.counterfactual import CounterfactualRecipe
     from leafzoom.recipe.description import (
         RecipeSummary,
         Setting,
@@ -39,6 +40,7 @@ with needs_extra("train", "reading a recipe"):
 __all__ = [
     "AlternationRecipe",
     "AugmentationRecipe",
+    "CounterfactualRecipe",
     "DataRecipe",
     "DecisionRecipe",
     "FewPhotographsRecipe",

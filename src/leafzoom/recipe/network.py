@@ -169,11 +169,12 @@ class ModelRecipe:
         ),
     ] = "tf_efficientnet_lite0"
     framework: Annotated[
-        Literal["ra-cnn", "ma-cnn"],
+        Literal["ra-cnn", "ma-cnn", "cal"],
         Field(
             description="ra-cnn: zooms, one after the other (the paper); ma-cnn: parts of one look "
-            "([parts]; Zheng et al. 2017, the paper's [2]). Each refuses settings that are of the "
-            "other alone."
+            "([parts]; Zheng et al. 2017, the paper's [2]); cal: the whole and a crop around the "
+            "attention ([counterfactual]; Rao et al. 2021). Each refuses settings that are of the "
+            "others alone."
         ),
     ] = "ra-cnn"
     pretrained: Annotated[
