@@ -133,16 +133,17 @@ def slow_bilinear_pooling(features: Tensor, attention: Tensor) -> Tensor:
 
 def slow_attention_box(attention: Tensor, threshold: float, padding: float) -> list[float]:
     """The square box around what reaches a share of the maximum of a map [H, W], by fine steps."""
-    steps = 400
+    steps = 100
     H, W = attention.shape
     level = threshold * float(attention.max())
+    values = attention.tolist()
     reached_x = []
     reached_y = []
     for row in range(steps):
         for column in range(steps):
             x = (column + 0.5) / steps
             y = (row + 0.5) / steps
-            if _bilinear_value(attention, x * W - 0.5, y * H - 0.5) >= level:
+            if _bilinear_value(values, x * W - 0.5, y * H - 0.5) >= level:
                 reached_x.append(x)
                 reached_y.append(y)
 
@@ -183,18 +184,18 @@ def _peak(values: Tensor) -> tuple[int, int]:
     return best
 
 
-def _bilinear_value(values: Tensor, x: float, y: float) -> float:
-    """A map [H, W] between its cells' centres; beyond the outer ones as there."""
-    H, W = values.shape
+def _bilinear_value(values: list[list[float]], x: float, y: float) -> float:
+    """A map's rows between its cells' centres; beyond the outer ones as there."""
+    H = len(values)
+    W = len(values[0])
     x = min(max(x, 0.0), W - 1.0)
     y = min(max(y, 0.0), H - 1.0)
     column = min(int(x), W - 2)
     row = min(int(y), H - 2)
     right = x - column
     down = y - row
-    upper = (1 - right) * float(values[row, column]) + right * float(values[row, column + 1])
-    lower = (1 - right) * float(values[row + 1, column])
-    lower += right * float(values[row + 1, column + 1])
+    upper = (1 - right) * values[row][column] + right * values[row][column + 1]
+    lower = (1 - right) * values[row + 1][column] + right * values[row + 1][column + 1]
     return (1 - down) * upper + down * lower
 
 

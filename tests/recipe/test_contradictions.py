@@ -68,7 +68,19 @@ def test_default_with_these_changes_is_refused(changes: list[str], message: str)
         ("default", "parts.number=3", "parts.number is a setting of model.framework ma-cnn alone"),
         ("paper", "parts.optimizer.learning_rate=1e-5", "this recipe's is ra-cnn: leave it out"),
         ("default", "model.framework=ma-cnn", "model.apn_normalise is a setting of"),
-        ("default", "model.framework=cnn", "Input should be 'ra-cnn' or 'ma-cnn', not 'cnn'"),
+        (
+            "default",
+            "model.framework=cnn",
+            "Input should be 'ra-cnn', 'ma-cnn' or 'cal', not 'cnn'",
+        ),
+        ("default", "counterfactual.maps=8", "is a setting of model.framework cal alone"),
+        ("cal", "parts.number=3", "parts.number is a setting of model.framework ma-cnn alone"),
+        ("cal", "model.scales=4", "model.scales is a setting of model.framework ra-cnn alone"),
+        ("cal", "alternation.rounds=2", "model.framework ra-cnn and ma-cnn alone"),
+        ("cal", "warm_up.epochs=0", "warm_up.epochs is a setting of"),
+        ("cal", "fusion.inputs=descriptors", "set it to logits"),
+        ("cal", "counterfactual.maps=1", "counterfactual.maps: Input should be greater"),
+        ("cal", "counterfactual.drop_threshold=[0.5,0.2]", "0 < least <= greatest < 1"),
     ],
 )
 def test_settings_of_the_other_framework_are_refused(name: str, change: str, message: str) -> None:
