@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from conftest import TINY
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.model.build import build_cal, build_macnn, build_racnn
+from leafzoom.model.attention_sampling import AttentionSampling
+from leafzoom.model.build import (
+    build_attention_sampling,
+    build_cal,
+    build_macnn,
+    build_racnn,
+)
 from leafzoom.model.cal import CAL
 from leafzoom.model.macnn import MACNN
 from leafzoom.model.racnn import RACNN
@@ -29,6 +35,9 @@ CAL_TINY = (
     "counterfactual.maps=3",
 )
 """`TINY` for the recipe `cal`."""
+
+SAMPLING_TINY = tuple(change for change in TINY if "apn" not in change and "warm_up" not in change)
+"""`TINY` for the recipe `attention-sampling`."""
 
 State = dict[str, Tensor]
 
@@ -49,6 +58,13 @@ def small_cal(*changes: str) -> CAL:
     """The tiny CAL network with changes; the same random weights each time."""
     torch.manual_seed(0)
     return build_cal(load_recipe("cal", [*CAL_TINY, *changes]), LABELS)
+
+
+def small_sampling(*changes: str) -> AttentionSampling:
+    """The tiny network of attention sampling with changes; the same random weights each time."""
+    torch.manual_seed(0)
+    recipe = load_recipe("attention-sampling", [*SAMPLING_TINY, *changes])
+    return build_attention_sampling(recipe, LABELS)
 
 
 def random_batch(count: int = 6) -> tuple[Tensor, Tensor]:

@@ -157,6 +157,30 @@ def slow_attention_box(attention: Tensor, threshold: float, padding: float) -> l
     return [centre_x, centre_y, half_side]
 
 
+def slow_sampled_mean(attention: list[float], values: Tensor) -> Tensor:
+    """The mean over N of the estimates from values [N, D], drawn with these attentions in order."""
+    N = len(values)
+    total = torch.zeros_like(values[0])
+    for k in range(N):
+        estimate = torch.zeros_like(values[0])
+        left = 1.0
+        for j in range(k):
+            estimate = estimate + attention[j] * values[j]
+            left -= attention[j]
+        total = total + estimate + left * values[k]
+    return total / N
+
+
+def draw_probability(attention: Tensor, order: tuple[int, ...]) -> Tensor:
+    """The probability of drawing places in this order without replacement, from attention [n]."""
+    probability = torch.ones((), dtype=attention.dtype)
+    left = torch.ones((), dtype=attention.dtype)
+    for index in order:
+        probability = probability * attention[index] / left
+        left = left - attention[index]
+    return probability
+
+
 def slow_grouping_losses(attention: Tensor, margin: float) -> tuple[float, float]:
     """The distance and the diversity loss of attention [B, P, H, W], means over the batch."""
     B, P, H, W = attention.shape

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from leafzoom.errors import ModelError
+from leafzoom.model.cal import CAL
 from leafzoom.model.frameworks import AttentionNetwork
 from leafzoom.model.losses import label_probabilities
-from leafzoom.model.macnn import MACNN, PartState
+from leafzoom.model.macnn import PartState
 from leafzoom.model.mirrors import tta_mean
 from leafzoom.model.ood_detector import (
     MahalanobisDetector,
@@ -96,7 +97,7 @@ class NetworkOutput:
     `logits`: {head: [B, L]}. `boxes`: of each scale, coarsest first, [B, 3] in source pixels.
     `ood_score`: [B], above 1 for a picture unlike the leaves of the training; None without a
     detector. `first_ood_score`: the same from the first scale alone. `states`: the scales of the
-    sources and of their mirror images, in the order of `tta_images`; of an MA-CNN none.
+    sources and of their mirror images, in the order of `tta_images`; none of networks with parts.
     """
 
     logits: dict[str, Tensor]
@@ -183,7 +184,7 @@ class FusedNetwork(nn.Module):
 
         # The boxes of the image as it is, which comes first.
         boxes = tuple(state.boxes.reshape(self.tta, -1, 3)[0] for state in states)
-        kept = () if isinstance(network, MACNN) else states
+        kept = states if isinstance(network, RACNN | CAL) else ()
         return NetworkOutput(logits, boxes, ood_score, first_ood_score, kept)
 
     def probabilities(self, logits: Tensor) -> Tensor:

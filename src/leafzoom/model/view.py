@@ -18,6 +18,7 @@ from leafzoom.model.mirrors import mirror_axes, mirror_boxes, tta_images
 __all__ = [
     "ScaleState",
     "View",
+    "boxes_inside",
     "cut_views",
     "normalisation",
     "normalise_images",
@@ -109,6 +110,17 @@ def whole_view(sources: Tensor, input_size: int, mirrors: int = 1) -> View:
     image = tta_images(resample_whole(sources, input_size), mirrors)
     boxes = whole_box(image.shape[0], sources.shape[-1], like=sources)
     return View(image, boxes, 1.0, mirrors)
+
+
+def boxes_inside(centres: Tensor, half_side: float, source_side: int) -> Tensor:
+    """Boxes [B, 3] of one size with centres [B, 2], or as near to them as the source's edges allow.
+
+    >>> boxes_inside(torch.tensor([[50.0, 5.0]]), 10.0, 100).tolist()
+    [[50.0, 10.0, 10.0]]
+    """
+    half_sides = torch.ones_like(centres[:, :1]) * half_side
+    inside = torch.minimum(torch.maximum(centres, half_sides), source_side - half_sides)
+    return torch.cat([inside, half_sides], dim=1)
 
 
 def cut_views(sources: Tensor, boxes: Tensor, input_size: int, mirrors: int = 1) -> Tensor:

@@ -29,6 +29,7 @@ _NETWORKS: dict[Framework, str] = {
     "ra-cnn": "a recurrent attention CNN (RA-CNN)",
     "ma-cnn": "a multi-attention CNN (MA-CNN)",
     "cal": "a network of counterfactual attention learning (CAL)",
+    "attention-sampling": "a network of attention sampling",
 }
 _LABEL_SCORE = "f1_"
 _VALIDATION_PART = "inner-select"

@@ -3,8 +3,8 @@
 Heads of an RA-CNN are named `scale1`, `scale2`, … and `fusion12`, `fusion123`, … (the first two
 scales, the first three). Those of an MA-CNN with four parts are `scale1` (the whole), `part1` to
 `part4`, and one fusion of these five looks, `fusion12345`. CAL has `scale1`, `scale2` (the crop)
-and `fusion12`. A run's manifest has one more head, the fine-tuned plain backbone, which an export
-leaves out.
+and `fusion12`; attention sampling has the heads of an MA-CNN, a part a patch. A run's manifest has
+one more head, the fine-tuned plain backbone, which an export leaves out.
 """
 
 from __future__ import annotations
@@ -37,15 +37,18 @@ __all__ = [
     "scale_head",
 ]
 
-Framework: TypeAlias = Literal["ra-cnn", "ma-cnn", "cal"]
-"""What looks: a recurrent attention CNN, scale by scale, a multi-attention CNN, part by part, or
-counterfactual attention learning, the whole and a crop."""
+Framework: TypeAlias = Literal["ra-cnn", "ma-cnn", "cal", "attention-sampling"]
+"""What looks: a recurrent attention CNN, scale by scale, a multi-attention CNN, part by part,
+counterfactual attention learning, the whole and a crop, or attention sampling, patch by patch."""
 
 FRAMEWORK_TITLES: dict[Framework, str] = {
     "ra-cnn": "an RA-CNN",
     "ma-cnn": "an MA-CNN",
     "cal": "a CAL network",
+    "attention-sampling": "an attention sampling network",
 }
+
+_WITH_PARTS = ("ma-cnn", "attention-sampling")
 
 SOURCE_INPUT = "source"
 PROBABILITY_OUTPUT = "probabilities_{head}"
@@ -114,7 +117,7 @@ def look_heads(scales: int, framework: Framework = "ra-cnn") -> tuple[str, ...]:
     >>> look_heads(3, "ma-cnn")
     ('scale1', 'part1', 'part2')
     """
-    if framework == "ma-cnn":
+    if framework in _WITH_PARTS:
         return (scale_head(1), *(part_head(part) for part in range(1, scales)))
     return tuple(scale_head(scale) for scale in range(1, scales + 1))
 
@@ -125,7 +128,7 @@ def head_names(scales: int, framework: Framework = "ra-cnn") -> tuple[str, ...]:
     >>> head_names(2)
     ('scale1', 'scale2', 'fusion12')
     """
-    first_fused = scales if framework == "ma-cnn" else 2
+    first_fused = scales if framework in _WITH_PARTS else 2
     fusion_heads = [fusion_head(fused) for fused in range(first_fused, scales + 1)]
     return (*look_heads(scales, framework), *fusion_heads)
 

@@ -25,6 +25,7 @@ with needs_extra("train", "reading a recipe"):
     )
     from leafzoom.recipe.network import AugmentationRecipe, DataRecipe, ModelRecipe
     from leafzoom.recipe.parts import PartsRecipe
+    from leafzoom.recipe.patches import PatchesRecipe
     from leafzoom.recipe.recipe import Recipe
     from leafzoom.recipe.stages import (
         AlternationRecipe,
@@ -49,6 +50,7 @@ __all__ = [
     "ModelRecipe",
     "OptimizerRecipe",
     "PartsRecipe",
+    "PatchesRecipe",
     "PredictionRecipe",
     "Recipe",
     "RecipeSummary",

@@ -13,6 +13,7 @@ from leafzoom.recipe.counterfactual import CounterfactualRecipe
 from leafzoom.recipe.fields import STRICT
 from leafzoom.recipe.network import AugmentationRecipe, DataRecipe, ModelRecipe
 from leafzoom.recipe.parts import PartsRecipe
+from leafzoom.recipe.patches import PatchesRecipe
 from leafzoom.recipe.stages import (
     AlternationRecipe,
     DecisionRecipe,
@@ -38,7 +39,6 @@ _RA_CNN_SETTINGS = {
         "apn_hidden",
         "apn_activation",
         "apn_normalise",
-        "apn_stage",
         "proposals",
         "residual",
     ),
@@ -67,8 +67,10 @@ _TURN_SETTINGS = {
 _OWNERS = (
     ("ra-cnn", _RA_CNN_SETTINGS),
     ("ra-cnn and ma-cnn", _TURN_SETTINGS),
+    ("ra-cnn and attention-sampling", {"model": ("apn_stage",)}),
     ("ma-cnn", {"parts": tuple(field.name for field in fields(PartsRecipe))}),
     ("cal", {"counterfactual": tuple(field.name for field in fields(CounterfactualRecipe))}),
+    ("attention-sampling", {"patches": tuple(field.name for field in fields(PatchesRecipe))}),
 )
 """The frameworks that settings belong to, where not all have them."""
 
@@ -91,6 +93,7 @@ class Recipe:
     alternation: AlternationRecipe = AlternationRecipe()
     parts: PartsRecipe = PartsRecipe()
     counterfactual: CounterfactualRecipe = CounterfactualRecipe()
+    patches: PatchesRecipe = PatchesRecipe()
     fusion: FusionRecipe = FusionRecipe()
     few_photographs: FewPhotographsRecipe = FewPhotographsRecipe()
     decision: DecisionRecipe = DecisionRecipe()
@@ -232,7 +235,12 @@ class Recipe:
     @property
     def looks(self) -> int:
         """How many boxes the network looks at: scales, or the whole and what comes after it."""
-        looks = {"ra-cnn": self.model.scales, "ma-cnn": 1 + self.parts.number, "cal": 2}
+        looks = {
+            "ra-cnn": self.model.scales,
+            "ma-cnn": 1 + self.parts.number,
+            "cal": 2,
+            "attention-sampling": 1 + self.patches.number,
+        }
         return looks[self.model.framework]
 
     @property
