@@ -112,8 +112,8 @@ def test_shapes_and_heads(tta: int) -> None:
     assert [box.shape for box in output.boxes] == [(2, 3)] * 2
     assert output.boxes[0].tolist() == [[48.0, 48.0, 48.0]] * 2
     assert len({tuple(logits.flatten().tolist()) for logits in output.logits.values()}) == 3
-    channels = output.states[0].last_map.shape[1]
-    assert [state.descriptor.shape for state in output.states] == [(tta * 2, channels)] * 2
+    channels = network.attention_network.attention.in_channels
+    assert [descriptor.shape for descriptor in output.descriptors] == [(2, channels)] * 2
 
 
 def test_the_second_look_is_at_the_box() -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leafzoom.inference.network import EvidenceArrays, NetworkArrays, check_evidence
+from leafzoom.model.attention_sampling import AttentionSampling
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone, network_from_checkpoint
 from leafzoom.model.cal import CAL
@@ -45,7 +46,7 @@ class DeployedNetwork(nn.Module):
         super().__init__()
         self.network = network
         self.has_evidence = has_evidence(network)
-        self.gives_descriptors = isinstance(network.attention_network, CAL)
+        self.gives_descriptors = isinstance(network.attention_network, CAL | AttentionSampling)
 
     def output_names(self) -> list[str]:
         """The names of what `forward` returns."""
@@ -71,7 +72,7 @@ class DeployedNetwork(nn.Module):
         Returns:
             Each head's probabilities [N, L]; each scale's box [N, 4]; then, where the network has
             the detectors, the out-of-distribution scores [N] from all scales and from the first;
-            then, where the looks' classifiers read something else, each look's descriptor [N, D];
+            then, of CAL and attention sampling, each look's descriptor [N, D];
             then, where the heads are linear, each scale's evidence [N, L, h, w] and its bias
             [N, L] of the last fusion, the closest look's box [N, 4], and the evidence and bias of
             the first scale's own head.
@@ -83,8 +84,7 @@ class DeployedNetwork(nn.Module):
             score for score in (output.ood_score, output.first_ood_score) if score is not None
         ]
         if self.gives_descriptors:
-            tta = self.network.tta
-            scores += [tta_mean(state.descriptor, tta) for state in output.states]
+            scores += output.descriptors
         if not self.has_evidence:
             return (*probabilities, *boxes, *scores)
 

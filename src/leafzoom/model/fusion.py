@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from leafzoom.errors import ModelError
-from leafzoom.model.cal import CAL
 from leafzoom.model.frameworks import AttentionNetwork
 from leafzoom.model.losses import label_probabilities
 from leafzoom.model.macnn import PartState
@@ -97,7 +96,8 @@ class NetworkOutput:
     `logits`: {head: [B, L]}. `boxes`: of each scale, coarsest first, [B, 3] in source pixels.
     `ood_score`: [B], above 1 for a picture unlike the leaves of the training; None without a
     detector. `first_ood_score`: the same from the first scale alone. `states`: the scales of the
-    sources and of their mirror images, in the order of `tta_images`; none of networks with parts.
+    sources and of their mirror images, in the order of `tta_images`; of an RA-CNN alone.
+    `descriptors`: each look's, [B, D], means over the mirror images.
     """
 
     logits: dict[str, Tensor]
@@ -105,6 +105,7 @@ class NetworkOutput:
     ood_score: Tensor | None = None
     first_ood_score: Tensor | None = None
     states: tuple[ScaleState, ...] = ()
+    descriptors: tuple[Tensor, ...] = ()
 
 
 def all_descriptors(states: Sequence[ScaleState | PartState]) -> Tensor:
@@ -184,8 +185,9 @@ class FusedNetwork(nn.Module):
 
         # The boxes of the image as it is, which comes first.
         boxes = tuple(state.boxes.reshape(self.tta, -1, 3)[0] for state in states)
-        kept = states if isinstance(network, RACNN | CAL) else ()
-        return NetworkOutput(logits, boxes, ood_score, first_ood_score, kept)
+        kept = states if isinstance(network, RACNN) else ()
+        descriptors = tuple(tta_mean(state.descriptor, self.tta) for state in states)
+        return NetworkOutput(logits, boxes, ood_score, first_ood_score, kept, descriptors)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """A head's probabilities [B, L] from its logits [B, L]."""

@@ -58,7 +58,7 @@ BOX_OUTPUT = "box_{head}"
 OOD_SCORE_OUTPUT = "strangeness"
 FIRST_OOD_SCORE_OUTPUT = "strangeness_scale1"
 
-# Only where a look's classifier reads something else than its descriptor.
+# Only where a look's descriptor is not what the linear layer before its output reads.
 _DESCRIPTOR_OUTPUT = "descriptor_{head}"
 
 # Optional: the closest look's box, and what the logits of the answering fusion, and of scale 1's
