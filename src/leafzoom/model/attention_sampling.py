@@ -235,8 +235,9 @@ class AttentionSampling(nn.Module):
             views.append(cut_views(whole.sources, box, self.input_size, whole.view.mirrors))
 
         output: BackboneOutput = self.backbones[1](torch.cat(views))
-        descriptors = output.descriptor.chunk(self.patches)
-        logits = output.logits.chunk(self.patches)
+        # Not `chunk`, with which an exported model takes one number of photographs alone.
+        descriptors = output.descriptor.reshape(self.patches, -1, output.descriptor.shape[1])
+        logits = output.logits.reshape(self.patches, -1, output.logits.shape[1])
         return [
             PartState(1 + number, boxes[number], attention, descriptors[number], logits[number])
             for number in range(self.patches)
