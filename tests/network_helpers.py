@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from conftest import TINY
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.model.build import build_macnn, build_racnn
+from leafzoom.model.attention_sampling import AttentionSampling
+from leafzoom.model.build import (
+    build_attention_sampling,
+    build_cal,
+    build_macnn,
+    build_racnn,
+)
+from leafzoom.model.cal import CAL
 from leafzoom.model.macnn import MACNN
 from leafzoom.model.racnn import RACNN
 from leafzoom.recipe import OptimizerRecipe, load_recipe
@@ -22,6 +29,15 @@ RESIDUAL = ("model.residual=0.6", "model.surrogate=exact")
 
 MA_TINY = (*(change for change in TINY if "apn" not in change), "parts.hidden=8")
 """`TINY` for the recipe `ma-cnn`."""
+
+CAL_TINY = (
+    *(change for change in TINY if "apn" not in change and "warm_up" not in change),
+    "counterfactual.maps=3",
+)
+"""`TINY` for the recipe `cal`."""
+
+SAMPLING_TINY = tuple(change for change in TINY if "apn" not in change and "warm_up" not in change)
+"""`TINY` for the recipe `attention-sampling`."""
 
 State = dict[str, Tensor]
 
@@ -36,6 +52,19 @@ def small_macnn(*changes: str) -> MACNN:
     """The tiny MA-CNN with changes; the same random weights each time."""
     torch.manual_seed(0)
     return build_macnn(load_recipe("ma-cnn", [*MA_TINY, *changes]), LABELS)
+
+
+def small_cal(*changes: str) -> CAL:
+    """The tiny CAL network with changes; the same random weights each time."""
+    torch.manual_seed(0)
+    return build_cal(load_recipe("cal", [*CAL_TINY, *changes]), LABELS)
+
+
+def small_sampling(*changes: str) -> AttentionSampling:
+    """The tiny network of attention sampling with changes; the same random weights each time."""
+    torch.manual_seed(0)
+    recipe = load_recipe("attention-sampling", [*SAMPLING_TINY, *changes])
+    return build_attention_sampling(recipe, LABELS)
 
 
 def random_batch(count: int = 6) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Slow loops in float64 that the attention crop and the parts' attention are compared with."""
+"""Slow loops in float64 that crops, attention and pooling are compared with."""
 
 from __future__ import annotations
 
@@ -109,6 +109,78 @@ def _slow_attention_map(features: Tensor, weights: Tensor, parts: int, *, centre
     return attention / float(attention.sum())
 
 
+def slow_bilinear_pooling(features: Tensor, attention: Tensor) -> Tensor:
+    """Bilinear attention pooling [B, M * C] with signed roots and norm 1.
+
+    Args:
+        features: [B, C, H, W].
+        attention: [B, M, H, W].
+    """
+    B, C, H, W = features.shape
+    M = attention.shape[1]
+    out = torch.zeros(B, M * C, dtype=torch.float64)
+    for b in range(B):
+        for m in range(M):
+            for c in range(C):
+                mean = 0.0
+                for j in range(H):
+                    for i in range(W):
+                        mean += float(attention[b, m, j, i] * features[b, c, j, i]) / (H * W)
+                out[b, m * C + c] = math.copysign(math.sqrt(abs(mean) + 1e-6), mean)
+        out[b] /= math.sqrt(sum(float(value) ** 2 for value in out[b]))
+    return out
+
+
+def slow_attention_box(attention: Tensor, threshold: float, padding: float) -> list[float]:
+    """The square box around what reaches a share of the maximum of a map [H, W], by fine steps."""
+    steps = 100
+    H, W = attention.shape
+    level = threshold * float(attention.max())
+    values = attention.tolist()
+    reached_x = []
+    reached_y = []
+    for row in range(steps):
+        for column in range(steps):
+            x = (column + 0.5) / steps
+            y = (row + 0.5) / steps
+            if _bilinear_value(values, x * W - 0.5, y * H - 0.5) >= level:
+                reached_x.append(x)
+                reached_y.append(y)
+
+    x0 = max(0.0, min(reached_x) - padding)
+    x1 = min(1.0, max(reached_x) + padding)
+    y0 = max(0.0, min(reached_y) - padding)
+    y1 = min(1.0, max(reached_y) + padding)
+    half_side = max(x1 - x0, y1 - y0) / 2
+    centre_x = min(max((x0 + x1) / 2, half_side), 1 - half_side)
+    centre_y = min(max((y0 + y1) / 2, half_side), 1 - half_side)
+    return [centre_x, centre_y, half_side]
+
+
+def slow_sampled_mean(attention: list[float], values: Tensor) -> Tensor:
+    """The mean over N of the estimates from values [N, D], drawn with these attentions in order."""
+    N = len(values)
+    total = torch.zeros_like(values[0])
+    for k in range(N):
+        estimate = torch.zeros_like(values[0])
+        left = 1.0
+        for j in range(k):
+            estimate = estimate + attention[j] * values[j]
+            left -= attention[j]
+        total = total + estimate + left * values[k]
+    return total / N
+
+
+def draw_probability(attention: Tensor, order: tuple[int, ...]) -> Tensor:
+    """The probability of drawing places in this order without replacement, from attention [n]."""
+    probability = torch.ones((), dtype=attention.dtype)
+    left = torch.ones((), dtype=attention.dtype)
+    for index in order:
+        probability = probability * attention[index] / left
+        left = left - attention[index]
+    return probability
+
+
 def slow_grouping_losses(attention: Tensor, margin: float) -> tuple[float, float]:
     """The distance and the diversity loss of attention [B, P, H, W], means over the batch."""
     B, P, H, W = attention.shape
@@ -134,6 +206,21 @@ def _peak(values: Tensor) -> tuple[int, int]:
             if values[j, i] > values[best[1], best[0]]:
                 best = (i, j)
     return best
+
+
+def _bilinear_value(values: list[list[float]], x: float, y: float) -> float:
+    """A map's rows between its cells' centres; beyond the outer ones as there."""
+    H = len(values)
+    W = len(values[0])
+    x = min(max(x, 0.0), W - 1.0)
+    y = min(max(y, 0.0), H - 1.0)
+    column = min(int(x), W - 2)
+    row = min(int(y), H - 2)
+    right = x - column
+    down = y - row
+    upper = (1 - right) * values[row][column] + right * values[row][column + 1]
+    lower = (1 - right) * values[row + 1][column] + right * values[row + 1][column + 1]
+    return (1 - down) * upper + down * lower
 
 
 def _triangle(centre: float, half_side: float, pixel: int, size: int, length: int) -> list[float]:

@@ -248,6 +248,6 @@ def test_what_needs_zooms_or_evidence_is_refused(run: Path, leaves: Path) -> Non
     line = failure_line(run_command("predict", photo, "--model", model, "--early-exit"), 2)
     assert "no confidence threshold for an early exit" in line
 
-    with pytest.raises(ModelError, match="is an MA-CNN, and the page that leafzoom serve shows"):
+    with pytest.raises(ModelError, match="is an MA-CNN, and the page that leafzoom serve"):
         run_server(model, address=("127.0.0.1", 0))
     assert zooming_network(model, open_network(model)) is None

@@ -44,7 +44,7 @@ ONE_STEP = (
 RECIPES = [
     name if name == "paper" else pytest.param(name, marks=pytest.mark.slow)
     for name in recipe_names()
-    if name not in ("vgg19", "ma-cnn")  # test_part_stages.py has the latter
+    if name not in ("vgg19", "ma-cnn", "cal", "attention-sampling")  # these have their own
 ]
 SPOILING = ("fine_tuning.optimizer.learning_rate=1e30", "fine_tuning.optimizer.name=sgd")
 

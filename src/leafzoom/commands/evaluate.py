@@ -70,7 +70,7 @@ _PARTS_HELP = (
     type=click.IntRange(min=0),
     default=500,
     show_default=True,
-    help="Photographs that zoom value is measured on (0: not at all; no MA-CNN has one).",
+    help="Photographs that zoom value is measured on (0: not at all; only an RA-CNN has one).",
 )
 @click.option(
     "--lesions",
@@ -149,7 +149,7 @@ def evaluate(
     evaluated = cache.table.take(part.image_names)
     coverage = _lesion_coverage(predictor, evaluated, lesions, lesions_file)
 
-    # An exported model without its weights, or an MA-CNN, cannot be given other boxes.
+    # An exported model without its weights, or one that is no RA-CNN, cannot be given other boxes.
     zoom_value = None
     zooming = zooming_network(model, network) if zooms else None
     if zooming is not None:

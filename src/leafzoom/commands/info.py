@@ -95,6 +95,10 @@ def _looks_text(manifest: Manifest) -> str:
     """What the network looks at."""
     if manifest.framework == "ma-cnn":
         return f"the whole and {manifest.scales - 1} parts (MA-CNN)"
+    if manifest.framework == "cal":
+        return "the whole and a crop (CAL)"
+    if manifest.framework == "attention-sampling":
+        return f"the whole and {manifest.scales - 1} patches (attention sampling)"
     return f"{manifest.scales} scales"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from leafzoom.fitting.fusion import LinearLayer
+from leafzoom.model.attention_sampling import AttentionSampling
 from leafzoom.model.frameworks import AttentionNetwork
 from leafzoom.model.fusion import Fusion
 from leafzoom.model.macnn import MACNN
@@ -43,10 +44,15 @@ def mean_classifier(network: AttentionNetwork, fusion: Fusion) -> LinearLayer:
 
 
 def fusion_prior(network: AttentionNetwork, fusion: Fusion) -> LinearLayer:
-    """What a fusion's fit starts from: an MA-CNN's own classifier of all descriptors, or the mean.
+    """What a fusion's fit starts from: mostly the mean of the looks' classifiers.
 
-    An MA-CNN has trained that classifier together with its parts.
+    An MA-CNN has trained a classifier of all descriptors together with its parts. The published
+    answer of attention sampling is the mean over the patches alone.
     """
+    if isinstance(network, AttentionSampling) and fusion.normalise != "l2":
+        shares = [0.0] + [1 / network.patches] * network.patches
+        return weighted_classifiers(network, fusion, shares)
+
     reads_descriptors = fusion.inputs == "descriptors" and fusion.normalise != "l2"
     if not isinstance(network, MACNN) or not reads_descriptors:
         return mean_classifier(network, fusion)

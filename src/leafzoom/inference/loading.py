@@ -57,13 +57,13 @@ def zooming_network(model: str, network: Network) -> FusedNetwork | None:
         network: its result.
 
     Returns:
-        None if an exported model does not hold the network's own weights, and of an MA-CNN, which
-        looks into no box.
+        None if an exported model does not hold the network's own weights, and of a network that is
+        no RA-CNN.
     """
     from leafzoom.inference.torch_network import TorchNetwork
     from leafzoom.model_file.checkpoint import load_checkpoint
 
-    if network.manifest.framework == "ma-cnn":
+    if network.manifest.framework != "ra-cnn":
         return None
     if isinstance(network, TorchNetwork):
         return network.network

@@ -26,10 +26,12 @@ from leafzoom.model_file.outputs import (
     FIRST_EVIDENCE_BIAS_OUTPUT,
     FIRST_EVIDENCE_OUTPUT,
     FIRST_OOD_SCORE_OUTPUT,
+    FRAMEWORK_TITLES,
     OOD_SCORE_OUTPUT,
     PROBABILITY_OUTPUT,
     SOURCE_INPUT,
     box_outputs,
+    descriptor_outputs,
     evidence_outputs,
     fusion_head,
     probability_outputs,
@@ -187,11 +189,15 @@ def check_evidence(network: Network) -> None:
         ModelError: it has none.
     """
     if not network.has_evidence:
-        raise ModelError(
-            f"the model {network.manifest.name} has no evidence maps: its file is of an earlier "
-            "leafzoom (export it again), its backbone does more than pooling before the linear "
-            "layer, or it is an MA-CNN, whose attention is no sum over places"
+        manifest = network.manifest
+        reason = (
+            "its file is of an earlier leafzoom (export it again), or its backbone does more than "
+            "pooling before the linear layer"
         )
+        if manifest.framework != "ra-cnn":
+            title = FRAMEWORK_TITLES[manifest.framework]
+            reason = f"it is {title}, whose attention is no sum over places"
+        raise ModelError(f"the model {manifest.name} has no evidence maps: {reason}")
 
 
 class OnnxNetwork:
@@ -247,6 +253,9 @@ class OnnxNetwork:
         self._parts: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
         self._parts_lock = threading.Lock()
         self._descriptor_outputs: list[str] = []
+        own_outputs = descriptor_outputs(self.manifest.look_heads)
+        if available.issuperset(own_outputs):
+            self._descriptor_outputs = own_outputs
 
     def __call__(self, sources: NDArray[np.uint8], *, evidence: bool = False) -> NetworkArrays:
         """Predict all heads for uint8 sources [N, S, S, 3]; see `Network`.
@@ -306,7 +315,7 @@ class OnnxNetwork:
         )
 
     def descriptors(self, sources: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See `Network`. They are values inside the graph, which is opened with them as outputs.
+        """See `Network`. They are outputs of the graph, or values inside it that become outputs.
 
         Raises:
             ModelError: the file has changed since the network was opened; as `__call__`.

@@ -41,7 +41,11 @@ _SCALE_PREDICTION: Schema = {
         "scale": {"type": "integer", "minimum": 1, "description": "1 for the whole photo"},
         "box": _BOX,
         "probabilities": _PROBABILITIES,
-        "part": {"type": "integer", "minimum": 1, "description": "of an MA-CNN alone"},
+        "part": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "of an MA-CNN or attention sampling alone",
+        },
     },
 }
 

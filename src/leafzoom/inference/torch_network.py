@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leafzoom.inference.network import EvidenceArrays, NetworkArrays, check_evidence
+from leafzoom.model.attention_sampling import AttentionSampling
 from leafzoom.model.backbone import Backbone
 from leafzoom.model.build import build_backbone, network_from_checkpoint
+from leafzoom.model.cal import CAL
 from leafzoom.model.closest_look import closest_boxes
 from leafzoom.model.evidence import Evidence, first_evidence, has_evidence, network_evidence
 from leafzoom.model.fusion import FusedNetwork, all_descriptors, head_names
@@ -23,6 +25,7 @@ from leafzoom.model_file.outputs import (
     FIRST_OOD_SCORE_OUTPUT,
     OOD_SCORE_OUTPUT,
     box_outputs,
+    descriptor_outputs,
     evidence_outputs,
     look_heads,
     probability_outputs,
@@ -43,6 +46,7 @@ class DeployedNetwork(nn.Module):
         super().__init__()
         self.network = network
         self.has_evidence = has_evidence(network)
+        self.gives_descriptors = isinstance(network.attention_network, CAL | AttentionSampling)
 
     def output_names(self) -> list[str]:
         """The names of what `forward` returns."""
@@ -55,6 +59,8 @@ class DeployedNetwork(nn.Module):
             names.append(OOD_SCORE_OUTPUT)
         if network.first_ood_detector is not None:
             names.append(FIRST_OOD_SCORE_OUTPUT)
+        if self.gives_descriptors:
+            names += descriptor_outputs(look_heads(scales, framework))
         if self.has_evidence:
             names += evidence_outputs(scales)
             names += [FIRST_EVIDENCE_OUTPUT, FIRST_EVIDENCE_BIAS_OUTPUT]
@@ -66,6 +72,7 @@ class DeployedNetwork(nn.Module):
         Returns:
             Each head's probabilities [N, L]; each scale's box [N, 4]; then, where the network has
             the detectors, the out-of-distribution scores [N] from all scales and from the first;
+            then, of CAL and attention sampling, each look's descriptor [N, D];
             then, where the heads are linear, each scale's evidence [N, L, h, w] and its bias
             [N, L] of the last fusion, the closest look's box [N, 4], and the evidence and bias of
             the first scale's own head.
@@ -76,6 +83,8 @@ class DeployedNetwork(nn.Module):
         scores = [
             score for score in (output.ood_score, output.first_ood_score) if score is not None
         ]
+        if self.gives_descriptors:
+            scores += output.descriptors
         if not self.has_evidence:
             return (*probabilities, *boxes, *scores)
 

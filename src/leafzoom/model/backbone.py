@@ -303,6 +303,20 @@ class Backbone(nn.Module):
             )
         return int(apn_map.shape[1]), int(apn_map.shape[-1])
 
+    @torch.no_grad()
+    def last_map_channels(self, input_size: int) -> int:
+        """Channels of the last map for views of this side.
+
+        Raises:
+            RecipeError: the network gives no square map.
+        """
+        self.map_shape(input_size)
+        was_training = self.training
+        self.eval()
+        output = self(torch.zeros(1, 3, input_size, input_size))
+        self.train(was_training)
+        return int(output.last_map.shape[1])
+
 
 def _drop_hidden_layers(network: VGG, labels: int, drop_rate: float) -> None:
     """Let a VGG's linear layer read the mean of its last map, without the layers between."""

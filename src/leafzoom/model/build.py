@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from leafzoom.errors import ModelError, RecipeError
 from leafzoom.model.attention_proposal import AttentionProposal
+from leafzoom.model.attention_sampling import AttentionSampling
 from leafzoom.model.backbone import Backbone
+from leafzoom.model.cal import CAL
 from leafzoom.model.frameworks import AttentionNetwork
 from leafzoom.model.fusion import FusedNetwork, Fusion, fusion_head
 from leafzoom.model.macnn import MACNN
@@ -18,7 +20,9 @@ from leafzoom.model_file.outputs import part_head, scale_head
 from leafzoom.recipe import FusionRecipe, ModelRecipe, Recipe, recipe_from_dict
 
 __all__ = [
+    "build_attention_sampling",
     "build_backbone",
+    "build_cal",
     "build_fusions",
     "build_macnn",
     "build_network",
@@ -34,6 +38,8 @@ _FIRST_DETECTOR_PART = "familiarity1"
 
 _OUTLIER_PART = "outliers"
 _GROUPING_PART = "grouping"
+_ATTENTION_PART = "attention"
+_CLASSIFIER_PART = "classifier"
 
 
 def build_backbone(recipe: ModelRecipe, labels: int) -> Backbone:
@@ -110,8 +116,58 @@ def build_macnn(recipe: Recipe, labels: int) -> MACNN:
     return macnn
 
 
+def build_cal(recipe: Recipe, labels: int) -> CAL:
+    """A CAL network with random weights, in the memory format that convolutions like best."""
+    model = recipe.model
+    backbone = build_backbone(model, labels)
+    cal = CAL(
+        backbone=backbone,
+        labels=labels,
+        channels=backbone.last_map_channels(model.input_size),
+        maps=recipe.counterfactual.maps,
+        crop_threshold=recipe.counterfactual.crop_threshold,
+        crop_padding=recipe.counterfactual.crop_padding,
+        source_size=recipe.data.source_size,
+        input_size=model.input_size,
+    )
+    cal.backbones.to(memory_format=torch.channels_last)
+    return cal
+
+
+def build_attention_sampling(recipe: Recipe, labels: int) -> AttentionSampling:
+    """An attention sampling network with random weights, in channels-last memory.
+
+    Raises:
+        RecipeError: the attention's map has fewer places than patches are drawn.
+    """
+    model = recipe.model
+    backbones = [build_backbone(model, labels) for _ in range(2)]
+    channels, map_size = backbones[0].map_shape(model.input_size)
+    if map_size**2 < recipe.patches.number:
+        raise RecipeError(
+            f"patches.number {recipe.patches.number}: the map of {model.backbone} at "
+            f"model.input_size {model.input_size} has {map_size**2} places: use a larger "
+            "input_size, or model.apn_stage stride16"
+        )
+
+    network = AttentionSampling(
+        backbones=backbones,
+        channels=channels,
+        patches=recipe.patches.number,
+        patch_side=recipe.patches.side,
+        source_size=recipe.data.source_size,
+        input_size=model.input_size,
+    )
+    network.backbones.to(memory_format=torch.channels_last)
+    return network
+
+
 def build_network(recipe: Recipe, labels: int) -> AttentionNetwork:
-    """The network of the recipe's framework, with random weights (see the two above)."""
+    """The network of the recipe's framework, with random weights (see the four above)."""
+    if recipe.model.framework == "attention-sampling":
+        return build_attention_sampling(recipe, labels)
+    if recipe.model.framework == "cal":
+        return build_cal(recipe, labels)
     if recipe.model.framework == "ma-cnn":
         return build_macnn(recipe, labels)
     return build_racnn(recipe, labels)
@@ -120,7 +176,7 @@ def build_network(recipe: Recipe, labels: int) -> AttentionNetwork:
 def build_fusions(recipe: FusionRecipe, network: AttentionNetwork) -> list[Fusion]:
     """The fusions of the first two scales, the first three, …, with random weights.
 
-    The parts of an MA-CNN have no order, so it has one fusion of all looks.
+    Other frameworks have one fusion of all looks.
     """
     layer = network.classifier_layers()[0]
     width = layer.in_features if recipe.inputs == "descriptors" else layer.out_features
@@ -235,7 +291,7 @@ def _parts(network: FusedNetwork) -> dict[str, nn.Module]:
 
 
 def _attention_parts(network: AttentionNetwork) -> dict[str, nn.Module]:
-    """The parts of an RA-CNN or MA-CNN that predict, under their names in a checkpoint.
+    """The parts of an attention network that predict, under their names in a checkpoint.
 
     The MA-CNN's classifier of all descriptors is where its fusion starts from: it is not kept.
     """
@@ -245,6 +301,14 @@ def _attention_parts(network: AttentionNetwork) -> dict[str, nn.Module]:
     if isinstance(network, RACNN):
         for number, apn in enumerate(network.apns, start=1):
             parts[f"apn{number}"] = apn
+        return parts
+
+    if isinstance(network, AttentionSampling):
+        parts[_ATTENTION_PART] = network.attention
+        return parts
+    if isinstance(network, CAL):
+        parts[_ATTENTION_PART] = network.attention
+        parts[_CLASSIFIER_PART] = network.classifier
         return parts
 
     parts[_GROUPING_PART] = network.grouping

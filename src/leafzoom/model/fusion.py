@@ -24,7 +24,7 @@ from leafzoom.model.ood_detector import (
 )
 from leafzoom.model.racnn import RACNN
 from leafzoom.model.view import ScaleState
-from leafzoom.model_file.outputs import fusion_head, head_names, look_heads
+from leafzoom.model_file.outputs import FRAMEWORK_TITLES, fusion_head, head_names, look_heads
 
 __all__ = [
     "FusedNetwork",
@@ -96,7 +96,8 @@ class NetworkOutput:
     `logits`: {head: [B, L]}. `boxes`: of each scale, coarsest first, [B, 3] in source pixels.
     `ood_score`: [B], above 1 for a picture unlike the leaves of the training; None without a
     detector. `first_ood_score`: the same from the first scale alone. `states`: the scales of the
-    sources and of their mirror images, in the order of `tta_images`; none of an MA-CNN.
+    sources and of their mirror images, in the order of `tta_images`; of an RA-CNN alone.
+    `descriptors`: each look's, [B, D], means over the mirror images.
     """
 
     logits: dict[str, Tensor]
@@ -104,6 +105,7 @@ class NetworkOutput:
     ood_score: Tensor | None = None
     first_ood_score: Tensor | None = None
     states: tuple[ScaleState, ...] = ()
+    descriptors: tuple[Tensor, ...] = ()
 
 
 def all_descriptors(states: Sequence[ScaleState | PartState]) -> Tensor:
@@ -115,7 +117,7 @@ class FusedNetwork(nn.Module):
     """The whole network, from uint8 sources to every head: what is evaluated, exported and shipped.
 
     Args:
-        attention_network: all scales, or the whole and the parts.
+        attention_network: all scales, or the whole and what comes after it.
         fusions: the heads above them.
         tta: 1, 2 or 4: every head's logits are means over this many mirror images (see
             `mirrors`); the boxes are those of the image as it is.
@@ -151,12 +153,13 @@ class FusedNetwork(nn.Module):
         """The RA-CNN, for what moves or reads its boxes.
 
         Raises:
-            ModelError: the network is an MA-CNN.
+            ModelError: the network is no RA-CNN.
         """
         if not isinstance(self.attention_network, RACNN):
+            title = FRAMEWORK_TITLES[self.attention_network.framework]
             raise ModelError(
-                "this needs the zooms of an RA-CNN, and the model is an MA-CNN, whose parts are "
-                "not looked into: name a model of an RA-CNN"
+                f"this needs the zooms of an RA-CNN, and the model is {title}, which has no "
+                "attention proposal network: name a model of an RA-CNN"
             )
         return self.attention_network
 
@@ -183,7 +186,8 @@ class FusedNetwork(nn.Module):
         # The boxes of the image as it is, which comes first.
         boxes = tuple(state.boxes.reshape(self.tta, -1, 3)[0] for state in states)
         kept = states if isinstance(network, RACNN) else ()
-        return NetworkOutput(logits, boxes, ood_score, first_ood_score, kept)
+        descriptors = tuple(tta_mean(state.descriptor, self.tta) for state in states)
+        return NetworkOutput(logits, boxes, ood_score, first_ood_score, kept, descriptors)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """A head's probabilities [B, L] from its logits [B, L]."""

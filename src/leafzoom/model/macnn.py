@@ -22,6 +22,7 @@ from leafzoom.model.backbone import Backbone, BackboneOutput
 from leafzoom.model.view import (
     ScaleState,
     View,
+    boxes_inside,
     normalisation,
     normalise_images,
     normalise_pixels,
@@ -302,9 +303,7 @@ class MACNN(nn.Module):
         A box has the part's side and its centre at the peak, or as near to it as the edges allow.
         """
         centres = peaks(scores.detach()).to(self.mean.dtype) * source_side
-        half_side = torch.ones_like(centres[:, :1]) * (source_side * self.part_side / 2)
-        inside = torch.minimum(torch.maximum(centres, half_side), source_side - half_side)
-        return torch.cat([inside, half_side], dim=1)
+        return boxes_inside(centres, source_side * self.part_side / 2, source_side)
 
     def _dropout(self, descriptors: Tensor) -> Tensor:
         """Descriptors as a classifier learns from them."""

@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from leafzoom.model.attention_crop import resample_whole, whole_box
+from leafzoom.model.attention_crop import resample, resample_whole, whole_box
 from leafzoom.model.backbone import Backbone
-from leafzoom.model.mirrors import tta_images
+from leafzoom.model.mirrors import mirror_axes, mirror_boxes, tta_images
 
 __all__ = [
     "ScaleState",
     "View",
+    "boxes_inside",
+    "cut_views",
     "normalisation",
     "normalise_images",
     "normalise_pixels",
@@ -108,3 +110,39 @@ def whole_view(sources: Tensor, input_size: int, mirrors: int = 1) -> View:
     image = tta_images(resample_whole(sources, input_size), mirrors)
     boxes = whole_box(image.shape[0], sources.shape[-1], like=sources)
     return View(image, boxes, 1.0, mirrors)
+
+
+def boxes_inside(centres: Tensor, half_side: float, source_side: int) -> Tensor:
+    """Boxes [B, 3] of one size with centres [B, 2], or as near to them as the source's edges allow.
+
+    >>> boxes_inside(torch.tensor([[50.0, 5.0]]), 10.0, 100).tolist()
+    [[50.0, 10.0, 10.0]]
+    """
+    half_sides = torch.ones_like(centres[:, :1]) * half_side
+    inside = torch.minimum(torch.maximum(centres, half_sides), source_side - half_sides)
+    return torch.cat([inside, half_sides], dim=1)
+
+
+def cut_views(sources: Tensor, boxes: Tensor, input_size: int, mirrors: int = 1) -> Tensor:
+    """Boxes of normalised sources and of their mirror images, enlarged to views.
+
+    Args:
+        sources: [B, 3, S, S].
+        boxes: [mirrors * B, 3], each in the frame of its own mirror image (see `mirrors`).
+        input_size: V, side of the views in pixels.
+        mirrors: 1, 2 or 4.
+
+    Returns:
+        [mirrors * B, 3, V, V].
+    """
+    if mirrors == 1:
+        return resample(sources, boxes, input_size)
+
+    # Mirroring small views costs less than mirroring large sources.
+    boxes_by_image = boxes.reshape(mirrors, -1, 3)
+    views = []
+    for number in range(mirrors):
+        axes = mirror_axes(number)
+        source_boxes = mirror_boxes(boxes_by_image[number], sources.shape[-1], axes)
+        views.append(resample(sources, source_boxes, input_size).flip(axes))
+    return torch.cat(views)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from leafzoom.errors import needs_extra
 from leafzoom.model_file.manifest import Manifest
+from leafzoom.model_file.outputs import Framework
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -24,6 +25,12 @@ _LICENCE_NAME = "licence-of-its-photographs"
 # Names of scores as hubs know them.
 _METRIC_TYPES = {"micro_f1": "f1", "macro_f1": "f1", "top1": "accuracy"}
 _METRIC_NAMES = {"micro_f1": "micro F1", "macro_f1": "macro F1", "top1": "top-1 accuracy"}
+_NETWORKS: dict[Framework, str] = {
+    "ra-cnn": "a recurrent attention CNN (RA-CNN)",
+    "ma-cnn": "a multi-attention CNN (MA-CNN)",
+    "cal": "a network of counterfactual attention learning (CAL)",
+    "attention-sampling": "a network of attention sampling",
+}
 _LABEL_SCORE = "f1_"
 _VALIDATION_PART = "inner-select"
 
@@ -105,9 +112,7 @@ def _eval_result(score: _Score, manifest: Manifest) -> EvalResult:
 
 def _lines(manifest: Manifest, scores: Sequence[_Score], file: str, address: str) -> Iterator[str]:
     """The card's text."""
-    looks = "a recurrent attention CNN (RA-CNN)"
-    if manifest.framework == "ma-cnn":
-        looks = "a multi-attention CNN (MA-CNN)"
+    looks = _NETWORKS[manifest.framework]
     yield f"# {manifest.name}"
     yield ""
     yield (

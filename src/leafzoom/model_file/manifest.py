@@ -67,8 +67,9 @@ class Manifest:
     `early_exit`: from which confidence on scale 1's answer can replace that of all scales; None if
     this was not fitted. `conformal`: what sets of possible answers are made of; `reference`: what
     answers to the validation part look like; `confusion`: how often they are which; all three of
-    `head`, and None in older files. `framework`: `ra-cnn`, as in older files, or `ma-cnn`, whose
-    `scales` are the whole and the parts.
+    `head`, and None in older files. `framework`: `ra-cnn`, as in older files, `ma-cnn`, whose
+    `scales` are the whole and the parts, or `cal`, of the whole and a
+    crop, or `attention-sampling`, of the whole and patches.
     `format_version`: 2 of single labels, else 1.
 
     Raises:

@@ -2,8 +2,9 @@
 
 Heads of an RA-CNN are named `scale1`, `scale2`, … and `fusion12`, `fusion123`, … (the first two
 scales, the first three). Those of an MA-CNN with four parts are `scale1` (the whole), `part1` to
-`part4`, and one fusion of these five looks, `fusion12345`. A run's manifest has one more head, the
-fine-tuned plain backbone, which an export leaves out.
+`part4`, and one fusion of these five looks, `fusion12345`. CAL has `scale1`, `scale2` (the crop)
+and `fusion12`; attention sampling has the heads of an MA-CNN, a part a patch. A run's manifest has
+one more head, the fine-tuned plain backbone, which an export leaves out.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ __all__ = [
     "FIRST_EVIDENCE_BIAS_OUTPUT",
     "FIRST_EVIDENCE_OUTPUT",
     "FIRST_OOD_SCORE_OUTPUT",
+    "FRAMEWORK_TITLES",
     "OOD_SCORE_OUTPUT",
     "PROBABILITY_OUTPUT",
     "SOURCE_INPUT",
     "Framework",
     "box_outputs",
+    "descriptor_outputs",
     "evidence_outputs",
     "fusion_head",
     "head_names",
@@ -34,8 +37,18 @@ __all__ = [
     "scale_head",
 ]
 
-Framework: TypeAlias = Literal["ra-cnn", "ma-cnn"]
-"""What looks: a recurrent attention CNN, scale by scale, or a multi-attention CNN, part by part."""
+Framework: TypeAlias = Literal["ra-cnn", "ma-cnn", "cal", "attention-sampling"]
+"""What looks: a recurrent attention CNN, scale by scale, a multi-attention CNN, part by part,
+counterfactual attention learning, the whole and a crop, or attention sampling, patch by patch."""
+
+FRAMEWORK_TITLES: dict[Framework, str] = {
+    "ra-cnn": "an RA-CNN",
+    "ma-cnn": "an MA-CNN",
+    "cal": "a CAL network",
+    "attention-sampling": "an attention sampling network",
+}
+
+_WITH_PARTS = ("ma-cnn", "attention-sampling")
 
 SOURCE_INPUT = "source"
 PROBABILITY_OUTPUT = "probabilities_{head}"
@@ -44,6 +57,9 @@ BOX_OUTPUT = "box_{head}"
 # Models before this name keep the older word for the out-of-distribution score.
 OOD_SCORE_OUTPUT = "strangeness"
 FIRST_OOD_SCORE_OUTPUT = "strangeness_scale1"
+
+# Only where a look's descriptor is not what the linear layer before its output reads.
+_DESCRIPTOR_OUTPUT = "descriptor_{head}"
 
 # Optional: the closest look's box, and what the logits of the answering fusion, and of scale 1's
 # head, are the sum of.
@@ -101,9 +117,9 @@ def look_heads(scales: int, framework: Framework = "ra-cnn") -> tuple[str, ...]:
     >>> look_heads(3, "ma-cnn")
     ('scale1', 'part1', 'part2')
     """
-    if framework == "ra-cnn":
-        return tuple(scale_head(scale) for scale in range(1, scales + 1))
-    return (scale_head(1), *(part_head(part) for part in range(1, scales)))
+    if framework in _WITH_PARTS:
+        return (scale_head(1), *(part_head(part) for part in range(1, scales)))
+    return tuple(scale_head(scale) for scale in range(1, scales + 1))
 
 
 def head_names(scales: int, framework: Framework = "ra-cnn") -> tuple[str, ...]:
@@ -112,7 +128,7 @@ def head_names(scales: int, framework: Framework = "ra-cnn") -> tuple[str, ...]:
     >>> head_names(2)
     ('scale1', 'scale2', 'fusion12')
     """
-    first_fused = 2 if framework == "ra-cnn" else scales
+    first_fused = scales if framework in _WITH_PARTS else 2
     fusion_heads = [fusion_head(fused) for fused in range(first_fused, scales + 1)]
     return (*look_heads(scales, framework), *fusion_heads)
 
@@ -129,6 +145,15 @@ def box_outputs(heads: Iterable[str]) -> list[str]:
     ['box_scale1', 'box_scale2']
     """
     return [BOX_OUTPUT.format(head=head) for head in heads]
+
+
+def descriptor_outputs(heads: Iterable[str]) -> list[str]:
+    """The names of the outputs with the looks' descriptors [N, D], the whole photo first.
+
+    >>> descriptor_outputs(look_heads(2))
+    ['descriptor_scale1', 'descriptor_scale2']
+    """
+    return [_DESCRIPTOR_OUTPUT.format(head=head) for head in heads]
 
 
 def evidence_outputs(scales: int) -> list[str]:

@@ -10,6 +10,7 @@ itself.
 from leafzoom.errors import needs_extra
 
 with needs_extra("train", "reading a recipe"):
+    from leafzoom.recipe.counterfactual import CounterfactualRecipe
     from leafzoom.recipe.description import (
         RecipeSummary,
         Setting,
@@ -24,6 +25,7 @@ with needs_extra("train", "reading a recipe"):
     )
     from leafzoom.recipe.network import AugmentationRecipe, DataRecipe, ModelRecipe
     from leafzoom.recipe.parts import PartsRecipe
+    from leafzoom.recipe.patches import PatchesRecipe
     from leafzoom.recipe.recipe import Recipe
     from leafzoom.recipe.stages import (
         AlternationRecipe,
@@ -39,6 +41,7 @@ with needs_extra("train", "reading a recipe"):
 __all__ = [
     "AlternationRecipe",
     "AugmentationRecipe",
+    "CounterfactualRecipe",
     "DataRecipe",
     "DecisionRecipe",
     "FewPhotographsRecipe",
@@ -47,6 +50,7 @@ __all__ = [
     "ModelRecipe",
     "OptimizerRecipe",
     "PartsRecipe",
+    "PatchesRecipe",
     "PredictionRecipe",
     "Recipe",
     "RecipeSummary",

@@ -169,11 +169,13 @@ class ModelRecipe:
         ),
     ] = "tf_efficientnet_lite0"
     framework: Annotated[
-        Literal["ra-cnn", "ma-cnn"],
+        Literal["ra-cnn", "ma-cnn", "cal", "attention-sampling"],
         Field(
             description="ra-cnn: zooms, one after the other (the paper); ma-cnn: parts of one look "
-            "([parts]; Zheng et al. 2017, the paper's [2]). Each refuses settings that are of the "
-            "other alone."
+            "([parts]; Zheng et al. 2017, the paper's [2]); cal: the whole and a crop around the "
+            "attention ([counterfactual]; Rao et al. 2021); attention-sampling: patches of the "
+            "source ([patches]; Katharopoulos and Fleuret 2019). Each refuses settings that are of "
+            "the others alone."
         ),
     ] = "ra-cnn"
     pretrained: Annotated[
@@ -294,8 +296,8 @@ class ModelRecipe:
     apn_stage: Annotated[
         Literal["last", "stride16"],
         Field(
-            description="Map that an APN reads: the last before the classifier (stage 8 of "
-            "EfficientNet-B0, §3.1.2), or the last of stride 16."
+            description="Map that an APN, or attention sampling, reads: the last before the "
+            "classifier (stage 8 of EfficientNet-B0, §3.1.2), or the last of stride 16."
         ),
     ] = "last"
     proposals: Annotated[

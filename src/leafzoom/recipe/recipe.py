@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from leafzoom.recipe.counterfactual import CounterfactualRecipe
 from leafzoom.recipe.fields import STRICT
 from leafzoom.recipe.network import AugmentationRecipe, DataRecipe, ModelRecipe
 from leafzoom.recipe.parts import PartsRecipe
+from leafzoom.recipe.patches import PatchesRecipe
 from leafzoom.recipe.stages import (
     AlternationRecipe,
     DecisionRecipe,
@@ -36,7 +39,6 @@ _RA_CNN_SETTINGS = {
         "apn_hidden",
         "apn_activation",
         "apn_normalise",
-        "apn_stage",
         "proposals",
         "residual",
     ),
@@ -54,7 +56,23 @@ _RA_CNN_SETTINGS = {
     ),
     "few_photographs": ("below",),
 }
-"""What an MA-CNN has not, by section."""
+"""What only an RA-CNN has, by section."""
+
+_TURN_SETTINGS = {
+    "warm_up": ("epochs", "batch_size", "optimizer"),
+    "alternation": ("rounds",),
+}
+"""What only frameworks have that learn in turns, RA-CNN and MA-CNN."""
+
+_OWNERS = (
+    ("ra-cnn", _RA_CNN_SETTINGS),
+    ("ra-cnn and ma-cnn", _TURN_SETTINGS),
+    ("ra-cnn and attention-sampling", {"model": ("apn_stage",)}),
+    ("ma-cnn", {"parts": tuple(field.name for field in fields(PartsRecipe))}),
+    ("cal", {"counterfactual": tuple(field.name for field in fields(CounterfactualRecipe))}),
+    ("attention-sampling", {"patches": tuple(field.name for field in fields(PatchesRecipe))}),
+)
+"""The frameworks that settings belong to, where not all have them."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -74,6 +92,8 @@ class Recipe:
     warm_up: WarmUpRecipe = WarmUpRecipe()
     alternation: AlternationRecipe = AlternationRecipe()
     parts: PartsRecipe = PartsRecipe()
+    counterfactual: CounterfactualRecipe = CounterfactualRecipe()
+    patches: PatchesRecipe = PatchesRecipe()
     fusion: FusionRecipe = FusionRecipe()
     few_photographs: FewPhotographsRecipe = FewPhotographsRecipe()
     decision: DecisionRecipe = DecisionRecipe()
@@ -89,27 +109,33 @@ class Recipe:
         return self
 
     def _check_framework(self) -> None:
-        """Raise a ValueError if a setting is of the other framework alone."""
+        """Raise a ValueError if a setting is of other frameworks alone."""
         framework = self.model.framework
-        refused = _RA_CNN_SETTINGS
-        if framework == "ra-cnn":
-            refused = {"parts": tuple(field.name for field in fields(PartsRecipe))}
+        for owners, sections in _OWNERS:
+            if framework not in owners.split():
+                self._refuse_settings(owners, sections)
 
-        for section, keys in refused.items():
-            values = getattr(self, section)
-            for key in keys:
-                if getattr(values, key) != getattr(type(values)(), key):
-                    other = "ma-cnn" if framework == "ra-cnn" else "ra-cnn"
-                    raise ValueError(
-                        f"{section}.{key} is a setting of model.framework {other} alone, and "
-                        f"this recipe's is {framework}: leave it out"
-                    )
-
+        if framework == "cal" and self.fusion.inputs != "logits":
+            raise ValueError(
+                f"fusion.inputs {self.fusion.inputs} does not fit CAL, whose classifier reads "
+                "something else than the descriptors: set it to logits"
+            )
         if framework == "ma-cnn" and not self.warm_up.epochs:
             raise ValueError(
                 "warm_up.epochs 0 leaves an MA-CNN's channel grouping without the clusters that "
                 "it starts from: set it to 1 or more"
             )
+
+    def _refuse_settings(self, owners: str, sections: Mapping[str, Sequence[str]]) -> None:
+        """Raise a ValueError if one of these settings, by section, has not its default."""
+        for section, keys in sections.items():
+            values = getattr(self, section)
+            for key in keys:
+                if getattr(values, key) != getattr(type(values)(), key):
+                    raise ValueError(
+                        f"{section}.{key} is a setting of model.framework {owners} alone, and "
+                        f"this recipe's is {self.model.framework}: leave it out"
+                    )
 
     def _check_sizes_fit(self) -> None:
         """Raise a ValueError if a size of one section contradicts another section."""
@@ -208,8 +234,14 @@ class Recipe:
 
     @property
     def looks(self) -> int:
-        """How many boxes the network looks at: scales, or the whole and the parts."""
-        return self.model.scales if self.model.framework == "ra-cnn" else 1 + self.parts.number
+        """How many boxes the network looks at: scales, or the whole and what comes after it."""
+        looks = {
+            "ra-cnn": self.model.scales,
+            "ma-cnn": 1 + self.parts.number,
+            "cal": 2,
+            "attention-sampling": 1 + self.patches.number,
+        }
+        return looks[self.model.framework]
 
     @property
     def trains_apns(self) -> bool:

@@ -139,7 +139,8 @@ class AlternationRecipe:
         Count,
         Field(
             description="Rounds of classifier epochs and an APN epoch; 0: classifiers only. Of an "
-            "MA-CNN: of grouping epochs (parts.grouping_epochs), then classifier epochs."
+            "MA-CNN: of grouping epochs (parts.grouping_epochs), then classifier epochs. Others: "
+            "none."
         ),
     ] = 1
     batch_size: BatchSize = 32

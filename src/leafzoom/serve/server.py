@@ -21,6 +21,7 @@ from leafzoom.inference.devices import AUTO, idle_gpu_note
 from leafzoom.inference.loading import open_network
 from leafzoom.inference.prediction_sets import coverage_note
 from leafzoom.inference.predictor import Predictor
+from leafzoom.model_file.outputs import FRAMEWORK_TITLES
 from leafzoom.serve.access import Access, is_loopback
 from leafzoom.serve.addresses import can_show_qr_code, listening_lines
 from leafzoom.serve.app import create_app
@@ -145,13 +146,14 @@ def _tested_predictor(model: str, device: str) -> Predictor:
 
     Raises:
         DeviceError: the device is missing.
-        ModelError: the model cannot be read or run, or is an MA-CNN.
+        ModelError: the model cannot be read or run, or is no RA-CNN.
     """
     predictor = Predictor(open_network(model, device=device))
     manifest = predictor.network.manifest
-    if manifest.framework == "ma-cnn":
+    if manifest.framework != "ra-cnn":
+        title = FRAMEWORK_TITLES[manifest.framework]
         raise ModelError(
-            f"the model {model} is an MA-CNN, and the page that leafzoom serve shows is of zooms: "
+            f"the model {model} is {title}, and the page that leafzoom serve shows is of zooms: "
             "use leafzoom predict, or serve a model of an RA-CNN"
         )
 

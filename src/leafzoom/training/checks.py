@@ -35,7 +35,7 @@ def check_recipe(recipe: Recipe, labels: LabelSet, init: Checkpoint | None) -> N
         )
 
     _check_backbone(recipe, labels)
-    if recipe.model.framework == "ma-cnn":
+    if recipe.model.framework != "ra-cnn":
         return
     if init:
         _check_initial_apns(recipe, init)

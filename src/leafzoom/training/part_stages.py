@@ -19,7 +19,12 @@ from leafzoom.training.part_phases import GroupingPhase, GroupingStartPhase, Par
 from leafzoom.training.phases import Phase
 from leafzoom.training.processes import shared_outputs
 from leafzoom.training.stage_loop import StagePlan
-from leafzoom.training.stages import TrainingContext, alternation_data, average_of
+from leafzoom.training.stages import (
+    TrainingContext,
+    alternation_data,
+    average_of,
+    copy_plain_backbone,
+)
 from leafzoom.training.validation_metrics import Logits, part_metrics
 
 __all__ = ["GroupingStage", "PartAlternationStage"]
@@ -36,13 +41,7 @@ class GroupingStage:
         """Copy the plain backbone, start every classifier from its linear layer, and cluster."""
         context = self.context
         macnn = self.macnn
-        plain = context.backbone.state_dict()
-        macnn.backbone.match_batch_norm(plain)
-        macnn.backbone.load_state_dict(plain)
-
-        # After its weights are loaded, because those may come with batch norms.
-        if context.recipe.model.batch_norm == "fold":
-            macnn.backbone.fold_batch_norm()
+        copy_plain_backbone(context, macnn.backbone)
         _start_classifiers(macnn)
 
         context.echo(f"clustering channels by their peaks in {len(context.train_part)} photographs")

@@ -345,7 +345,7 @@ class _Run:
         optimizations = {}
         tensors = {
             "backbone": context.backbone.state_dict(),
-            "racnn": context.network.state_dict(),  # an MA-CNN's under the older name too
+            "racnn": context.network.state_dict(),  # every framework's under the older name
         }
         if plan:
             optimizations = {name: o.state_dict() for name, o in plan.optimizations.items()}

@@ -51,6 +51,7 @@ __all__ = [
     "WarmUpStage",
     "alternation_data",
     "average_of",
+    "copy_plain_backbone",
 ]
 
 
@@ -250,14 +251,10 @@ class WarmUpStage:
             part = f"scale{number}"
             if takes_over and context.init is not None and part in context.init.parts:
                 load_backbone(scale, context.labels.names, context.init, part)
+                if context.recipe.model.batch_norm == "fold":
+                    scale.fold_batch_norm()
             else:
-                plain = context.backbone.state_dict()
-                scale.match_batch_norm(plain)
-                scale.load_state_dict(plain)
-
-            # After its weights are loaded, because those may come with batch norms.
-            if context.recipe.model.batch_norm == "fold":
-                scale.fold_batch_norm()
+                copy_plain_backbone(context, scale)
 
         if takes_over and context.init is not None:
             self._take_over_apns(context.init)
@@ -356,6 +353,17 @@ def alternation_data(context: TrainingContext) -> DatasetPart:
         return with_soft_labels(
             context.fabric, context.teachers, context.train_part, weight, stored, context.echo
         )
+
+
+def copy_plain_backbone(context: TrainingContext, backbone: Backbone) -> None:
+    """Give a backbone the plain one's weights, with batch norms folded if the recipe says so."""
+    plain = context.backbone.state_dict()
+    backbone.match_batch_norm(plain)
+    backbone.load_state_dict(plain)
+
+    # After its weights are loaded, because those may come with batch norms.
+    if context.recipe.model.batch_norm == "fold":
+        backbone.fold_batch_norm()
 
 
 def average_of(module: nn.Module, decay: float) -> WeightAverage | None:

@@ -82,9 +82,10 @@ def part_metrics(
     *,
     single_label: bool = False,
 ) -> dict[str, float]:
-    """Loss, exact match and micro F1 of each head of an MA-CNN; its boxes' centres and spreads.
+    """Loss, exact match and micro F1 of each named head; the boxes' centres and spreads.
 
-    The whole's box is the first one; what the values mean is as of `validation_metrics`.
+    Of networks that are no RA-CNN. The whole's box is the first one; what the values mean is as of
+    `validation_metrics`.
 
     Args:
         logits: by head, [n, L].
