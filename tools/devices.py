@@ -62,13 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "commit": short_commit("src"),
         "machine": machine(),
         "onnxruntime": onnxruntime.__version__,
-        "model": model_digest(model_path(options.model)),
         **compare_answers(answers[CPU], answers[options.device]),
         "time_ratio": _time_ratio(networks[CPU], networks[options.device]),
     }
 
-    results = json.loads(options.out.read_text()) if options.out.exists() else {"name": "devices"}
-    write_json(options.out, {**results, options.device: entry})
+    # Entries of another model are not kept: a file is of one model.
+    result = {"name": "devices", "model_digest": model_digest(model_path(options.model))}
+    if options.out.exists():
+        earlier = json.loads(options.out.read_text())
+        if earlier.get("model_digest") == result["model_digest"]:
+            result = earlier
+    write_json(options.out, {**result, options.device: entry})
     print(json.dumps(entry, indent=1))
 
 

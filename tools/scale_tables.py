@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from leafzoom.inference.devices import DEVICES
 from tools.markdown import Lines, Result, command_of, heading, row
 
 __all__ = ["devices", "million", "ray"]
@@ -15,7 +16,7 @@ _GPU_CORES = 16
 
 def devices(result: Result) -> Lines:
     """How near each measured device is to the CPU."""
-    entries = {name: entry for name, entry in result.items() if isinstance(entry, dict)}
+    entries = {name: entry for name, entry in result.items() if name in DEVICES}
     columns = (
         "device",
         "ONNX Runtime",

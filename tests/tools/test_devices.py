@@ -12,6 +12,7 @@ from leafzoom.inference.loading import open_network
 from leafzoom.inference.prediction import FailedPhoto, Prediction
 from leafzoom.inference.predictor import Predictor
 from tools import devices
+from tools.model_digest import model_digest
 
 
 @pytest.fixture
@@ -49,11 +50,19 @@ def test_differences_are_the_largest_ones(answers: list[Prediction]) -> None:
 
 def test_an_entry_is_added_to_the_result(trained: Path, leaves: Path, tmp_path: Path) -> None:
     out = tmp_path / "devices.json"
-    out.write_text(json.dumps({"name": "devices", "openvino": {"photos": 1}}))
+    digest = model_digest(trained / "model.onnx")
+    earlier = {"name": "devices", "model_digest": digest, "openvino": {"photos": 1}}
+    out.write_text(json.dumps(earlier))
     words = [str(leaves), "--device", "cpu", "--count", "2", "--model", str(trained)]
     devices.main([*words, "--out", str(out)])
 
     result = json.loads(out.read_text())
     assert result["openvino"] == {"photos": 1}
+    assert result["model_digest"] == digest
     assert result["cpu"]["same_answers"] == result["cpu"]["photos"] == 2
     assert result["cpu"]["max_probability_difference"] == 0
+
+    # What was measured with another model is not kept.
+    out.write_text(json.dumps({**earlier, "model_digest": {}}))
+    devices.main([*words, "--out", str(out)])
+    assert set(json.loads(out.read_text())) == {"name", "model_digest", "cpu"}

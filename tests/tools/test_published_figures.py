@@ -33,6 +33,7 @@ OF_THE_MODEL = {
     "verdicts": "answers",
     "outliers": "answers",
     "drift": "answers",
+    "devices": "answers",
 }
 """Results of the model that ships, and which of its digests they depend on."""
 
