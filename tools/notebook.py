@@ -63,11 +63,13 @@ def run_notebook() -> Any:
 
 def text_outputs(notebook: Any) -> list[str]:
     """What each cell of code prints."""
-    return [
-        "".join(output.text for output in cell.outputs if output.output_type == "stream")
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-    ]
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [_printed(cell) for cell in cells]
+
+
+def _printed(cell: Any) -> str:
+    """What a cell of code prints."""
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
 def _page(notebook: Any) -> str:

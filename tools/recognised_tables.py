@@ -27,6 +27,8 @@ def recognised(result: Result) -> Lines:
         result: that of the model that ships; its note says of which photographs.
     """
     _, manifest = read_onnx(bundled_model())
+    if manifest.confusion is None:
+        raise ValueError("the shipped model keeps no confusion: python -m tools.refit adds it")
     counts = manifest.confusion.matrix()
     members = np.array(manifest.labels.combinations, dtype=bool)
 
