@@ -32,7 +32,7 @@ def main() -> int:
     """Run and write; returns the exit status."""
     parser().parse_args()
     notebook = run_notebook()
-    nbformat.write(notebook, NOTEBOOK)
+    nbformat.write(notebook, NOTEBOOK)  # type: ignore[no-untyped-call]
     NOTEBOOK.with_suffix(".md").write_text(_page(notebook), encoding="utf-8")
     return 0
 
@@ -52,7 +52,7 @@ def run_notebook() -> Any:
     Raises:
         nbclient.exceptions.CellExecutionError: a cell fails.
     """
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(notebook, timeout=_CELL_TIMEOUT_SECONDS, kernel_name="python3").execute()
 
     # What differs from run to run.
