@@ -141,3 +141,10 @@ def test_only_the_history_shows_former_models(page: Path) -> None:
     former = {"coverage-predecessor", "first", "predecessor", "predecessor-run"}
     former |= {"confirm", "fair", "experiments/confirm", "experiments/fair"}
     assert page.name == "history.md" or not shown & former
+
+
+@pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
+def test_no_line_starts_with_a_comment_within_a_sentence(page: Path) -> None:
+    """Such a line would end the paragraph."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.lstrip().startswith("<!-- figure")] == []
