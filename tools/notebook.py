@@ -32,7 +32,7 @@ def main() -> int:
     """Run and write; returns the exit status."""
     parser().parse_args()
     notebook = run_notebook()
-    nbformat.write(notebook, NOTEBOOK)
+    nbformat.write(notebook, NOTEBOOK)  # type: ignore[no-untyped-call]
     NOTEBOOK.with_suffix(".md").write_text(_page(notebook), encoding="utf-8")
     return 0
 
@@ -52,7 +52,7 @@ def run_notebook() -> Any:
     Raises:
         nbclient.exceptions.CellExecutionError: a cell fails.
     """
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(notebook, timeout=_CELL_TIMEOUT_SECONDS, kernel_name="python3").execute()
 
     # What differs from run to run.
@@ -63,11 +63,13 @@ def run_notebook() -> Any:
 
 def text_outputs(notebook: Any) -> list[str]:
     """What each cell of code prints."""
-    return [
-        "".join(output.text for output in cell.outputs if output.output_type == "stream")
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-    ]
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [_printed(cell) for cell in cells]
+
+
+def _printed(cell: Any) -> str:
+    """What a cell of code prints."""
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
 def _page(notebook: Any) -> str:

@@ -28,7 +28,7 @@ def recognised(result: Result) -> Lines:
     """
     _, manifest = read_onnx(bundled_model())
     if manifest.confusion is None:
-        raise SystemExit(f"{bundled_model()} has no confusion: run tools.refit")
+        raise ValueError("the shipped model keeps no confusion: python -m tools.refit adds it")
     counts = manifest.confusion.matrix()
     members = np.array(manifest.labels.combinations, dtype=bool)
 
