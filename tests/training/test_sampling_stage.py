@@ -103,6 +103,7 @@ def test_it_resumes_as_if_it_had_not_stopped(
     assert model_digest(out) == model_digest(run)
 
 
+@pytest.mark.slow
 def test_evaluation_scores_every_head(run: Path, leaves: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
     arguments = ["--data", leaves, "--split", "inner-test", "--out", report]

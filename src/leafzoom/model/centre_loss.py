@@ -34,7 +34,9 @@ def centre_loss(pooled: Tensor, expected: Tensor) -> Tensor:
     >>> float(centre_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])))
     5.0
     """
-    return (pooled - expected).square().sum(dim=1).mean()
+    # Squares of half-precision differences would vanish.
+    dtype = torch.promote_types(pooled.dtype, torch.float32)
+    return (pooled.to(dtype) - expected.to(dtype)).square().sum(dim=1).mean()
 
 
 def moved_centres(
