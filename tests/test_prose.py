@@ -38,7 +38,7 @@ INDENTED = re.compile(r"^(?:    .*\n?)+", re.MULTILINE)
 TAG = re.compile(r"<[^>]+>")
 IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z])")
+SENTENCE_END = re.compile(r"(?<=[.!?])[*)]*\s+(?=[^a-z])")
 TYPED_FIGURE = re.compile(r"[+-]?\d+\.\d+|\d+(?:\.\d+)? %")
 
 # Pages that name limits, versions and sections, but no measurement.
