@@ -53,7 +53,7 @@ def test_the_papers_recipes_have_its_values() -> None:
 
 
 def test_a_missing_or_invalid_file_is_named(tmp_path: Path) -> None:
-    message = "no recipe 'nothing': give a TOML file or one of authors, default"
+    message = "no recipe 'nothing': give a TOML file or one of attention-sampling, authors, cal"
     with pytest.raises(RecipeError, match=message):
         load_recipe("nothing")
 
