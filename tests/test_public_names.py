@@ -9,6 +9,7 @@ import pkgutil
 import pytest
 
 import leafzoom
+from leafzoom.inference.loading import open_network
 from leafzoom.inference.predictor import Predictor
 from leafzoom.inference.results import Results
 
@@ -38,7 +39,9 @@ def test_public_methods_of_the_predictor() -> None:
 def test_the_options_of_load_are_those_of_the_predictor() -> None:
     options = set(inspect.signature(leafzoom.load).parameters) - {"model"}
 
-    assert options <= set(inspect.signature(Predictor).parameters)
+    # The device is the network's, which a predictor is given.
+    assert options - {"device"} <= set(inspect.signature(Predictor).parameters)
+    assert "device" in inspect.signature(open_network).parameters
 
 
 @pytest.mark.parametrize("name", MODULES)

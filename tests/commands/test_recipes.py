@@ -38,4 +38,4 @@ def test_a_file_is_shown_too(tmp_path: Path) -> None:
 
 def test_an_unknown_recipe_is_refused() -> None:
     line = failure_line(run_command("recipes", "nothing"), 2)
-    assert "no recipe 'nothing': give a TOML file or one of attention-sampling, authors, cal" in line
+    assert "no recipe 'nothing': give a TOML file or one of attention-sampling, auth" in line

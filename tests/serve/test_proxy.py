@@ -214,7 +214,7 @@ def test_the_page_and_all_that_it_names_are_below_the_prefix(proxy: Proxy) -> No
     assert page.status_code == 200
 
     addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
-    script = proxy.client.get(proxy.url("/app.js"), headers=proxy.headers()).text
+    script = proxy.client.get(proxy.url("/engine-server.js"), headers=proxy.headers()).text
     addresses += re.findall(r'fetch\("([^"]+)"', script)
     assert {"style.css", "api/v1/openapi.json", "api/v1/model"} <= set(addresses)
     for address in addresses:

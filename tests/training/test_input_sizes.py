@@ -42,11 +42,9 @@ def test_each_size_has_an_equal_part_of_the_epochs(
     sizes: list[int] = []
     step = FineTuningPhase.step
 
-    def logged_step(
-        phase: FineTuningPhase, images: torch.Tensor, targets: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def logged_step(phase: FineTuningPhase, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
         sizes.append(phase.input_size)
-        return step(phase, images, targets)
+        return step(phase, *batch)
 
     monkeypatch.setattr(stages.FineTuningPhase, "step", logged_step)
     changes = [
