@@ -152,6 +152,7 @@ def test_processes_end_together_with_one_line(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     ) as process:
         stderr = process.stderr or []
         lines = list(takewhile(lambda line: "warm_up 1/" not in line, stderr))
@@ -165,6 +166,11 @@ def test_processes_end_together_with_one_line(
     assert words in line
     assert "Traceback" not in "".join(lines)
     wait_until_gone(children[0])
+
+
+def heed_interrupts() -> None:
+    """Undo what a shell does to a background job, in which tests may run: it ignores Ctrl+C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def children_of(pid: int) -> list[int]:

@@ -23,6 +23,23 @@ _READY_MS = 60_000
 expect.set_options(timeout=_READY_MS)
 
 
+# Each test of the whole app loads ONNX Runtime Web into a browser without a cache. These stand for
+# the others in the quick tests; `tools/check --app` runs all.
+_QUICK = (
+    "test_the_phone_gives_pythons_answers",
+    "test_it_diagnoses_without_a_network_and_without_its_host",
+    "test_results_are_kept_by_tree",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the whole app."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "app" in fixtures and getattr(item, "originalname", "") not in _QUICK:
+            item.add_marker(pytest.mark.app)
+
+
 @dataclass
 class App:
     """An app's folder, its host, and a page that shows it."""

@@ -21,6 +21,7 @@ def service(early_exit_run: Path, app_folder: Path) -> Iterator[ServiceProcess]:
         process.stop()
 
 
+@pytest.mark.app
 def test_the_phone_goes_on_when_the_server_has_gone(
     service: ServiceProcess, browser: Browser, leaves: Path
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_folder_without_an_app_is_refused(tmp_path: Path) -> None:
     assert "holds no app" in line
 
 
+@pytest.mark.app
 def test_the_page_alone_has_no_phone_engine(
     early_exit_run: Path, browser: Browser, leaves: Path
 ) -> None:
