@@ -226,6 +226,13 @@ def test_a_batch_smaller_than_the_processes_is_refused() -> None:
         check("fine_tuning.epochs=0", "alternation.batch_size=1")
 
 
+def test_a_cal_is_refused() -> None:
+    fabric: Any = CpuProcesses()
+    backbone: Any = None
+    with pytest.raises(TrainingError, match=r"2 processes cannot train a CAL: .* --devices 1"):
+        check_shares(fabric, load_recipe("cal"), backbone, 45, frozen=False)
+
+
 def test_batch_norms_are_synchronised_on_gpus() -> None:
     """Under the same names and with the same parameters, and they still fold."""
     backbone = small_racnn().backbones[0]

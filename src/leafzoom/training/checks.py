@@ -74,12 +74,17 @@ def check_shares(
         frozen: whether the scales stay as they start.
 
     Raises:
-        TrainingError: a batch has fewer photographs than there are processes, or batch norms would
-            have to see each other's batches on a CPU.
+        TrainingError: a batch has fewer photographs than there are processes, batch norms would
+            have to see each other's batches on a CPU, or the framework is CAL.
     """
     processes = fabric.world_size
     if processes == 1:
         return
+    if recipe.model.framework == "cal":
+        raise TrainingError(
+            f"{processes} processes cannot train a CAL: each would move the labels' centres by its "
+            "own photographs; use --devices 1"
+        )
 
     batch_sizes = {
         "fine_tuning": recipe.fine_tuning.batch_size if recipe.fine_tuning.epochs else 0,

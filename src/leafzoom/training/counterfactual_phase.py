@@ -82,7 +82,7 @@ class CounterfactualPhase:
         self.cal.backbone.classifier_layer().requires_grad_(False)
         self.cal.backbone.freeze_stages(self.frozen_stages)
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step on the losses of all views."""
         cal = self.cal
         batch = self.mixing(images) if self.mixing else MixedBatch(images)
@@ -99,7 +99,7 @@ class CounterfactualPhase:
         logged = {"centre_loss": centring.detach()}
         shared = batch.share_in(whole)
         loss = self._view_loss("scale1", attended.logits, effect, targets, shared, logged)
-        self.backward(loss + self.centre_weight * centring)
+        self.backward(share * (loss + self.centre_weight * centring))
 
         # What it leaves behind has no graph.
         attention = attended.attention.detach().to(cal.mean.dtype)
@@ -119,7 +119,8 @@ class CounterfactualPhase:
             attended = cal.attend(last_map)
             effect = cal.effect(last_map, attended)
             shared = batch.share_in(its_boxes)
-            self.backward(self._view_loss(head, attended.logits, effect, targets, shared, logged))
+            loss = self._view_loss(head, attended.logits, effect, targets, shared, logged)
+            self.backward(share * loss)
 
         self.optimization.step()
         return logged

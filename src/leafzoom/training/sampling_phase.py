@@ -63,7 +63,7 @@ class SamplingPhase:
             assert isinstance(backbone, Backbone)
             backbone.freeze_stages(self.frozen_stages)
 
-    def step(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, targets: Tensor, share: float = 1.0) -> dict[str, Tensor]:
         """One step on the sum of the losses."""
         network = self.network
         batch = self.mixing(images) if self.mixing else MixedBatch(images)
@@ -81,7 +81,7 @@ class SamplingPhase:
         whole_loss = self.loss(whole.logits, targets, partner_share)
         entropy = attention_entropy(attention)
         total = patch_loss + self.whole_weight * whole_loss - self.entropy_weight * entropy
-        self.backward(total)
+        self.backward(share * total)
         self.optimization.step()
 
         logged = {
