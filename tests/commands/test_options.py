@@ -136,7 +136,7 @@ def test_addresses_and_empty_names_are_no_recipe_split_or_checkpoint(option: str
 
 def test_a_recipes_file_that_does_not_exist_is_called_so() -> None:
     line = failure_line(run_command("recipes", "mine.toml"), 2)
-    assert "the recipe mine.toml does not exist: give a TOML file or one of authors" in line
+    assert "the recipe mine.toml does not exist: give a TOML file or one of attention" in line
 
 
 # Labelled photographs.

@@ -34,6 +34,7 @@ OF_THE_MODEL = {
     "outliers": "answers",
     "drift": "answers",
     "devices": "answers",
+    "web-agreement": "answers",
 }
 """Results of the model that ships, and which of its digests they depend on."""
 
