@@ -7,7 +7,7 @@ confusion of a simulated validation part is drawn with as many photographs of ea
 the real one has, so it is as uncertain. Shares of combinations are those of the validation part, or
 tilted: each multiplied by a factor around 1. Counts how often the 95 % intervals hold the share of
 leaves with each label, beside the interval of the plain share of answers. Writes
-results/experiments/orchard-coverage.json. Takes twenty minutes.
+results/experiments/orchard-coverage.json. Takes tens of minutes.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ def session_of(content: bytes) -> onnxruntime.InferenceSession:
 def run(content: bytes, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     session = session_of(content)
     names = [entry.name for entry in session.get_outputs()]
-    wanted = {entry.name for entry in session.get_inputs()}
-    values = session.run(names, {name: feeds[name] for name in wanted})
+    inputs = {entry.name for entry in session.get_inputs()}
+    values = session.run(names, {name: feeds[name] for name in inputs})
     return dict(zip(names, values, strict=True))
 
 

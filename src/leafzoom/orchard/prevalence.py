@@ -36,7 +36,7 @@ DRAWS = 400
 """Of the bootstrap."""
 
 MIN_PLANNED_LEAVES = 30
-"""With fewer, nothing is said about how many more are needed: widths do not yet fall as 1 / √n."""
+"""With fewer, no number of further leaves is given: widths do not yet fall as 1 / √n."""
 
 _PERCENTILES = (2.5, 97.5)
 _ROUNDS = 200  # of expectation maximisation

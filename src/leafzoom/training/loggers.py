@@ -73,8 +73,8 @@ def logger_openers(names: Sequence[str]) -> list[LoggerOpener]:
         MissingExtraError: its library is not installed.
         LeafzoomError: the package that adds it is broken.
     """
-    wanted = [name for name in dict.fromkeys(names) if name != "csv"]
-    return [partial(_Guarded, name, _opener(name)) for name in wanted]
+    chosen = [name for name in dict.fromkeys(names) if name != "csv"]
+    return [partial(_Guarded, name, _opener(name)) for name in chosen]
 
 
 def _opener(name: str) -> LoggerOpener:
