@@ -175,8 +175,8 @@ def test_the_citation_is_of_this_version() -> None:
 
 def test_the_changelog_has_a_section_for_what_comes_next() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    unreleased, _, released = changelog.partition(f"\n## {leafzoom.__version__}\n")
-    assert "\n## [Unreleased]" in unreleased
+    unreleased, _, released = changelog.partition("\n## 0.1.0\n")
+    assert f"\n## [Unreleased]: {leafzoom.__version__.removesuffix('.dev0')}\n" in unreleased
     assert released
     for section in ("Added", "Changed", "Fixed"):
         assert f"\n### {section}\n" in unreleased
