@@ -56,6 +56,18 @@ def test_a_name_of_no_photograph_in_the_folder_is_reported_by_its_row(
     assert len(message) < 800
 
 
+def test_a_photograph_in_a_folder_that_is_not_searched_is_named_with_it(tmp_path: Path) -> None:
+    data = write_data_folder(tmp_path / "data", "image,labels\na.png,scab\nb.png,rust\n", "a.png")
+    save_photo(data / "photos" / "b.png")
+
+    (problem,) = read_table(data).problems
+    assert problem.line == 3
+    assert "is in the folder 'photos'" in problem.reason
+
+    (data / "photos" / "b.png").rename(data / "images" / "b.png")
+    assert read_table(data).image_names == ("a.png", "b.png")
+
+
 def test_links_out_of_the_folder_are_refused_and_links_inside_are_the_same_photograph(
     tmp_path: Path,
 ) -> None:

@@ -57,6 +57,7 @@ class PhotoLookup:
         folders = [self._root / name for name in _PHOTO_FOLDERS]
         self._folders = [_Folder(folder, folder.resolve()) for folder in folders]
         self._listings: dict[Path, dict[str, list[str]]] = {}
+        self._inner_folders: list[Path] | None = None
 
     def __contains__(self, image_name: str) -> bool:
         """Whether the data folder has a photograph of this name."""
@@ -86,9 +87,15 @@ class PhotoLookup:
                 alike = self._file_alike(folder.path, relative_name)
                 if alike is not None:
                     return _photo_file(alike, folder, relative_name)
+            elsewhere = self._other_folder_of(relative_name)
         except OSError as error:
             raise BadImageName(f"cannot be looked up ({error.strerror})") from error
 
+        if elsewhere is not None:
+            raise BadImageName(
+                f"is in the folder {elsewhere!r}, which is not searched: call that folder "
+                "'images', or write it before the name, with a slash"
+            )
         raise BadImageName(
             f"does not exist in {self._root}, nor in its train_images/ or images/: "
             "restore it or delete the row"
@@ -103,6 +110,16 @@ class PhotoLookup:
             if path.is_relative_to(root.as_posix()):
                 return path.relative_to(root.as_posix()).as_posix()
         return image_name
+
+    def _other_folder_of(self, name: str) -> str | None:
+        """The name of the first folder inside the data folder that has a file of this name."""
+        if self._inner_folders is None:
+            entries = sorted(self._root.iterdir()) if self._root.is_dir() else []
+            self._inner_folders = [entry for entry in entries if entry.is_dir()]
+        for folder in self._inner_folders:
+            if (folder / name).is_file():
+                return folder.name
+        return None
 
     def _file_alike(self, folder: Path, name: str) -> Path | None:
         """The only file that differs from a name by case, accents or a missing suffix."""
