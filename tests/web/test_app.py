@@ -93,6 +93,43 @@ def test_kept_pictures_are_exported_without_the_cameras_data(
                 assert not picture.getexif()
 
 
+def test_a_browser_that_asks_the_reader_first_keeps_results_meanwhile(
+    app: App, leaves: Path
+) -> None:
+    page = app.open()
+    page.evaluate("() => { navigator.storage.persist = () => new Promise(() => {}); }")
+    choose(page, leaf(leaves))
+    expect(page.locator("#history .entries li")).to_have_count(1)
+
+
+# As WebKit does where it has no place on disk. The entry is also kept as the first versions did.
+REFUSE_BLOBS = """() => {
+  const put = IDBObjectStore.prototype.put;
+  IDBObjectStore.prototype.put = function (entry) {
+    if (entry.picture instanceof Blob) throw new DOMException("no blob", "DataCloneError");
+    const picture = new Blob([entry.picture], { type: "image/jpeg" });
+    put.call(this, { ...entry, id: `${entry.id}-first`, picture });
+    return put.call(this, entry);
+  };
+}"""
+
+
+def test_pictures_are_kept_where_blobs_are_not_and_older_blobs_are_shown(
+    app: App, leaves: Path
+) -> None:
+    page = app.open()
+    page.evaluate(REFUSE_BLOBS)
+    choose(page, leaf(leaves))
+    page.reload()
+    page.wait_for_selector("#history:not([hidden])")
+    page.click("#history summary")
+
+    pictures = page.locator("#history .entries img")
+    expect(pictures).to_have_count(2)
+    for picture in pictures.all():
+        expect(picture).to_have_js_property("naturalWidth", 96)
+
+
 def test_results_are_deleted_one_by_one_and_all(app: App, leaves: Path) -> None:
     page = app.open()
     page.on("dialog", lambda dialog: dialog.accept())

@@ -3,6 +3,7 @@
 const NAME = "leafzoom";
 const VERSION = 1;
 const RESULTS = "results";
+const PICTURE_TYPE = "image/jpeg";
 
 // Why nothing was kept: `code` is "full" or "refused".
 export class StoreError extends Error {
@@ -57,16 +58,34 @@ async function inStore(mode, work) {
 
 // Keep entries, all of them or none. entry: { id, time, tree, result, picture, place… }.
 export async function addEntries(entries) {
+  const kept = await Promise.all(entries.map(withBytes));
   await inStore("readwrite", (store) => {
-    for (const entry of entries) store.put(entry);
+    for (const entry of kept) store.put(entry);
   });
 
-  // Ask that the browser does not clear them when room gets short. It may say no.
-  await navigator.storage?.persist?.().catch(() => false);
+  // Ask that the browser does not clear them when room gets short. It may say no, and it may ask the
+  // reader first (Firefox): nothing waits for that.
+  navigator.storage?.persist?.().catch(() => false);
 }
 
-// All entries, the oldest first.
-export const allEntries = () => inStore("readonly", (store) => store.index("time").getAll());
+// All entries, the oldest first, their pictures as blobs.
+export async function allEntries() {
+  const entries = await inStore("readonly", (store) => store.index("time").getAll());
+  return entries.map(withBlob);
+}
+
+// The picture as bytes: WebKit without a place on disk (a private window) keeps no blob.
+async function withBytes(entry) {
+  if (!entry.picture) return entry;
+  return { ...entry, picture: await entry.picture.arrayBuffer() };
+}
+
+// Version 0.2.0 kept blobs at first.
+function withBlob(entry) {
+  const { picture } = entry;
+  if (!(picture instanceof ArrayBuffer)) return entry;
+  return { ...entry, picture: new Blob([picture], { type: PICTURE_TYPE }) };
+}
 
 export const deleteEntries = (ids) =>
   inStore("readwrite", (store) => {
