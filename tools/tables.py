@@ -19,6 +19,8 @@ KIND is one of
     targets, profile, twelve_hours
                   of benchmarks
     devices       how near a device is to the CPU
+    browsers, web_agreement, web_speed
+                  of the app on the phone
     variants      what smaller and faster variants of the model lose and save
 
 or, with NAME below results/experiments,
@@ -75,6 +77,7 @@ from tools import (
     rival_tables,
     scale_tables,
     single_label_tables,
+    web_tables,
 )
 from tools.markdown import Lines, Result, with_present_part_names
 from tools.provenance import ROOT
@@ -131,6 +134,9 @@ TABLES: dict[str, Callable[[Result], Lines]] = {
     "twelve_hours": benchmark_tables.twelve_hours,
     "variants": benchmark_tables.variants,
     "devices": scale_tables.devices,
+    "browsers": web_tables.browsers,
+    "web_agreement": web_tables.web_agreement,
+    "web_speed": web_tables.web_speed,
     **_EXPERIMENT_TABLES,
 }
 _TABLE = re.compile(rf"(<!-- ({'|'.join(TABLES)}) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -36,7 +36,15 @@ from tools.model_digest import model_digest
 from tools.provenance import ROOT, commit, machine
 from tools.static_host import StaticHost, chromium
 
-__all__ = ["Comparison", "PhonePage", "compare", "main", "parser", "summary"]
+__all__ = [
+    "Comparison",
+    "PhonePage",
+    "compare",
+    "main",
+    "parser",
+    "probability_difference",
+    "summary",
+]
 
 _PROBABILITY_TOLERANCE = 1e-3
 _DECIMALS = 6
@@ -192,12 +200,6 @@ def compare(photo: Path, predictor: Predictor, page: PhonePage) -> Comparison:
     assert not isinstance(expected, FailedPhoto)
     assert answer.pixels is not None
 
-    pairs = [(expected.probabilities, found.probabilities)]
-    pairs += [
-        (mine.probabilities, other.probabilities)
-        for mine, other in zip(expected.scales, found.scales, strict=True)
-    ]
-    differences = [abs(mine[label] - other[label]) for mine, other in pairs for label in mine]
     sides = np.array([source.photo_size, source.photo_size]).reshape(4)
     box_shares = [
         float((np.abs(np.subtract(mine.box, other.box)) / sides).max())
@@ -208,11 +210,21 @@ def compare(photo: Path, predictor: Predictor, page: PhonePage) -> Comparison:
         photo=photo.name,
         same_labels=set(expected.labels) == set(found.labels),
         same_verdict=expected.verdict == found.verdict,
-        probability=max(differences),
+        probability=probability_difference(expected, found),
         box_share=max(box_shares),
         pixel=int(pixels.max()),
         mean_pixel=float(pixels.mean()),
     )
+
+
+def probability_difference(expected: Prediction, found: Prediction) -> float:
+    """The greatest difference between two answers to a photo, of any head and label."""
+    pairs = [(expected.probabilities, found.probabilities)]
+    pairs += [
+        (mine.probabilities, other.probabilities)
+        for mine, other in zip(expected.scales, found.scales, strict=True)
+    ]
+    return max(abs(mine[label] - other[label]) for mine, other in pairs for label in mine)
 
 
 def summary(comparisons: Sequence[Comparison]) -> dict[str, Any]:
