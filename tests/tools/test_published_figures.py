@@ -36,6 +36,7 @@ OF_THE_MODEL = {
     "drift": "answers",
     "devices": "answers",
     "web-agreement": "answers",
+    "browsers": "answers",
 }
 """Results of the model that ships, and which of its digests they depend on."""
 
