@@ -6,7 +6,9 @@ Trains the networks of rivals.toml with every seed on the `train` part of PARTS.
 `experiments.parts`), each from a shared checkpoint: a plain network that learned at 128 px from the
 photographs of PARTS-shared.json. Answers the `report` part, which nothing was trained or fitted on,
 by the decisions of `predict`. Counts multiply-adds, and times the networks in turns. Finished runs
-are skipped. Writes results/experiments/rivals.json and docs/experiments/rivals.svg.
+are skipped. Writes results/experiments/rivals.json and docs/experiments/rivals.svg. Networks and
+seeds that the result has already are kept in it, and need no run: so several calls, on several
+machines, make one comparison.
 """
 
 from __future__ import annotations
@@ -25,7 +27,15 @@ from numpy.typing import NDArray
 
 from experiments.costs import Work, multiply_adds, ratio_quartiles, seconds_in_turns
 from experiments.definitions import read_toml
-from experiments.publishing import new_figure, save_figure, style_axes, write_result
+from experiments.publishing import new_figure, result_path, save_figure, style_axes, write_result
+from experiments.rival_answers import (
+    BySeed,
+    common_seeds,
+    digest_of,
+    kept_rows,
+    packed,
+    unpacked,
+)
 from experiments.statistics import paired_difference
 from leafzoom.dataset.split import read_split
 from leafzoom.evaluation.evaluate import evaluate
@@ -49,6 +59,7 @@ _ROUNDS = 9
 _WARM_UP_ROUNDS = 2
 _THREADS = 1
 _MILLION = 1e6
+_COST_KEYS = ("multiply_adds", "time_ratio", "time_ratio_quartiles", "commit")
 
 _BACKBONES = {"lite0": "tf_efficientnet_lite0", "lite2": "tf_efficientnet_lite2"}
 _START_CHANGES = (
@@ -105,15 +116,18 @@ class Rivals:
         self._train(rival.recipe, changes, self.parts, folder, self.start(rival.start))
         return folder
 
+    def photographs(self) -> tuple[str, ...]:
+        """The names of those that are answered."""
+        names = read_split(self.parts).test
+        return names[: self.limit] if self.limit else names
+
     def answers(self, rival: Rival, folder: Path) -> NDArray[np.bool_]:
         """Whether a trained network answers each photograph of the `report` part exactly, [n]."""
         file = folder / "answers.json"
         if not file.is_file():
             network = TorchNetwork(load_checkpoint(folder / "model.safetensors"))
-            names = read_split(self.parts).test
-            names = names[: self.limit] if self.limit else names
             cache = open_data(self.data, network.manifest.source_size)
-            evaluation = evaluate(network, cache, names, (rival.head,))
+            evaluation = evaluate(network, cache, self.photographs(), (rival.head,))
             correct = (evaluation.answers_fitted[rival.head] == evaluation.targets).all(axis=1)
             write_json(file, [bool(value) for value in correct])
         return np.array(json.loads(file.read_text(encoding="utf-8")), bool)
@@ -148,35 +162,44 @@ def main() -> None:
     keep_freed_memory()
     experiment = Rivals(arguments.data, arguments.parts, arguments.runs, arguments.limit)
 
+    # What an earlier call has measured on the same photographs.
+    names = experiment.photographs()
+    digest = digest_of(names)
+    definitions = {name: _definition(rival) for name, rival in rivals.items()}
+    kept = kept_rows(result_path(_NAME), digest, definitions)
+    answers = {name: unpacked(row["answers"], len(names)) for name, row in kept.items()}
+
     # A seed of all networks first, so that a stop leaves a comparison.
     chosen = [rivals[name] for name in arguments.arm or rivals]
-    correct: dict[str, list[NDArray[np.bool_]]] = {rival.name: [] for rival in chosen}
     for seed in arguments.seeds:
         for rival in chosen:
             folder = experiment.train(rival, seed)
-            correct[rival.name].append(experiment.answers(rival, folder))
-            _echo(f"{rival.name} {seed}: exact match {correct[rival.name][-1].mean():.4f}")
+            by_seed = answers.setdefault(rival.name, {})
+            by_seed[seed] = experiment.answers(rival, folder)
+            _echo(f"{rival.name} {seed}: exact match {by_seed[seed].mean():.4f}")
 
-    torch.set_num_threads(_THREADS)
-    works = {rival.name: _work(rival, arguments.runs, arguments.seeds[0]) for rival in chosen}
-    with torch.inference_mode():
-        counted = {name: multiply_adds(work, _BATCH_SIZE) for name, work in works.items()}
-        seconds = seconds_in_turns(works, _ROUNDS, _WARM_UP_ROUNDS)
-
-    ratios = ratio_quartiles(seconds, _CONTROL)
-    answers = {name: np.stack(by_seed) for name, by_seed in correct.items()}
+    code = commit("src", "experiments", "tools")
+    costs = {name: _kept_cost(row) for name, row in kept.items()}
+    costs |= _measured_costs(chosen, arguments.runs, arguments.seeds[0], code)
     rows = {
-        rival.name: _row(rival, answers, counted[rival.name], ratios[rival.name])
-        for rival in chosen
+        name: {
+            "title": rival.title,
+            "definition": definitions[name],
+            **costs[name],
+            **_scores(name, answers),
+        }
+        for name, rival in rivals.items()
+        if name in answers
     }
+    limited = f" --limit {arguments.limit}" if arguments.limit else ""
     result = {
         "name": _NAME,
         "title": "Rivals at the same cost",
-        "command": f"python -m experiments.rivals DATA PARTS.json RUNS{_options(arguments)}",
-        "commit": commit("src", "experiments", "tools"),
+        "command": f"python -m experiments.rivals DATA PARTS.json RUNS{limited}",
+        "commit": code,
         "machine": machine(),
-        "photographs": int(answers[_CONTROL].shape[1]),
-        "seeds": len(arguments.seeds),
+        "photographs": len(names),
+        "photographs_digest": digest,
         "batch": _BATCH_SIZE,
         "threads": _THREADS,
         "networks": rows,
@@ -219,27 +242,53 @@ def _work(rival: Rival, runs: Path, seed: int) -> Work:
     return first_look if rival.head == "scale1" else all_looks
 
 
-def _row(
-    rival: Rival,
-    answers: dict[str, NDArray[np.bool_]],
-    counted: float,
-    ratios: list[float],
-) -> dict[str, Any]:
-    """A network's exact match and cost, against the plain network and against our RA-CNN."""
-    own = answers[rival.name]
-    row: dict[str, Any] = {
-        "title": rival.title,
+def _definition(rival: Rival) -> dict[str, Any]:
+    """What a network's answers depend on."""
+    return {
+        "recipe": rival.recipe,
+        "start": rival.start,
         "head": rival.head,
-        "multiply_adds": round(counted),
-        "time_ratio": ratios[1],
-        "time_ratio_quartiles": [ratios[0], ratios[2]],
-        "exact_match": round(float(own.mean()), 4),
-        "by_seed": [round(float(value), 4) for value in own.mean(axis=1)],
+        "set": list(rival.changes),
+    }
+
+
+def _measured_costs(
+    chosen: Sequence[Rival], runs: Path, seed: int, code: str
+) -> dict[str, dict[str, Any]]:
+    """What each network costs, with the code it was measured with."""
+    torch.set_num_threads(_THREADS)
+    works = {rival.name: _work(rival, runs, seed) for rival in chosen}
+    with torch.inference_mode():
+        counted = {name: multiply_adds(work, _BATCH_SIZE) for name, work in works.items()}
+        seconds = seconds_in_turns(works, _ROUNDS, _WARM_UP_ROUNDS)
+
+    costs = {}
+    for name, (low, middle, high) in ratio_quartiles(seconds, _CONTROL).items():
+        values = (round(counted[name]), middle, [low, high], code)
+        costs[name] = dict(zip(_COST_KEYS, values, strict=True))
+    return costs
+
+
+def _kept_cost(row: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier call has measured."""
+    return {key: row[key] for key in _COST_KEYS}
+
+
+def _scores(name: str, answers: dict[str, BySeed]) -> dict[str, Any]:
+    """A network's exact match, and its differences to the plain network and to our RA-CNN."""
+    own = answers[name]
+    means = {seed: float(own[seed].mean()) for seed in sorted(own)}
+    scores: dict[str, Any] = {
+        "exact_match": round(float(np.mean(list(means.values()))), 4),
+        "seeds": list(means),
+        "by_seed": [round(mean, 4) for mean in means.values()],
+        "answers": packed(own),
     }
     for key, other in (("against_plain", _CONTROL), ("against_ours", _OURS)):
-        if other in answers and other != rival.name:
-            row[key] = paired_difference(own, answers[other]).to_dict()
-    return row
+        if other != name and own.keys() & answers.get(other, {}).keys():
+            pair = common_seeds(own, answers[other])
+            scores[key] = paired_difference(*pair).to_dict()
+    return scores
 
 
 def _draw(rows: dict[str, dict[str, Any]]) -> None:
@@ -265,14 +314,6 @@ def _draw_points(axes: Axes, rows: dict[str, dict[str, Any]], cost: str, divisor
         spread = [[mean - min(by_seed)], [max(by_seed) - mean]]
         place = row[cost] / divisor
         axes.errorbar(place, mean, spread, fmt="o", color=f"C{number}", label=row["title"])
-
-
-def _options(arguments: argparse.Namespace) -> str:
-    """What the command was called with besides its folders."""
-    words = [f" --seeds {' '.join(map(str, arguments.seeds))}"]
-    words += [f" --arm {name}" for name in arguments.arm or ()]
-    words += [f" --limit {arguments.limit}"] if arguments.limit else []
-    return "".join(words)
 
 
 def _echo(line: str) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conftest import TINY
 from experiments import publishing, rivals
 from experiments.costs import multiply_adds, ratio_quartiles, seconds_in_turns
+from experiments.rival_answers import common_seeds, kept_rows, packed, unpacked
 from experiments.rivals import Rival, Rivals, read_rivals
 from leafzoom.dataset.split import Split
 from leafzoom.recipe import load_recipe
@@ -80,12 +83,46 @@ def test_rivals_are_trained_and_compared(
     difference = ours["exact_match"] - plain["exact_match"]
     assert ours["against_plain"]["difference"] == pytest.approx(difference, abs=2e-4)
 
+    # A later call keeps what this one has measured, and adds to it.
+    monkeypatch.setattr(sys, "argv", [*command, "--seeds", "2", "--arm", "plain"])
+    rivals.main()
+    later = json.loads(path.read_text(encoding="utf-8"))
+    assert later["networks"]["plain"]["seeds"] == [0, 1, 2]
+    assert later["networks"]["ra-cnn"] == ours
+    shutil.rmtree(tmp_path / "runs" / "plain-2")
+
     # Both seeds have their own training, all from one start.
     trained = {folder.name for folder in (tmp_path / "runs").iterdir()}
     assert trained == {"start-lite0", "plain-0", "plain-1", "ra-cnn-0", "ra-cnn-1"}
     lines = rivals_table(result)
     assert lines[2].startswith("| a plain network | ")
     assert len(lines) == 2 + 2 + 2
+
+
+def test_answers_are_packed_by_seed() -> None:
+    random = np.random.default_rng(0)
+    answers = {seed: random.random(21) < 0.5 for seed in (1, 0)}
+    texts = packed(answers)
+    assert list(texts) == ["0", "1"]
+    found = unpacked(json.loads(json.dumps(texts)), 21)
+    for seed, expected in answers.items():
+        np.testing.assert_array_equal(found[seed], expected)
+
+    # Only seeds that both sides have are compared.
+    first, second = common_seeds(answers, {1: answers[0], 2: answers[0]})
+    np.testing.assert_array_equal(first, [answers[1]])
+    np.testing.assert_array_equal(second, [answers[0]])
+
+
+def test_rows_of_other_photographs_or_definitions_are_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rivals.json"
+    assert kept_rows(path, "a", {}) == {}
+    rows = {name: {"definition": {"recipe": name}} for name in ("plain", "changed", "gone")}
+    write_json(path, {"photographs_digest": "a", "networks": rows})
+
+    definitions = {"plain": {"recipe": "plain"}, "changed": {"recipe": "other"}}
+    assert kept_rows(path, "a", definitions) == {"plain": rows["plain"]}
+    assert kept_rows(path, "b", definitions) == {}
 
 
 def test_answers_are_kept(tmp_path: Path) -> None:

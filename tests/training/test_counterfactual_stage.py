@@ -6,43 +6,32 @@ import csv
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from conftest import failure_line, run_command
 from leafzoom.dataset.cache import Cache
 from leafzoom.dataset.split import Split
-from leafzoom.dataset.synthetic import render_leaves
 from leafzoom.errors import ModelError
-from leafzoom.inference.export import parity
 from leafzoom.inference.loading import open_network, zooming_network
-from leafzoom.inference.network import OnnxNetwork
-from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.model_file.checkpoint import load_checkpoint
 from leafzoom.recipe import load_recipe
 from leafzoom.serve.server import run_server
-from leafzoom.training import run as run_module
-from leafzoom.training import stage_loop
-from leafzoom.training.run import train
-from leafzoom.training.state import State, save_state
-from network_helpers import CAL_TINY, model_digest, silent, training_losses
+from network_helpers import CAL_TINY
+from whole_trainings import (
+    assert_evaluation_scores,
+    assert_export_agrees,
+    assert_resumes_alike,
+    train_by_command,
+)
 
 HEADS = ("backbone", "scale1", "scale2", "fusion12")
-
-
-class Stop(Exception):  # noqa: N818
-    """Stands for a kill between two batches."""
 
 
 @pytest.fixture(scope="module")
 def run(leaves: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny run of the recipe, made through the command line."""
     out = tmp_path_factory.mktemp("cal") / "run"
-    changes = [word for change in CAL_TINY for word in ("--set", change)]
-    result = run_command("train", "--data", leaves, "--recipe", "cal", "--out", out, *changes)
-    assert result.exit_code == 0, result.output
-    return out
+    return train_by_command(leaves, "cal", CAL_TINY, out)
 
 
 def test_it_trains_both_stages(run: Path) -> None:
@@ -73,44 +62,16 @@ def test_its_log_has_every_view(run: Path) -> None:
 
 @pytest.mark.parametrize("states_before_stop", [pytest.param(2, marks=pytest.mark.slow), 13])
 def test_it_resumes_as_if_it_had_not_stopped(
-    run: Path,
-    cache: Cache,
-    split: Split,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    states_before_stop: int,
+    run: Path, cache: Cache, split: Split, tmp_path: Path, states_before_stop: int
 ) -> None:
     """A state after every batch: in fine-tuning, and in the phase, with its labels' centres."""
-    monkeypatch.setattr(stage_loop, "_SAVE_INTERVAL_S", -1.0)
     recipe = load_recipe("cal", CAL_TINY)
     out = tmp_path / "run"
-    states = 0
-
-    def save_and_stop(folder: Path, state: State) -> None:
-        nonlocal states
-        save_state(folder, state)
-        states += 1
-        if states == states_before_stop:
-            raise Stop
-
-    with monkeypatch.context() as context:
-        context.setattr(run_module, "save_state", save_and_stop)
-        with pytest.raises(Stop):
-            train(cache, split, recipe, out, echo=silent)
-
-    train(cache, split, recipe, out, resume=True, echo=silent)
-    assert training_losses(out) == training_losses(run)
-    assert model_digest(out) == model_digest(run)
+    assert_resumes_alike(run, cache, split, recipe, out, states_before_stop=states_before_stop)
 
 
 def test_evaluation_scores_every_head(run: Path, leaves: Path, tmp_path: Path) -> None:
-    report = tmp_path / "report"
-    arguments = ["--data", leaves, "--split", "inner-test", "--out", report]
-    result = run_command("evaluate", run, *arguments)
-    assert result.exit_code == 0, result.output
-    metrics = json.loads((report / "metrics.json").read_text())
-    assert tuple(metrics["heads"]) == HEADS
-    assert tuple(metrics["heads_fitted"]) == HEADS
+    assert_evaluation_scores(HEADS, run, leaves, tmp_path / "report")
 
 
 def test_prediction_has_a_box_a_look(run: Path, leaves: Path) -> None:
@@ -125,27 +86,7 @@ def test_prediction_has_a_box_a_look(run: Path, leaves: Path) -> None:
 
 
 def test_the_export_computes_what_the_checkpoint_computes(run: Path, tmp_path: Path) -> None:
-    """Its heads, its boxes, its descriptors and larger sources; a training can start from it."""
-    path = tmp_path / "model.onnx"
-    exported = run_command("export", run, "--out", path)
-    assert exported.exit_code == 0, exported.output
-
-    checkpoint = load_checkpoint(run / "model.safetensors")
-    network = OnnxNetwork(path)
-    reference = TorchNetwork(checkpoint)
-    for side in (96, 130):
-        sources = np.stack([leaf.pixels for leaf in render_leaves(5, size=side, seed=2)])
-        result = parity(reference, network, sources)
-        assert result.probability < 1e-4
-        assert result.jumps == 0
-        expected = reference.descriptors(sources)
-        np.testing.assert_allclose(network.descriptors(sources), expected, atol=1e-3)
-    assert network.manifest == checkpoint.manifest
-
-    stored = load_checkpoint(path)
-    for name, tensor in checkpoint.tensors.items():
-        if not name.startswith("backbone."):
-            torch.testing.assert_close(stored.tensors[name], tensor, rtol=0, atol=0)
+    assert_export_agrees(run, tmp_path / "model.onnx")
 
 
 def test_what_needs_zooms_or_evidence_is_refused(run: Path, leaves: Path) -> None:

@@ -17,10 +17,9 @@ from leafzoom.dataset.split import Split
 from leafzoom.dataset.synthetic import render_leaves
 from leafzoom.errors import ModelError
 from leafzoom.inference import export as export_module
-from leafzoom.inference.export import Parity, export_onnx, parity
+from leafzoom.inference.export import Parity, export_onnx
 from leafzoom.inference.loading import open_network, zooming_network
 from leafzoom.inference.network import OnnxNetwork
-from leafzoom.inference.torch_network import TorchNetwork
 from leafzoom.model_file.checkpoint import load_checkpoint
 from leafzoom.recipe import load_recipe
 from leafzoom.serve.server import run_server
@@ -28,25 +27,23 @@ from leafzoom.training import run as run_module
 from leafzoom.training import stage_loop
 from leafzoom.training.part_phases import GroupingPhase, PartClassifierPhase
 from leafzoom.training.run import train
-from leafzoom.training.state import State, save_state
-from network_helpers import MA_TINY, model_digest, silent, training_losses
+from network_helpers import MA_TINY, silent
+from whole_trainings import (
+    assert_evaluation_scores,
+    assert_export_agrees,
+    assert_resumes_alike,
+    train_by_command,
+)
 
 HEADS = ("backbone", "scale1", "part1", "part2", "part3", "part4", "fusion12345")
 LOOKS = HEADS[1:-1]
-
-
-class Stop(Exception):  # noqa: N818
-    """Stands for a kill between two batches."""
 
 
 @pytest.fixture(scope="module")
 def run(leaves: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny run of the recipe, made through the command line."""
     out = tmp_path_factory.mktemp("parts") / "run"
-    changes = [word for change in MA_TINY for word in ("--set", change)]
-    result = run_command("train", "--data", leaves, "--recipe", "ma-cnn", "--out", out, *changes)
-    assert result.exit_code == 0, result.output
-    return out
+    return train_by_command(leaves, "ma-cnn", MA_TINY, out)
 
 
 def test_it_trains_every_stage(run: Path) -> None:
@@ -128,51 +125,24 @@ def test_classifiers_start_as_the_fine_tuned_layer(
     ],
 )
 def test_an_ma_cnn_resumes_as_if_it_had_not_stopped(
-    run: Path,
-    cache: Cache,
-    split: Split,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    states_before_stop: int,
+    run: Path, cache: Cache, split: Split, tmp_path: Path, states_before_stop: int
 ) -> None:
     """A state after every batch: in fine-tuning, the grouping's start, and both phases."""
-    monkeypatch.setattr(stage_loop, "_SAVE_INTERVAL_S", -1.0)
     recipe = load_recipe("ma-cnn", MA_TINY)
     out = tmp_path / "run"
-    states = 0
-
-    def save_and_stop(folder: Path, state: State) -> None:
-        nonlocal states
-        save_state(folder, state)
-        states += 1
-        if states == states_before_stop:
-            raise Stop
-
-    with monkeypatch.context() as context:
-        context.setattr(run_module, "save_state", save_and_stop)
-        with pytest.raises(Stop):
-            train(cache, split, recipe, out, echo=silent)
-
-    train(cache, split, recipe, out, resume=True, echo=silent)
-    assert training_losses(out) == training_losses(run)
-    assert model_digest(out) == model_digest(run)
+    assert_resumes_alike(run, cache, split, recipe, out, states_before_stop=states_before_stop)
 
 
 def test_evaluation_scores_every_head(run: Path, leaves: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
-    arguments = ["--data", leaves, "--split", "inner-test", "--out", report]
-    assert run_command("evaluate", run, *arguments).exit_code == 0
-
-    metrics = json.loads((report / "metrics.json").read_text())
-    assert tuple(metrics["heads"]) == HEADS
-    assert tuple(metrics["heads_fitted"]) == HEADS
+    metrics = assert_evaluation_scores(HEADS, run, leaves, report)
     with (report / "predictions.csv").open() as file:
         header = next(csv.reader(file))
     assert f"part4_{metrics['heads']['part4']['per_label'].popitem()[0]}" in header
     assert "fusion12345" in (report / "index.html").read_text()
 
-    one = [*arguments[:-1], tmp_path / "one", "--head", "part2"]
-    assert run_command("evaluate", run, *one).exit_code == 0
+    one = ["--data", leaves, "--split", "inner-test", "--out", tmp_path / "one"]
+    assert run_command("evaluate", run, *one, "--head", "part2").exit_code == 0
 
 
 def test_prediction_has_a_box_a_part(run: Path, leaves: Path) -> None:
@@ -194,29 +164,13 @@ def test_prediction_has_a_box_a_part(run: Path, leaves: Path) -> None:
 
 
 def test_the_export_computes_what_the_checkpoint_computes(run: Path, tmp_path: Path) -> None:
-    """Its heads, its boxes and larger sources; a training can start from it."""
     path = tmp_path / "model.onnx"
-    exported = run_command("export", run, "--out", path)
-    assert exported.exit_code == 0, exported.output
+    assert_export_agrees(run, path, most_jumps=1)
 
-    checkpoint = load_checkpoint(run / "model.safetensors")
+    # The descriptors of the whole and of every part lie side by side.
     network = OnnxNetwork(path)
-    for side in (96, 130):
-        sources = np.stack([leaf.pixels for leaf in render_leaves(5, size=side, seed=2)])
-        result = parity(TorchNetwork(checkpoint), network, sources)
-        assert result.probability < 1e-4
-        assert result.jumps <= 1
-
-        # The descriptors of the whole and of every part lie side by side.
-        expected = TorchNetwork(checkpoint).descriptors(sources)
-        np.testing.assert_allclose(network.descriptors(sources), expected, atol=1e-3)
-        assert expected.shape[1] % network.manifest.scales == 0
-    assert network.manifest == checkpoint.manifest
-
-    stored = load_checkpoint(path)
-    for name, tensor in checkpoint.tensors.items():
-        if not name.startswith("backbone."):
-            torch.testing.assert_close(stored.tensors[name], tensor, rtol=0, atol=0)
+    sources = np.stack([leaf.pixels for leaf in render_leaves(2, size=96, seed=2)])
+    assert network.descriptors(sources).shape[1] % network.manifest.scales == 0
 
 
 def test_an_export_may_differ_in_few_peaks_and_in_nothing_else(

@@ -12,10 +12,9 @@ from leafzoom.dataset.split import Split
 from leafzoom.errors import TrainingError
 from leafzoom.model_file.checkpoint import load_checkpoint, tensors_digest
 from leafzoom.recipe import Recipe, load_recipe
-from leafzoom.training import run, stage_loop
 from leafzoom.training.run import Settings, train
-from leafzoom.training.state import State, save_state
 from network_helpers import model_digest, silent, training_losses
+from whole_trainings import assert_resumes_alike
 
 
 class Stop(Exception):  # noqa: N818
@@ -140,34 +139,12 @@ def more(cache: Cache, split: Split, tmp_path_factory: pytest.TempPathFactory) -
     ],
 )
 def test_resume_in_the_middle_of_an_epoch_with_all_additions(
-    more: Path,
-    cache: Cache,
-    split: Split,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    states_before_stop: int,
+    more: Path, cache: Cache, split: Split, tmp_path: Path, states_before_stop: int
 ) -> None:
     """A state is saved after every batch: of four an epoch, over five epochs."""
-    monkeypatch.setattr(stage_loop, "_SAVE_INTERVAL_S", -1.0)
-    out = tmp_path / "run"
-    states = 0
-
-    def save_and_stop(folder: Path, state: State) -> None:
-        nonlocal states
-        save_state(folder, state)
-        states += 1
-        if states == states_before_stop:
-            raise Stop
-
     recipe = load_recipe("default", MORE)
-    with monkeypatch.context() as context:
-        context.setattr(run, "save_state", save_and_stop)
-        with pytest.raises(Stop):
-            train(cache, split, recipe, out, echo=silent)
-
-    train(cache, split, recipe, out, resume=True, echo=silent)
-    assert training_losses(out) == training_losses(more)
-    assert model_digest(out) == model_digest(more)
+    out = tmp_path / "run"
+    assert_resumes_alike(more, cache, split, recipe, out, states_before_stop=states_before_stop)
 
 
 @pytest.mark.slow

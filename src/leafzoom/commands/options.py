@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -29,16 +29,24 @@ __all__ = [
     "NAME_OR_FILE",
     "PATH",
     "PHOTO_PATH",
+    "accelerator_option",
     "data_folder",
     "data_options",
     "device_option",
     "echo_to_stderr",
+    "init_option",
     "labelled_cache",
     "labelled_table",
     "model_option",
+    "precision_option",
+    "recipe_option",
+    "set_option",
     "source_cache",
     "source_size_option",
+    "split_option",
 ]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx")
 
@@ -215,6 +223,59 @@ device_option = click.option(
     help="Where the model is computed; auto: on a GPU where there is one, else on the CPU.",
 )
 """`--device` of the subcommands that predict."""
+
+accelerator_option = click.option(
+    "--accelerator",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    help="What the training runs on; auto: a GPU where there is one.",
+)
+"""`--accelerator` of the subcommands that train."""
+
+precision_option = click.option(
+    "--precision",
+    default="32-true",
+    show_default=True,
+    type=click.Choice(["32-true", "bf16-mixed"]),
+    help="Of the numbers: single precision, or bfloat16 where it does no harm.",
+)
+"""`--precision` of the subcommands that train."""
+
+
+def recipe_option(help_text: str) -> Callable[[_Command], _Command]:
+    """`--recipe` of a subcommand that trains."""
+    return click.option(
+        "--recipe",
+        "recipe_name",
+        metavar="NAME|FILE",
+        type=NAME_OR_FILE,
+        required=True,
+        help=help_text,
+    )
+
+
+def split_option(help_text: str) -> Callable[[_Command], _Command]:
+    """`--split` of a subcommand that trains."""
+    return click.option(
+        "--split",
+        "split_name",
+        metavar="NAME|FILE",
+        type=NAME_OR_FILE,
+        default="inner-train",
+        show_default=True,
+        help=help_text,
+    )
+
+
+def init_option(help_text: str) -> Callable[[_Command], _Command]:
+    """`--init` of a subcommand that trains."""
+    return click.option("--init", metavar="RUN|FILE", type=MODEL, help=help_text)
+
+
+def set_option(help_text: str) -> Callable[[_Command], _Command]:
+    """`--set` of a subcommand that trains."""
+    return click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help=help_text)
 
 
 def data_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,12 +10,17 @@ import click
 from leafzoom.commands.export import export_checkpoint
 from leafzoom.commands.options import (
     MODEL,
-    NAME_OR_FILE,
     PATH,
+    accelerator_option,
     data_options,
     echo_to_stderr,
+    init_option,
     labelled_table,
+    precision_option,
+    recipe_option,
+    set_option,
     source_cache,
+    split_option,
 )
 from leafzoom.errors import needs_extra
 
@@ -29,24 +34,9 @@ __all__ = ["train"]
 
 @click.command()
 @data_options
-@click.option(
-    "--recipe",
-    "recipe_name",
-    metavar="NAME|FILE",
-    type=NAME_OR_FILE,
-    required=True,
-    help="A shipped recipe's name, or a TOML file.",
-)
+@recipe_option("A shipped recipe's name, or a TOML file.")
 @click.option("--out", type=PATH, required=True, help="The run's folder.")
-@click.option(
-    "--split",
-    "split_name",
-    metavar="NAME|FILE",
-    type=NAME_OR_FILE,
-    default="inner-train",
-    show_default=True,
-    help="What is trained on: inner-train, all, folders, paper-train, or a split in JSON.",
-)
+@split_option("What is trained on: inner-train, all, folders, paper-train, or a split in JSON.")
 @click.option(
     "--select-on",
     type=click.Choice(["validation", "none"]),
@@ -54,12 +44,7 @@ __all__ = ["train"]
     show_default=True,
     help="What chooses epochs and fits decisions; none: train on all, last epoch, threshold 0.5.",
 )
-@click.option(
-    "--init",
-    metavar="RUN|FILE",
-    type=MODEL,
-    help="Start from this checkpoint's backbone: a run, a file, or bundled.",
-)
+@init_option("Start from this checkpoint's backbone: a run, a file, or bundled.")
 @click.option(
     "--teacher",
     "teachers",
@@ -68,33 +53,15 @@ __all__ = ["train"]
     type=MODEL,
     help="Network of alternation.soft_labels, if not --init's (may be repeated: their mean).",
 )
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a recipe's value (may be repeated).",
-)
+@set_option("Change a recipe's value (may be repeated).")
 @click.option(
     "--negatives",
     type=PATH,
     help="Folder or ZIP of pictures that show none of the leaves; the model learns to refuse them.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option(
-    "--accelerator",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "gpu"]),
-    help="What the training runs on; auto: a GPU where there is one.",
-)
-@click.option(
-    "--precision",
-    default="32-true",
-    show_default=True,
-    type=click.Choice(["32-true", "bf16-mixed"]),
-    help="Of the numbers: single precision, or bfloat16 where it does no harm.",
-)
+@accelerator_option
+@precision_option
 @click.option(
     "--devices",
     type=click.IntRange(min=1),

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 import click
 
 from leafzoom.commands.options import (
-    MODEL,
     NAME_OR_FILE,
     PATH,
+    accelerator_option,
     data_options,
     echo_to_stderr,
+    init_option,
     labelled_table,
+    precision_option,
+    recipe_option,
+    set_option,
     source_cache,
+    split_option,
 )
 from leafzoom.errors import needs_extra
 
@@ -26,14 +31,7 @@ __all__ = ["tune"]
 
 @click.command()
 @data_options
-@click.option(
-    "--recipe",
-    "recipe_name",
-    metavar="NAME|FILE",
-    type=NAME_OR_FILE,
-    required=True,
-    help="A shipped recipe's name, or a TOML file: what the trials change.",
-)
+@recipe_option("A shipped recipe's name, or a TOML file: what the trials change.")
 @click.option(
     "--ranges",
     "ranges_name",
@@ -51,43 +49,12 @@ __all__ = ["tune"]
     show_default=True,
     help="How many trials in all; with --resume those that have ended count.",
 )
-@click.option(
-    "--split",
-    "split_name",
-    metavar="NAME|FILE",
-    type=NAME_OR_FILE,
-    default="inner-train",
-    show_default=True,
-    help="What is trained on; its validation part compares the trials.",
-)
-@click.option(
-    "--init",
-    metavar="RUN|FILE",
-    type=MODEL,
-    help="Start every trial from this checkpoint's backbone: a run, a file, or bundled.",
-)
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a recipe's value in every trial (may be repeated).",
-)
+@split_option("What is trained on; its validation part compares the trials.")
+@init_option("Start every trial from this checkpoint's backbone: a run, a file, or bundled.")
+@set_option("Change a recipe's value in every trial (may be repeated).")
 @click.option("--resume", is_flag=True, help="Go on with the study in --out.")
-@click.option(
-    "--accelerator",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "gpu"]),
-    help="What the trainings run on; auto: a GPU where there is one.",
-)
-@click.option(
-    "--precision",
-    default="32-true",
-    show_default=True,
-    type=click.Choice(["32-true", "bf16-mixed"]),
-    help="Of the numbers: single precision, or bfloat16 where it does no harm.",
-)
+@accelerator_option
+@precision_option
 def tune(
     data: Path,
     csv_file: Path | None,

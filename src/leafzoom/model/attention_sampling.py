@@ -199,16 +199,7 @@ class AttentionSampling(nn.Module):
         """Look at the whole of normalised sources [B, 3, S, S]."""
         view = self.whole_view(sources, mirrors)
         output: BackboneOutput = self.backbones[0](view.image)
-        return ScaleState(
-            scale=0,
-            sources=sources,
-            view=view,
-            stage_maps=output.stage_maps,
-            features=output.features,
-            last_map=output.last_map,
-            descriptor=output.descriptor,
-            logits=output.logits,
-        )
+        return ScaleState.of_output(0, sources, view, output)
 
     def attend(self, features: Tensor) -> Tensor:
         """The attention [B, H, W] on the small view's map [B, C, H, W]; its sums are 1."""

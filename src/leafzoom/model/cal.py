@@ -225,16 +225,8 @@ class CAL(nn.Module):
         vector has thousands of numbers a map, too many for densities of descriptors.
         """
         output: BackboneOutput = self.backbone(view.image)
-        return ScaleState(
-            scale=scale,
-            sources=sources,
-            view=view,
-            stage_maps=output.stage_maps,
-            features=output.features,
-            last_map=output.last_map,
-            descriptor=output.descriptor,
-            logits=self.attend(output.last_map).logits,
-        )
+        logits = self.attend(output.last_map).logits
+        return ScaleState.of_output(scale, sources, view, output, logits)
 
     def attend(self, last_map: Tensor) -> AttendedMap:
         """Attention, pooled vector and logits of the backbone's last map [B, C, H, W]."""

@@ -257,16 +257,7 @@ class MACNN(nn.Module):
         """Look at the whole of normalised sources [B, 3, S, S]."""
         view = self.whole_view(sources, mirrors)
         output: BackboneOutput = self.backbone(view.image)
-        return ScaleState(
-            scale=0,
-            sources=sources,
-            view=view,
-            stage_maps=output.stage_maps,
-            features=output.features,
-            last_map=output.last_map,
-            descriptor=output.descriptor,
-            logits=output.logits,
-        )
+        return ScaleState.of_output(0, sources, view, output)
 
     def find_parts(self, whole: ScaleState) -> tuple[PartState, ...]:
         """Every part of what the backbone has seen."""

@@ -179,16 +179,7 @@ class RACNN(nn.Module):
         if coarser is not None and self.residual:
             logits = logits + self.residual * coarser.logits.detach()
 
-        return ScaleState(
-            scale=scale,
-            sources=sources,
-            view=view,
-            stage_maps=output.stage_maps,
-            features=output.features,
-            last_map=output.last_map,
-            descriptor=output.descriptor,
-            logits=logits,
-        )
+        return ScaleState.of_output(scale, sources, view, output, logits)
 
     def zoom(self, state: ScaleState, proposals: Tensor) -> View:
         """The next scale's view: the proposed boxes, cut out and enlarged (eq. 3-5).

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from leafzoom.model.attention_crop import resample, resample_whole, whole_box
-from leafzoom.model.backbone import Backbone
+from leafzoom.model.backbone import Backbone, BackboneOutput
 from leafzoom.model.mirrors import mirror_axes, mirror_boxes, tta_images
 
 __all__ = [
@@ -66,6 +66,27 @@ class ScaleState:
     last_map: Tensor
     descriptor: Tensor
     logits: Tensor
+
+    @classmethod
+    def of_output(
+        cls,
+        scale: int,
+        sources: Tensor,
+        view: View,
+        output: BackboneOutput,
+        logits: Tensor | None = None,
+    ) -> ScaleState:
+        """What a backbone computed from a view; `logits`: those of another classifier, [B, L]."""
+        return cls(
+            scale=scale,
+            sources=sources,
+            view=view,
+            stage_maps=output.stage_maps,
+            features=output.features,
+            last_map=output.last_map,
+            descriptor=output.descriptor,
+            logits=output.logits if logits is None else logits,
+        )
 
     @property
     def boxes(self) -> Tensor:

@@ -9,18 +9,16 @@ import torch
 
 from leafzoom.dataset.batches import DatasetPart, plain_batches
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.fitting.scale_outputs import scale_outputs
 from leafzoom.model.cal import CAL
-from leafzoom.model_file.outputs import look_heads
 from leafzoom.training.counterfactual_phase import CounterfactualPhase
+from leafzoom.training.look_metrics import look_metrics
 from leafzoom.training.stage_loop import StagePlan
 from leafzoom.training.stages import (
     TrainingContext,
     alternation_data,
-    average_of,
+    alternation_plan,
     copy_plain_backbone,
 )
-from leafzoom.training.validation_metrics import part_metrics
 
 __all__ = ["CounterfactualStage"]
 
@@ -70,15 +68,12 @@ class CounterfactualStage:
             loss=context.classifier_loss(),
             mixing=context.mixing(),
         )
-        return StagePlan(
-            name="alternation",
-            phases=[phase] * recipe.classifier_epochs,
-            module=cal,
-            optimizations={"classifier": optimization},
-            metrics=context.metrics_of_parts(self._measure),
-            batch_size=recipe.batch_size,
-            patience=recipe.patience,
-            average=average_of(cal, recipe.weight_average),
+        return alternation_plan(
+            context,
+            cal,
+            [phase] * recipe.classifier_epochs,
+            {"classifier": optimization},
+            self._measure,
         )
 
     @torch.no_grad()
@@ -101,13 +96,10 @@ class CounterfactualStage:
 
     def _measure(self, part: DatasetPart) -> dict[str, float]:
         """The metrics of both looks and of their mean, which is the published answer."""
-        outputs = scale_outputs(self.context.fabric, self.cal, part)
-        heads = look_heads(self.cal.scales, self.cal.framework)
-        logits = dict(zip(heads, outputs.logits, strict=True))
-        logits["all"] = np.mean(outputs.logits, axis=0, dtype=np.float32)
-        return part_metrics(
-            logits,
-            dict(zip(heads, outputs.boxes, strict=True)),
-            part.part_targets,
-            single_label=self.context.labels.single_label,
+        return look_metrics(
+            self.context,
+            self.cal,
+            part,
+            "all",
+            lambda outputs: np.mean(outputs.logits, axis=0, dtype=np.float32),
         )

@@ -10,22 +10,21 @@ from torch import nn
 
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.fitting.scale_outputs import ScaleOutputs, joined_outputs, scale_outputs
+from leafzoom.fitting.scale_outputs import ScaleOutputs
 from leafzoom.model.grouping_loss import GroupingLoss
 from leafzoom.model.macnn import MACNN
-from leafzoom.model_file.outputs import look_heads
 from leafzoom.training.channel_clusters import channel_peaks, cluster_channels
+from leafzoom.training.look_metrics import look_metrics
 from leafzoom.training.part_phases import GroupingPhase, GroupingStartPhase, PartClassifierPhase
 from leafzoom.training.phases import Phase
-from leafzoom.training.processes import shared_outputs
 from leafzoom.training.stage_loop import StagePlan
 from leafzoom.training.stages import (
     TrainingContext,
     alternation_data,
-    average_of,
+    alternation_plan,
     copy_plain_backbone,
 )
-from leafzoom.training.validation_metrics import Logits, part_metrics
+from leafzoom.training.validation_metrics import Logits
 
 __all__ = ["GroupingStage", "PartAlternationStage"]
 
@@ -122,15 +121,12 @@ class PartAlternationStage:
         grouping_turn: list[Phase] = [grouping_phase] * parts.grouping_epochs
         classifier_turn: list[Phase] = [classifier_phase] * recipe.classifier_epochs
         phases = (grouping_turn + classifier_turn) * recipe.rounds or classifier_turn
-        return StagePlan(
-            name="alternation",
-            phases=phases,
-            module=macnn,
-            optimizations={"classifier": classifier, "grouping": grouping},
-            metrics=context.metrics_of_parts(partial(_part_metrics, context)),
-            batch_size=recipe.batch_size,
-            patience=recipe.patience,
-            average=average_of(macnn, recipe.weight_average),
+        return alternation_plan(
+            context,
+            macnn,
+            phases,
+            {"classifier": classifier, "grouping": grouping},
+            partial(_part_metrics, context),
         )
 
 
@@ -157,19 +153,7 @@ def _start_classifiers(macnn: MACNN) -> None:
 def _part_metrics(context: TrainingContext, part: DatasetPart) -> dict[str, float]:
     """The metrics of the whole, of every part and of all together on photographs."""
     macnn = _macnn(context)
-    fabric = context.fabric
-    shares = shared_outputs(fabric, part, lambda share: scale_outputs(fabric, macnn, share))
-    outputs = joined_outputs(shares)
-
-    heads = look_heads(macnn.scales, macnn.framework)
-    logits = dict(zip(heads, outputs.logits, strict=True))
-    logits["all"] = _all_logits(macnn, outputs)
-    return part_metrics(
-        logits,
-        dict(zip(heads, outputs.boxes, strict=True)),
-        part.part_targets,
-        single_label=context.labels.single_label,
-    )
+    return look_metrics(context, macnn, part, "all", partial(_all_logits, macnn))
 
 
 @torch.no_grad()

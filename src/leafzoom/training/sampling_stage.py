@@ -6,19 +6,17 @@ import numpy as np
 
 from leafzoom.dataset.batches import DatasetPart
 from leafzoom.fitting.optimization import Optimization
-from leafzoom.fitting.scale_outputs import scale_outputs
 from leafzoom.model.attention_sampling import AttentionSampling
 from leafzoom.model.backbone import Backbone
-from leafzoom.model_file.outputs import look_heads
+from leafzoom.training.look_metrics import look_metrics
 from leafzoom.training.sampling_phase import SamplingPhase
 from leafzoom.training.stage_loop import StagePlan
 from leafzoom.training.stages import (
     TrainingContext,
     alternation_data,
-    average_of,
+    alternation_plan,
     copy_plain_backbone,
 )
-from leafzoom.training.validation_metrics import part_metrics
 
 __all__ = ["SamplingStage"]
 
@@ -60,26 +58,20 @@ class SamplingStage:
             loss=context.classifier_loss(),
             mixing=context.mixing(),
         )
-        return StagePlan(
-            name="alternation",
-            phases=[phase] * recipe.classifier_epochs,
-            module=network,
-            optimizations={"classifier": optimization},
-            metrics=context.metrics_of_parts(self._measure),
-            batch_size=recipe.batch_size,
-            patience=recipe.patience,
-            average=average_of(network, recipe.weight_average),
+        return alternation_plan(
+            context,
+            network,
+            [phase] * recipe.classifier_epochs,
+            {"classifier": optimization},
+            self._measure,
         )
 
     def _measure(self, part: DatasetPart) -> dict[str, float]:
         """The metrics of the whole, of every patch and of the patches' mean, which answers."""
-        outputs = scale_outputs(self.context.fabric, self.network, part)
-        heads = look_heads(self.network.scales, self.network.framework)
-        logits = dict(zip(heads, outputs.logits, strict=True))
-        logits["patches"] = np.mean(outputs.logits[1:], axis=0, dtype=np.float32)
-        return part_metrics(
-            logits,
-            dict(zip(heads, outputs.boxes, strict=True)),
-            part.part_targets,
-            single_label=self.context.labels.single_label,
+        return look_metrics(
+            self.context,
+            self.network,
+            part,
+            "patches",
+            lambda outputs: np.mean(outputs.logits[1:], axis=0, dtype=np.float32),
         )

@@ -5,7 +5,7 @@ Each stage knows what comes before its first batch, on which data it trains, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from leafzoom.training.classifier_loss import (
     label_frequencies,
 )
 from leafzoom.training.mixing import Mixing
-from leafzoom.training.phases import FineTuningPhase
+from leafzoom.training.phases import FineTuningPhase, Phase
 from leafzoom.training.processes import by_the_first, first_before_others, shared_outputs
 from leafzoom.training.soft_labels import with_soft_labels
 from leafzoom.training.stage_loop import PartMetrics, StagePlan
@@ -50,7 +50,7 @@ __all__ = [
     "TrainingContext",
     "WarmUpStage",
     "alternation_data",
-    "average_of",
+    "alternation_plan",
     "copy_plain_backbone",
 ]
 
@@ -218,7 +218,7 @@ class FineTuningStage:
             metrics=context.metrics_of_parts(self._measure),
             batch_size=recipe.batch_size,
             patience=recipe.patience,
-            average=average_of(context.backbone, recipe.weight_average),
+            average=_average_of(context.backbone, recipe.weight_average),
         )
 
     def _measure(self, part: DatasetPart) -> dict[str, float]:
@@ -331,16 +331,37 @@ class AlternationStage:
             context.classifier_loss(),
             context.mixing(),
         )
-        return StagePlan(
-            name="alternation",
-            phases=alternation.phases,
-            module=context.racnn,
-            optimizations={"classifier": alternation.classifier, "apn": alternation.apn},
-            metrics=context.metrics_of_parts(partial(_scale_metrics, context)),
-            batch_size=recipe.batch_size,
-            patience=recipe.patience,
-            average=average_of(context.racnn, recipe.weight_average),
+        return alternation_plan(
+            context,
+            context.racnn,
+            alternation.phases,
+            {"classifier": alternation.classifier, "apn": alternation.apn},
+            partial(_scale_metrics, context),
         )
+
+
+def alternation_plan(
+    context: TrainingContext,
+    module: nn.Module,
+    phases: Sequence[Phase],
+    optimizations: dict[str, Optimization],
+    measure: Measure,
+) -> StagePlan:
+    """The plan of [alternation]: phases of a module, with its batch size, patience and average.
+
+    `measure`: the metrics of a part, by their names.
+    """
+    recipe = context.recipe.alternation
+    return StagePlan(
+        name="alternation",
+        phases=phases,
+        module=module,
+        optimizations=optimizations,
+        metrics=context.metrics_of_parts(measure),
+        batch_size=recipe.batch_size,
+        patience=recipe.patience,
+        average=_average_of(module, recipe.weight_average),
+    )
 
 
 def alternation_data(context: TrainingContext) -> DatasetPart:
@@ -366,7 +387,7 @@ def copy_plain_backbone(context: TrainingContext, backbone: Backbone) -> None:
         backbone.fold_batch_norm()
 
 
-def average_of(module: nn.Module, decay: float) -> WeightAverage | None:
+def _average_of(module: nn.Module, decay: float) -> WeightAverage | None:
     """A moving average of a module's weights; None where the recipe has none."""
     return WeightAverage(module, decay) if decay else None
 
