@@ -46,6 +46,7 @@ or, with NAME below results/experiments,
                   which wrong labels `leafzoom review` finds
     complex_heads, complex_decisions, complex_confusions, complex_folds
                   the errors of `complex`
+    averages      what networks and averages of them reach
     paper_scores, paper_exact_match, paper_claims
                   the paper beside its reproduction
     rivals        networks of the same cost beside each other
@@ -110,6 +111,7 @@ _EXPERIMENT_TABLES: dict[str, Callable[[Result], Lines]] = {
     "complex_decisions": complex_tables.complex_decisions,
     "complex_confusions": complex_tables.complex_confusions,
     "complex_folds": complex_tables.complex_folds,
+    "averages": complex_tables.averages,
     "paper_scores": paper_tables.paper_scores,
     "paper_exact_match": paper_tables.paper_exact_match,
     "paper_claims": paper_tables.paper_claims,

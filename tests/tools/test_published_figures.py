@@ -22,6 +22,7 @@ from tools.provenance import ROOT
 OF_THE_MODEL = {
     "shipped": "network",
     "coverage": "network",
+    "experiments/averages": "network",
     "experiments/closer": "network",
     "experiments/complex-label": "network",
     "experiments/cost-accuracy": "network",
