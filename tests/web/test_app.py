@@ -120,6 +120,7 @@ def test_pictures_are_kept_where_blobs_are_not_and_older_blobs_are_shown(
     page = app.open()
     page.evaluate(REFUSE_BLOBS)
     choose(page, leaf(leaves))
+    expect(page.locator("#history .entries li")).to_have_count(2)
     page.reload()
     page.wait_for_selector("#history:not([hidden])")
     page.click("#history summary")

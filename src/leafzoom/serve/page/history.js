@@ -41,7 +41,7 @@ export class History {
       const { taken, latitude, longitude } = exif[index];
       const ownPlace = latitude === undefined ? here : { latitude, longitude };
       entries.push({
-        id: crypto.randomUUID?.() ?? `${time}-${index}-${Math.random()}`,
+        id: entryId(time, index),
         time,
         tree,
         result: plain,
@@ -188,6 +188,12 @@ export class History {
       });
     });
   }
+}
+
+// Entries of the same time are read in the order of these: that of their photos.
+function entryId(time, index) {
+  const unique = crypto.randomUUID?.() ?? Math.random();
+  return `${time}-${String(index).padStart(3, "0")}-${unique}`;
 }
 
 function grouped(entries) {
