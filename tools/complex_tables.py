@@ -51,7 +51,7 @@ def complex_folds(result: Result) -> Lines:
             "micro F1",
             "macro F1",
             f"F1 of `{label}`",
-            "in each fold",
+            "fold by fold",
             "exact match against the first row",
             f"F1 of `{label}` against the first row",
         )
@@ -59,9 +59,10 @@ def complex_folds(result: Result) -> Lines:
     for name, scores in result["decisions"].items():
         cells = [name]
         cells += [f"{scores[score]['value']:.3f}" for score in _SCORES]
-        cells.append(", ".join(f"{value:.3f}" for value in scores["label_f1"]["by_fold"]))
-        for score in ("exact_match", "label_f1"):
-            cells.append(format_points(scores[score]["difference"], scores[score]["interval"], 1))
+        by_fold = scores["label_f1"]["by_fold"]
+        cells.append(f"{min(by_fold):.3f} to {max(by_fold):.3f}")
+        is_first = name == next(iter(result["decisions"]))
+        cells += ["", ""] if is_first else _differences(scores)
         lines.append(row(cells))
     footnote = (
         f"`{command_of(result)}`, {result['photographs']} photographs, each answered by a network "
@@ -101,10 +102,16 @@ def _score_table(
     for name, scores in entries.items():
         cells = [names[name]]
         cells += [f"{scores[score]['value']:.3f}" for score in _SCORES]
-        for score in ("exact_match", "label_f1"):
-            cells.append(format_points(scores[score]["difference"], scores[score]["interval"], 1))
-        lines.append(row(cells))
+        lines.append(row([*cells, *_differences(scores)]))
     return lines
+
+
+def _differences(scores: dict[str, Any]) -> list[str]:
+    """Of exact match and of the label's F1, in points with intervals."""
+    return [
+        format_points(scores[score]["difference"], scores[score]["interval"], 1)
+        for score in ("exact_match", "label_f1")
+    ]
 
 
 def _head_title(name: str) -> str:
