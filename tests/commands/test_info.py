@@ -13,7 +13,7 @@ def test_info_shows_labels_heads_recipe_and_licence(trained: Path) -> None:
     result = run_command("info", trained)
 
     assert result.exit_code == 0
-    for part in ("ring_spot", "fusion123", "Apache-2.0", '"seed": 0', "inner-select scale1"):
+    for part in ("ring_spot", "fusion123", "Apache-2.0", '"seed": 0', "inner-validation scale1"):
         assert part in result.stdout
 
 

@@ -342,7 +342,9 @@ def _echo_groups(evaluation: Evaluation, table: Table) -> None:
             f"micro F1 {group.micro_f1:.4f}"
         )
 
-    line = f"  mean of {len(scores.groups)} groups: exact {scores.mean_exact_match:.4f}"
+    count = len(scores.groups)
+    words = "1 group" if count == 1 else f"{count} groups"
+    line = f"  mean of {words}: exact {scores.mean_exact_match:.4f}"
     if scores.interval:
         low, high = scores.interval.to_list()
         line += f"; over all photographs 95 % {low:.4f} to {high:.4f}, drawing whole groups"

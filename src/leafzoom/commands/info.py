@@ -106,10 +106,7 @@ def _metric_lines(manifest: Manifest) -> Iterator[str]:
     """The scores on the parts of the split, a line a head."""
     if manifest.holds_nothing_out:
         yield "nothing was held out: these scores are of the photographs that it was trained on"
-    for part, heads in manifest.metrics.items():
-        if not part.startswith("inner"):
-            continue
-
+    for part, heads in manifest.part_scores.items():
         for head, scores in heads.items():
             values = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
             yield f"{part} {head}: {values}"

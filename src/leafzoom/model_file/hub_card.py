@@ -32,7 +32,7 @@ _NETWORKS: dict[Framework, str] = {
     "attention-sampling": "a network of attention sampling",
 }
 _LABEL_SCORE = "f1_"
-_VALIDATION_PART = "inner-select"
+_VALIDATION_PART = "inner-validation"
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,7 @@ def model_card(manifest: Manifest, file: str, address: str, *, datasets: Sequenc
 
 def _scores(manifest: Manifest) -> Iterator[_Score]:
     """The answering head's scores on the parts of the split."""
-    for part, heads in manifest.metrics.items():
-        if not part.startswith("inner"):
-            continue
+    for part, heads in manifest.part_scores.items():
         for key, value in heads.get(manifest.head, {}).items():
             if key.startswith(_LABEL_SCORE):
                 label = key.removeprefix(_LABEL_SCORE).replace("_", " ")

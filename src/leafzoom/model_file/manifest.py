@@ -26,6 +26,10 @@ __all__ = [
     "possible_source_sizes",
 ]
 
+# Keys of `metrics`: files keep the names that parts had before version 0.2.
+_INNER = "inner"
+_FORMER_PARTS = {"inner-select": "inner-validation", "inner-report": "inner-test"}
+
 FORMAT_VERSION = 2
 """The newest format that is read. Models of several labels are written in format 1."""
 
@@ -120,6 +124,18 @@ class Manifest:
     def network_heads(self) -> tuple[str, ...]:
         """The heads of the network: all but the plain backbone's."""
         return tuple(head for head in self.decisions if head != BACKBONE_HEAD)
+
+    @property
+    def part_scores(self) -> dict[str, dict[str, dict[str, float]]]:
+        """{part: {head: {score: value}}} of the split's parts, by the names they have today."""
+        scores = {}
+        for key, heads in self.metrics.items():
+            if key.startswith(_INNER):
+                part = key
+                for former, present in _FORMER_PARTS.items():
+                    part = part.replace(former, present)
+                scores[part] = heads
+        return scores
 
     @property
     def holds_nothing_out(self) -> bool:
